@@ -1,0 +1,3 @@
+//! From the ISP's mailbox to the people: fetch → identify → map → deliver.
+
+pub mod recipients;

@@ -1,0 +1,1 @@
+//! Evidence → addresses → [`crate::mapping::Decision`]: whom a fetched message is for. Pure.

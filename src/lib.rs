@@ -1,0 +1,13 @@
+//! Mailroom.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod address;
+pub mod config;
+pub mod document;
+pub mod inbound;
+pub mod mapping;
+pub mod message;
+pub mod schedule;
+pub mod store;
+pub mod wire;

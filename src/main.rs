@@ -1,0 +1,2 @@
+//! The `mailroom` program.
+fn main() {}
