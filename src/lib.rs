@@ -8,6 +8,8 @@ pub mod document;
 pub mod inbound;
 pub mod mapping;
 pub mod message;
+pub mod outbound;
 pub mod schedule;
+pub mod smtp;
 pub mod store;
 pub mod wire;
