@@ -1,0 +1,18 @@
+//! `mailroom init`
+
+use clap::Args;
+
+use super::{Exit, Global};
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// To be described
+    arguments: Vec<String>,
+}
+
+/// Runs it.
+pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let _ = (arguments, global);
+    super::planned::refuse("init")
+}

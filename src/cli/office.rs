@@ -1,0 +1,73 @@
+//! Opening what a command works on: the configuration, the store, and the mapping that both make.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{Global, log};
+use crate::config::{Current, Level, Log};
+use crate::document::Problem;
+use crate::gateway::{LoadError, files};
+use crate::store::Store;
+
+/// An open office: what nearly every command starts with.
+pub struct Office {
+    /// Configuration and mapping as the files say now.
+    pub current: Arc<Current>,
+    /// The store that `[storage]` names.
+    pub store: Store,
+    /// Not errors, but worth a word.
+    pub warnings: Vec<Problem>,
+}
+
+impl Office {
+    /// Loads the files and opens the store. Users that the files name need not exist yet.
+    pub async fn open(global: &Global) -> anyhow::Result<Office> {
+        let file = config_file(global)?;
+        log::start(&Log { level: Level::Warn, json: false }, global.verbose);
+        let loaded = files::read(&file)?;
+        let store = Store::open(&loaded.config.storage.path).with_context(|| {
+            format!("the store in {} does not open", loaded.config.storage.path.display())
+        })?;
+        let office = files::compile(loaded, &store).await?;
+        Ok(Office { current: Arc::new(office.current), store, warnings: office.warnings })
+    }
+
+    /// As [`Office::open`], but every user that the files name has to exist; all that are missing are named at once.
+    pub async fn open_complete(global: &Global) -> anyhow::Result<Office> {
+        let office = Self::open(global).await?;
+        files::require_users(&office.current, &office.store).await?;
+        Ok(office)
+    }
+}
+
+/// The configuration file: `--config`, `$MAILROOM_CONFIG`, `./mailroom.toml`, then the system's place.
+pub fn config_file(global: &Global) -> Result<PathBuf, LoadError> {
+    let named = global.config.clone().or_else(|| std::env::var_os("MAILROOM_CONFIG").map(PathBuf::from));
+    if let Some(file) = named {
+        return match file.is_file() {
+            true => Ok(std::path::absolute(&file).unwrap_or(file)),
+            false => Err(LoadError::one(format!("there is no configuration file {}", file.display()), Some("`mailroom init` writes one".into()))),
+        };
+    }
+    let usual = [PathBuf::from("mailroom.toml"), system_file()];
+    match usual.iter().find(|file| file.is_file()) {
+        Some(file) => Ok(std::path::absolute(file).unwrap_or_else(|_| file.clone())),
+        None => Err(LoadError::one(
+            format!("there is neither ./mailroom.toml nor {}", usual[1].display()),
+            Some("`mailroom init` writes one; `--config FILE` names one elsewhere; `mailroom demo` needs none".into()),
+        )),
+    }
+}
+
+#[cfg(not(windows))]
+fn system_file() -> PathBuf {
+    PathBuf::from("/etc/mailroom/mailroom.toml")
+}
+
+#[cfg(windows)]
+fn system_file() -> PathBuf {
+    let data = std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
+    data.join("Mailroom").join("mailroom.toml")
+}

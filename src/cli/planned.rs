@@ -1,0 +1,127 @@
+//! Commands whose feature is not built yet: their arguments are read, and the answer says so.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+
+/// `give MESSAGE USER`
+#[derive(Debug, Args)]
+pub struct Give {
+    /// Message-ID
+    message: String,
+    /// Who gets it
+    user: String,
+}
+
+/// `remap --since 7d [--dry-run|--undo]`
+#[derive(Debug, Args)]
+pub struct Remap {
+    /// How far back
+    #[arg(long, value_name = "AGE")]
+    since: String,
+    /// Only say what would move
+    #[arg(long, conflicts_with = "undo")]
+    dry_run: bool,
+    /// Take the last remap back
+    #[arg(long)]
+    undo: bool,
+}
+
+/// `vacation USER on|off …`
+#[derive(Debug, Args)]
+pub struct Vacation {
+    /// Whose
+    user: String,
+    /// on or off
+    #[arg(value_parser = ["on", "off"])]
+    state: String,
+    /// First day
+    #[arg(long, value_name = "DATE")]
+    from: Option<String>,
+    /// Last day
+    #[arg(long, value_name = "DATE")]
+    until: Option<String>,
+    /// What it says
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+}
+
+/// `copy USER to OTHER [--until DATE]`
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// Whose mail
+    user: String,
+    /// The word `to`
+    #[arg(value_parser = ["to"])]
+    to: String,
+    /// Who gets copies
+    other: String,
+    /// Last day
+    #[arg(long, value_name = "DATE")]
+    until: Option<String>,
+}
+
+/// `oauth login COLLECTOR|SMARTHOST`
+#[derive(Debug, Args)]
+pub struct Oauth {
+    #[command(subcommand)]
+    action: OauthAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum OauthAction {
+    /// Device code, or browser
+    Login {
+        /// A collector or smarthost
+        name: String,
+    },
+}
+
+/// `import KIND …`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// What is brought in
+    #[arg(value_parser = ["maildir", "mbox", "imap", "csv", "fetchmailrc", "getmailrc", "aliases"])]
+    kind: String,
+    /// Files, directories, or whatever the kind needs
+    arguments: Vec<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `export USER maildir|mbox`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Whose mail
+    user: String,
+    /// The form
+    #[arg(value_parser = ["maildir", "mbox"])]
+    form: String,
+    /// Where to
+    target: Option<PathBuf>,
+}
+
+/// `backup DIR [--with-key]`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Where to
+    dir: PathBuf,
+    /// With the key that opens the stored secrets
+    #[arg(long)]
+    with_key: bool,
+}
+
+/// `restore DIR`
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Where from
+    dir: PathBuf,
+}
+
+/// Says that the command is not built yet.
+pub fn refuse(command: &str) -> anyhow::Result<Exit> {
+    anyhow::bail!("`{command}` is not built yet in this version; nothing was done")
+}

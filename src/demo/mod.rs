@@ -1,0 +1,1 @@
+//! The sandbox: a stand-in ISP on loopback, a small office, and the real gateway between them.

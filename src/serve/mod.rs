@@ -1,0 +1,108 @@
+//! The LAN side: what every server of ours shares. A listener accepts, checks who may connect, and hands a [`Stream`] to `pop3`, `imap` or `smtp`.
+//!
+//! Each server is a function `serve(stream, peer, context, stop)` that returns when its client is gone; it never fails, it replies.
+
+pub mod login;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::config::Current;
+use crate::store::Store;
+
+/// A connection of either kind, so that STARTTLS does not change a session's type.
+pub type Stream = Box<dyn Duplex>;
+
+/// Both directions of a connection: a socket, TLS over one, or a test's pipe.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// What all sessions share.
+pub struct Context {
+    /// Mail and users.
+    pub store: Store,
+    /// Configuration and mapping in force: take one `Arc` a command, with `current.borrow().clone()`.
+    pub current: watch::Receiver<Arc<Current>>,
+    /// Checks names and passwords, and slows guessers down.
+    pub login: login::Login,
+    /// For implicit TLS and STARTTLS. Its certificate may change while it runs.
+    pub tls: tokio_rustls::TlsAcceptor,
+}
+
+/// Who is at the other end, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address; an IPv4 address mapped into IPv6 is shown as IPv4.
+    pub address: SocketAddr,
+    /// Our side of the connection.
+    pub local: SocketAddr,
+    /// Whether TLS was there from the first byte.
+    pub tls: bool,
+}
+
+impl Peer {
+    /// The address that access rules look at.
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+}
+
+/// Tells sessions that the gateway is stopping: they finish the command in hand, say goodbye and end.
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// The switch (send `true`) and what it is seen by.
+    pub fn channel() -> (watch::Sender<bool>, Stop) {
+        let (switch, seen) = watch::channel(false);
+        (switch, Stop(seen))
+    }
+
+    /// Whether the gateway is stopping.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the gateway is stopping; a vanished switch counts.
+    pub async fn requested(&mut self) {
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Why an upgrade to TLS failed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The handshake did.
+    #[error("TLS handshake: {0}")]
+    Handshake(#[from] std::io::Error),
+    /// It took longer than [`HANDSHAKE_DEADLINE`].
+    #[error("TLS handshake: no answer within {} seconds", HANDSHAKE_DEADLINE.as_secs())]
+    TimedOut,
+}
+
+/// A client that opens a connection and then says nothing must not hold a place for long.
+pub const HANDSHAKE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl Context {
+    /// What is in force now.
+    pub fn now(&self) -> Arc<Current> {
+        self.current.borrow().clone()
+    }
+
+    /// Whether a client without TLS may log in from there.
+    pub fn plaintext_login(&self, from: IpAddr) -> bool {
+        self.now().config.access.plaintext_login.iter().any(|net| net.contains(&from))
+    }
+
+    /// Implicit TLS, or the upgrade after STARTTLS. The caller makes sure that nothing was read ahead of it (CVE-2011-0411).
+    pub async fn upgrade(&self, stream: Stream) -> Result<Stream, UpgradeError> {
+        match tokio::time::timeout(HANDSHAKE_DEADLINE, self.tls.accept(stream)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(UpgradeError::Handshake(error)),
+            Err(_) => Err(UpgradeError::TimedOut),
+        }
+    }
+}

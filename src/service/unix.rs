@@ -1,0 +1,1 @@
+//! Signals, and what systemd wants to hear.

@@ -1,0 +1,1 @@
+//! The Windows service control manager. Not built yet.
