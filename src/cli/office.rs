@@ -27,9 +27,8 @@ impl Office {
         let file = config_file(global)?;
         log::start(&Log { level: Level::Warn, json: false }, global.verbose);
         let loaded = files::read(&file)?;
-        let store = Store::open(&loaded.config.storage.path).with_context(|| {
-            format!("the store in {} does not open", loaded.config.storage.path.display())
-        })?;
+        let store = Store::open(&loaded.config.storage.path)
+            .with_context(|| format!("the store in {} does not open", loaded.config.storage.path.display()))?;
         let office = files::compile(loaded, &store).await?;
         Ok(Office { current: Arc::new(office.current), store, warnings: office.warnings })
     }
@@ -48,7 +47,9 @@ pub fn config_file(global: &Global) -> Result<PathBuf, LoadError> {
     if let Some(file) = named {
         return match file.is_file() {
             true => Ok(std::path::absolute(&file).unwrap_or(file)),
-            false => Err(LoadError::one(format!("there is no configuration file {}", file.display()), Some("`mailroom init` writes one".into()))),
+            false => {
+                Err(LoadError::one(format!("there is no configuration file {}", file.display()), Some("`mailroom init` writes one".into())))
+            }
         };
     }
     let usual = [PathBuf::from("mailroom.toml"), system_file()];
