@@ -1,0 +1,443 @@
+//! Address lists of `From`, `To`, `Cc`, `Resent-*` and their like (RFC 5322 §3.4, obsolete routes and spacing of §4.4 included).
+//!
+//! Two answers from one reading: whom it names ([`mailboxes`]), and its pieces as IMAP's ENVELOPE shows them ([`entries`]). An address
+//! counts only where one stands: never inside a display name, a comment or an encoded word, however it is quoted there. Unclosed quotes
+//! and comments reach to the end of the value, so that what a sender opened can't end where it suits him.
+
+use super::words;
+use crate::address::{Address, Domain};
+
+/// Entries of one field that are read: a newsletter's `Cc:` of 20,000 is nobody's list of recipients.
+pub const MAX_ENTRIES: usize = 1000;
+
+/// A person in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailbox {
+    /// The display name, or the comment behind a bare address; decoded, without control characters, never empty.
+    pub name: Option<String>,
+    /// Where mail reaches them.
+    pub address: Address,
+}
+
+/// A piece of a list as ENVELOPE tells it (RFC 9051 §7.5.2): raw bytes, encoded words untouched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A mailbox, or what stands in the place of one.
+    Mailbox(RawMailbox),
+    /// A group opens.
+    GroupStart(Vec<u8>),
+    /// It ends.
+    GroupEnd,
+}
+
+/// The pieces of one mailbox, quotes and comments taken off. They may be no address at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RawMailbox {
+    /// Display name, or the comment behind a bare address.
+    pub name: Option<Vec<u8>>,
+    /// `@a,@b` of an obsolete route.
+    pub route: Option<Vec<u8>>,
+    /// Before the `@`; everything, if there is none.
+    pub local: Vec<u8>,
+    /// Behind the `@`; empty if there is none.
+    pub host: Vec<u8>,
+    /// Whether the grammar lets local part and host stand as they do.
+    sound: bool,
+}
+
+/// Everybody whom the list names, in order, at most [`MAX_ENTRIES`]. What is no address is passed over.
+pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
+    let raw = entries(value).into_iter().filter_map(|entry| match entry {
+        Entry::Mailbox(raw) => Some(raw),
+        _ => None,
+    });
+    raw.filter_map(|raw| Some(Mailbox { address: raw.address()?, name: raw.display_name() })).collect()
+}
+
+/// The list's pieces in order, groups balanced, at most [`MAX_ENTRIES`] and the end of the last group.
+pub fn entries(value: &[u8]) -> Vec<Entry> {
+    let mut list = List::default();
+    let mut tokens = Tokens { rest: value };
+    while let Some(token) = tokens.next() {
+        if list.entries.len() >= MAX_ENTRIES {
+            list.pending.clear();
+            break;
+        }
+        list.take(token);
+    }
+    list.end_mailbox();
+    list.end_group();
+    list.entries
+}
+
+impl RawMailbox {
+    /// The address that the pieces make, if they make one.
+    pub fn address(&self) -> Option<Address> {
+        if !self.sound {
+            return None;
+        }
+        let host = Domain::parse(std::str::from_utf8(&self.host).ok()?).ok()?;
+        Address::new(std::str::from_utf8(&self.local).ok()?, &host).ok()
+    }
+
+    /// The name, decoded.
+    pub fn display_name(&self) -> Option<String> {
+        self.name.as_deref().map(words::decode).filter(|name| !name.is_empty())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token<'a> {
+    /// `dot-atom`, widened to 8-bit text.
+    Word(&'a [u8]),
+    /// An encoded word: text, whatever is in it.
+    Encoded(&'a [u8]),
+    /// A quoted string without its quotes and backslashes.
+    Quoted(Vec<u8>),
+    /// `[…]` with its brackets.
+    Literal(&'a [u8]),
+    /// A comment without its parentheses.
+    Comment(Vec<u8>),
+    /// `@ , ; : < >`
+    Special(u8),
+    /// A control character or stray bracket: nothing around it is an address.
+    Junk,
+}
+
+struct Tokens<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.rest = self.rest.trim_ascii_start();
+        let &first = self.rest.first()?;
+        let (token, length) = match first {
+            b'"' => quoted(self.rest),
+            b'(' => comment(self.rest),
+            b'[' => literal(self.rest),
+            b'@' | b',' | b';' | b':' | b'<' | b'>' => (Token::Special(first), 1),
+            b if is_word_byte(b) => match encoded_word(self.rest) {
+                Some(length) => (Token::Encoded(&self.rest[..length]), length),
+                None => {
+                    let length = self.rest.iter().position(|&b| !is_word_byte(b)).unwrap_or(self.rest.len());
+                    (Token::Word(&self.rest[..length]), length)
+                }
+            },
+            _ => (Token::Junk, 1),
+        };
+        self.rest = &self.rest[length..];
+        Some(token)
+    }
+}
+
+/// `atext`, dots and 8-bit bytes.
+fn is_word_byte(b: u8) -> bool {
+    b > 0x20 && b != 0x7f && !b"()<>[]:;@\\,\"".contains(&b)
+}
+
+/// The length of an encoded word at the start (RFC 2047 §2); commas and at signs that broken writers leave in it belong to it.
+fn encoded_word(text: &[u8]) -> Option<usize> {
+    let mut questions = 2;
+    for (at, window) in text.strip_prefix(b"=?")?.windows(2).take(1000).enumerate() {
+        match window {
+            b"?=" if questions == 0 => return Some(at + 4),
+            [b'?', _] if questions == 0 => return None,
+            [b'?', _] => questions -= 1,
+            [b, _] if b.is_ascii_whitespace() => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn quoted<'a>(text: &'a [u8]) -> (Token<'a>, usize) {
+    let mut plain = Vec::new();
+    let mut at = 1;
+    while let Some(&b) = text.get(at) {
+        match b {
+            b'"' => return (Token::Quoted(plain), at + 1),
+            b'\r' | b'\n' => {}
+            b'\\' => {
+                at += 1;
+                plain.extend(text.get(at));
+            }
+            b => plain.push(b),
+        }
+        at += 1;
+    }
+    (Token::Quoted(plain), text.len())
+}
+
+fn comment<'a>(text: &'a [u8]) -> (Token<'a>, usize) {
+    let mut plain = Vec::new();
+    let mut depth = 0usize;
+    let mut at = 0;
+    while let Some(&b) = text.get(at) {
+        match b {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        match b {
+            b')' if depth == 0 => return (Token::Comment(plain), at + 1),
+            b'(' if depth == 1 => {}
+            b'\r' | b'\n' => {}
+            b'\\' => {
+                at += 1;
+                plain.extend(text.get(at));
+            }
+            b => plain.push(b),
+        }
+        at += 1;
+    }
+    (Token::Comment(plain), text.len())
+}
+
+fn literal<'a>(text: &'a [u8]) -> (Token<'a>, usize) {
+    match text.iter().take(256).position(|&b| b == b']') {
+        Some(end) => (Token::Literal(&text[..=end]), end + 1),
+        None => (Token::Junk, 1),
+    }
+}
+
+/// The list being read.
+#[derive(Default)]
+struct List<'a> {
+    entries: Vec<Entry>,
+    /// Tokens since the last comma.
+    pending: Vec<Token<'a>>,
+    in_angle: bool,
+    in_group: bool,
+}
+
+impl<'a> List<'a> {
+    fn take(&mut self, token: Token<'a>) {
+        match token {
+            Token::Special(b',') if self.in_angle && self.is_route() => self.pending.push(token),
+            Token::Special(b',') => self.end_mailbox(),
+            Token::Special(b';') => {
+                self.end_mailbox();
+                self.end_group();
+            }
+            Token::Special(b':') if !self.in_angle => self.start_group(),
+            Token::Special(b'<') => {
+                self.in_angle = true;
+                self.pending.push(token);
+            }
+            Token::Special(b'>') => {
+                self.in_angle = false;
+                self.pending.push(token);
+            }
+            token => self.pending.push(token),
+        }
+    }
+
+    /// `<@…`: an obsolete route, in which commas and a colon are allowed.
+    fn is_route(&self) -> bool {
+        let angle = self.pending.iter().position(|t| *t == Token::Special(b'<'));
+        angle.is_some_and(|angle| self.pending.get(angle + 1) == Some(&Token::Special(b'@')))
+    }
+
+    fn start_group(&mut self) {
+        let name = phrase(&self.pending);
+        self.pending.clear();
+        // Groups don't nest (RFC 5322 §3.4); the name of an inner one is dropped.
+        if !self.in_group {
+            self.in_group = true;
+            self.entries.push(Entry::GroupStart(name));
+        }
+    }
+
+    fn end_group(&mut self) {
+        if std::mem::take(&mut self.in_group) {
+            self.entries.push(Entry::GroupEnd);
+        }
+    }
+
+    fn end_mailbox(&mut self) {
+        self.in_angle = false;
+        let tokens = std::mem::take(&mut self.pending);
+        if tokens.iter().all(|t| matches!(t, Token::Comment(_) | Token::Junk)) {
+            return;
+        }
+        self.entries.push(Entry::Mailbox(mailbox(&tokens)));
+    }
+}
+
+/// `mailbox = name-addr / addr-spec` (RFC 5322 §3.4), from the tokens between two commas.
+fn mailbox(tokens: &[Token<'_>]) -> RawMailbox {
+    let Some(angle) = tokens.iter().position(|t| *t == Token::Special(b'<')) else {
+        let comment = tokens.iter().rev().find_map(|token| match token {
+            Token::Comment(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        });
+        return RawMailbox { name: comment, ..addr_spec(tokens) };
+    };
+    let inside = &tokens[angle + 1..];
+    let inside = &inside[..inside.iter().position(|t| *t == Token::Special(b'>')).unwrap_or(inside.len())];
+    let colon = inside.iter().rposition(|t| *t == Token::Special(b':'));
+    let (route, rest) = match colon {
+        Some(colon) if inside.first() == Some(&Token::Special(b'@')) => (Some(joined(&inside[..colon])), &inside[colon + 1..]),
+        _ => (None, inside),
+    };
+    let name = Some(phrase(&tokens[..angle])).filter(|name| !name.is_empty());
+    RawMailbox { name, route, ..addr_spec(rest) }
+}
+
+/// `addr-spec = local-part "@" domain`
+fn addr_spec(tokens: &[Token<'_>]) -> RawMailbox {
+    let tokens: Vec<&Token> = tokens.iter().filter(|t| !matches!(t, Token::Comment(_))).collect();
+    let Some(at) = tokens.iter().rposition(|t| **t == Token::Special(b'@')) else {
+        return RawMailbox { local: phrase(tokens), ..RawMailbox::default() };
+    };
+    let (local, host) = (&tokens[..at], &tokens[at + 1..]);
+    let sound = is_dotted(local, |t| matches!(t, Token::Word(w) if !w.starts_with(b"=?")) || matches!(t, Token::Quoted(_)))
+        && (is_dotted(host, |t| matches!(t, Token::Word(_))) || matches!(host, [Token::Literal(_)]));
+    let join = |tokens: &[&Token]| if sound { joined(tokens.iter().copied()) } else { phrase(tokens.iter().copied()) };
+    RawMailbox { local: join(local), host: join(host), sound, ..RawMailbox::default() }
+}
+
+/// Whether the tokens are words with dots between them; white space around the dots is obsolete but allowed.
+fn is_dotted(tokens: &[&Token<'_>], is_word: impl Fn(&Token) -> bool) -> bool {
+    let starts = |t: &Token| matches!(t, Token::Word(w) if w.starts_with(b"."));
+    let ends = |t: &Token| matches!(t, Token::Word(w) if w.ends_with(b"."));
+    !tokens.is_empty() && tokens.iter().all(|t| is_word(t)) && tokens.windows(2).all(|pair| ends(pair[0]) || starts(pair[1]))
+}
+
+/// The tokens' text with nothing between them.
+fn joined<'a>(tokens: impl IntoIterator<Item = &'a Token<'a>>) -> Vec<u8> {
+    tokens.into_iter().flat_map(text).copied().collect()
+}
+
+/// The tokens' text as a phrase: one space between words, comments left out.
+fn phrase<'a>(tokens: impl IntoIterator<Item = &'a Token<'a>>) -> Vec<u8> {
+    let mut phrase = Vec::new();
+    let mut glue = true;
+    for token in tokens {
+        let (text, special) = (text(token), matches!(token, Token::Special(_)));
+        if text.is_empty() {
+            continue;
+        }
+        if !glue && !special {
+            phrase.push(b' ');
+        }
+        phrase.extend(text);
+        glue = special;
+    }
+    phrase
+}
+
+fn text<'a>(token: &'a Token<'a>) -> &'a [u8] {
+    match token {
+        Token::Word(text) | Token::Encoded(text) | Token::Literal(text) => text,
+        Token::Quoted(text) => text,
+        Token::Special(b) => std::slice::from_ref(b),
+        Token::Comment(_) | Token::Junk => b"",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(value: &str, expected: &[(&str, &str)]) {
+        let found: Vec<_> = mailboxes(value.as_bytes()).into_iter().map(|m| (m.name.unwrap_or_default(), m.address.to_string())).collect();
+        let expected: Vec<_> = expected.iter().map(|(n, a)| (n.to_string(), a.to_string())).collect();
+        assert_eq!(found, expected, "{value}");
+    }
+
+    #[test]
+    fn lists() {
+        check("", &[]);
+        check("alice@example.com", &[("", "alice@example.com")]);
+        check(" Alice Smith <alice@example.com>,bob@example.com", &[("Alice Smith", "alice@example.com"), ("", "bob@example.com")]);
+        check("\"Smith, Alice\"\r\n <alice@example.com>", &[("Smith, Alice", "alice@example.com")]);
+        check("alice@example.com (Alice (the first) Smith)", &[("Alice (the first) Smith", "alice@example.com")]);
+        check("=?utf-8?Q?J=C3=BCrgen?= X <j@example.com>", &[("Jürgen X", "j@example.com")]);
+        check("=?utf-8?Q?Smith,_Alice?= <a@example.com>", &[("Smith, Alice", "a@example.com")]);
+        check("\"a b\"@example.com", &[("", "\"a b\"@example.com")]);
+        check("a . b @ example . com", &[("", "a.b@example.com")]);
+        check("<@x.example,@y.example:alice@example.com>", &[("", "alice@example.com")]);
+        check(
+            "Office: alice@example.com, Bob <bob@example.com>;, c@example.com",
+            &[("", "alice@example.com"), ("Bob", "bob@example.com"), ("", "c@example.com")],
+        );
+        check("undisclosed-recipients:;", &[]);
+        check("a@example.com; b@example.com", &[("", "a@example.com"), ("", "b@example.com")]);
+        check("<a@example.com, b@example.com", &[("", "a@example.com"), ("", "b@example.com")]);
+        check(",, <a@example.com> ,", &[("", "a@example.com")]);
+        check("a@[192.0.2.1]", &[("", "a@[192.0.2.1]")]);
+        check("Foo, Bar <a@example.com>", &[("Bar", "a@example.com")]);
+    }
+
+    #[test]
+    fn no_address_where_none_stands() {
+        check("\"boss@office.example\" <x@evil.example>", &[("boss@office.example", "x@evil.example")]);
+        check("boss@office.example <x@evil.example>", &[("boss@office.example", "x@evil.example")]);
+        check(
+            "x@evil.example (boss@office.example, <boss@office.example>)",
+            &[("boss@office.example, <boss@office.example>", "x@evil.example")],
+        );
+        check("=?utf-8?Q?boss@office.example,?= <x@evil.example>", &[("boss@office.example,", "x@evil.example")]);
+        check("=?utf-8?Q?a,boss@office.example,b?=", &[]);
+        check("=?utf-8?Q?boss?=@office.example", &[]);
+        check("=?utf-8?Q?boss@office.example", &[]);
+        check("\"unclosed <boss@office.example>, boss@office.example", &[]);
+        check("(unclosed <boss@office.example>, boss@office.example", &[]);
+        check("hello boss@office.example", &[]);
+        check("boss\0@office.example", &[]);
+        check("a@b@office.example", &[]);
+        check("<a b@office.example>", &[]);
+        check("boss@office.example\\", &[]);
+    }
+
+    #[test]
+    fn pieces_for_envelope() {
+        let raw = |name: Option<&str>, route: Option<&str>, local: &str, host: &str, sound| {
+            let bytes = |t: &str| t.as_bytes().to_vec();
+            Entry::Mailbox(RawMailbox { name: name.map(bytes), route: route.map(bytes), local: bytes(local), host: bytes(host), sound })
+        };
+        assert_eq!(
+            entries(b"G: \"A \\\"B\\\"\" <@r:a@x>; nobody, Bob <bob>, =?x?q?y?= z <c@d"),
+            [
+                Entry::GroupStart(b"G".to_vec()),
+                raw(Some("A \"B\""), Some("@r"), "a", "x", true),
+                Entry::GroupEnd,
+                raw(None, None, "nobody", "", false),
+                raw(Some("Bob"), None, "bob", "", false),
+                raw(Some("=?x?q?y?= z"), None, "c", "d", true),
+            ]
+        );
+        assert_eq!(entries(b"undisclosed recipients: "), [Entry::GroupStart(b"undisclosed recipients".to_vec()), Entry::GroupEnd]);
+    }
+
+    #[test]
+    fn twenty_thousand_recipients_are_cut() {
+        assert_eq!(mailboxes("a@example.com,".repeat(20_000).as_bytes()).len(), MAX_ENTRIES);
+        assert_eq!(entries("a:".repeat(20_000).as_bytes()).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn groups_balance(value in "[a@.,;:<>()\"\\\\\\[\\] \r\n=?q]{0,80}") {
+            let mut open = false;
+            for entry in entries(value.as_bytes()) {
+                match entry {
+                    Entry::GroupStart(_) => prop_assert!(!std::mem::replace(&mut open, true)),
+                    Entry::GroupEnd => prop_assert!(std::mem::replace(&mut open, false)),
+                    Entry::Mailbox(_) => {}
+                }
+            }
+            prop_assert!(!open);
+        }
+
+        #[test]
+        fn any_bytes(value in proptest::collection::vec(any::<u8>(), 0..300)) {
+            mailboxes(&value);
+        }
+    }
+}

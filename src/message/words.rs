@@ -1,0 +1,208 @@
+//! Encoded words (RFC 2047) and raw 8-bit text of header values → what a person reads.
+
+use mail_parser::decoders::charsets::map::charset_decoder;
+use memchr::memmem;
+
+/// Bytes of one value that are decoded: a subject of more is no subject.
+pub const MAX_VALUE: usize = 64 * 1024;
+/// RFC 2047 §2 says 75; broken writers put whole subjects into one.
+const MAX_WORD: usize = 8 * 1024;
+
+/// Decodes a header value: line ends taken out, encoded words replaced, raw 8-bit text taken as UTF-8 or else as Windows-1252. The
+/// result holds no control characters: they become spaces. Words that can't be decoded stay as they are.
+pub fn decode(value: &[u8]) -> String {
+    let value = &value[..value.len().min(MAX_VALUE)];
+    let mut text = String::with_capacity(value.len());
+    let mut pending: Option<Run> = None;
+    let mut rest = value;
+    while let Some(start) = memmem::find(rest, b"=?") {
+        let (before, at) = rest.split_at(start);
+        let Some((word, length)) = Word::parse(at) else {
+            flush(&mut text, &mut pending);
+            push_raw(&mut text, &rest[..start + 2]);
+            rest = &rest[start + 2..];
+            continue;
+        };
+        // RFC 2047 §6.2: white space between two encoded words is not shown.
+        if pending.is_none() || !before.iter().all(u8::is_ascii_whitespace) {
+            flush(&mut text, &mut pending);
+            push_raw(&mut text, before);
+        }
+        Run::add(&mut text, &mut pending, word);
+        rest = &at[length..];
+    }
+    flush(&mut text, &mut pending);
+    push_raw(&mut text, rest);
+    text.trim().to_owned()
+}
+
+/// Raw 8-bit text as text: UTF-8, or else Windows-1252, which is what such senders mean.
+pub fn lossless(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => charset(b"windows-1252", bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned()),
+    }
+}
+
+/// Decodes bytes of a named charset; `None` if nobody knows the name.
+pub fn charset(name: &[u8], bytes: &[u8]) -> Option<String> {
+    if name.eq_ignore_ascii_case(b"utf-8") {
+        return Some(String::from_utf8_lossy(bytes).into_owned());
+    }
+    charset_decoder(name).map(|decode| decode(bytes))
+}
+
+/// `=?charset?encoding?text?=`, its text decoded to bytes.
+struct Word<'a> {
+    charset: &'a [u8],
+    bytes: Vec<u8>,
+}
+
+impl<'a> Word<'a> {
+    /// Reads one at the start of `at`, and says how long it is.
+    fn parse(at: &'a [u8]) -> Option<(Self, usize)> {
+        let inside = &at[2..at.len().min(MAX_WORD)];
+        let (charset, rest) = split_at_question_mark(inside)?;
+        let (encoding, text) = split_at_question_mark(rest)?;
+        // RFC 2231 §5: a language may follow the charset.
+        let charset = charset.split(|&b| b == b'*').next().unwrap_or(charset);
+        if charset.is_empty() || !charset.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let end = memmem::find(text, b"?=")?;
+        let bytes = match encoding {
+            b"q" | b"Q" => q(&text[..end]),
+            b"b" | b"B" => b(&text[..end]),
+            _ => return None,
+        };
+        Some((Word { charset, bytes }, at.len().min(MAX_WORD) - text.len() + end + 2))
+    }
+}
+
+/// Neighbouring words of one charset, decoded together: many writers cut characters in two.
+struct Run {
+    charset: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    fn add(text: &mut String, pending: &mut Option<Run>, word: Word<'_>) {
+        match pending {
+            Some(run) if run.charset.eq_ignore_ascii_case(word.charset) => run.bytes.extend(word.bytes),
+            _ => {
+                flush(text, pending);
+                *pending = Some(Run { charset: word.charset.to_vec(), bytes: word.bytes });
+            }
+        }
+    }
+}
+
+fn flush(text: &mut String, pending: &mut Option<Run>) {
+    if let Some(run) = pending.take() {
+        push_printable(text, &charset(&run.charset, &run.bytes).unwrap_or_else(|| lossless(&run.bytes)));
+    }
+}
+
+fn push_raw(text: &mut String, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    let unfolded: Vec<u8> = bytes.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+    push_printable(text, &lossless(&unfolded));
+}
+
+fn push_printable(text: &mut String, piece: &str) {
+    text.extend(piece.chars().map(|c| if c.is_control() { ' ' } else { c }));
+}
+
+fn split_at_question_mark(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Charset and encoding are short; a limit keeps hostile values linear.
+    let at = bytes.iter().take(80).position(|&b| b == b'?')?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+/// RFC 2047 §4.2; what is no `=XX` stays as it is.
+fn q(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let hex = |i: usize| text.get(i).and_then(|&b| char::from(b).to_digit(16));
+        match (text[at], hex(at + 1), hex(at + 2)) {
+            (b'=', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'_', ..) => bytes.push(b' '),
+            (b'\r' | b'\n', ..) => {}
+            (other, ..) => bytes.push(other),
+        }
+        at += 1;
+    }
+    bytes
+}
+
+/// RFC 2047 §4.1, as far as it goes: characters outside the alphabet are skipped, missing padding is no matter.
+fn b(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let (mut bits, mut held) = (0u32, 0);
+    for &c in text {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            b'=' => {
+                (bits, held) = (0, 0);
+                continue;
+            }
+            _ => continue,
+        };
+        bits = bits << 6 | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn decodes() {
+        for (value, expected) in [
+            ("  plain text ", "plain text"),
+            ("=?utf-8?Q?Gr=C3=BC=C3=9Fe_aus?= Wien", "Grüße aus Wien"),
+            ("=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=", "ab"),
+            ("=?ISO-8859-1?Q?a?=\r\n =?utf-8?b?w7w=?= x", "aü x"),
+            ("=?utf-8?B?w?= =?utf-8?B?7w=?=", "ü"),
+            ("=?utf-8?Q?=C3?= =?utf-8?Q?=BC?=", "ü"),
+            ("=?utf-8*de?Q?ja?=", "ja"),
+            ("=?x-unknown?Q?=E4?=", "ä"),
+            ("=?utf-8?X?abc?=", "=?utf-8?X?abc?="),
+            ("=?utf-8?Q?open", "=?utf-8?Q?open"),
+            ("=?utf-8?Q?a=0D=0ABcc:_b=00?=", "a  Bcc: b"),
+            ("=?=?utf-8?Q?a?=", "=?a"),
+            ("a\r\n\tb", "a b"),
+        ] {
+            let got = decode(value.as_bytes());
+            assert_eq!(got, expected, "{value}");
+        }
+        assert_eq!(decode(b"\xE4h"), "äh");
+        assert_eq!(decode("äh".as_bytes()), "äh");
+    }
+
+    proptest! {
+        #[test]
+        fn never_a_control_character(value in proptest::collection::vec(any::<u8>(), 0..200), words in "(=\\?(utf-8|big5|utf-7|iso-2022-jp)\\?[QB]\\?.{0,9}\\?=| ){0,9}") {
+            let value = [value.as_slice(), words.as_bytes()].concat();
+            prop_assert!(!decode(&value).contains(char::is_control));
+        }
+    }
+}
