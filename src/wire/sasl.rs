@@ -1,0 +1,1 @@
+//! SASL mechanisms as values: challenges in, responses out.
