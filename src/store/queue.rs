@@ -130,4 +130,85 @@ impl Store {
     pub async fn queue_recover(&self, not_before: i64) -> Result<usize, StoreError> {
         todo!("{not_before}")
     }
+    /// Mails that wait, oldest first, with all their recipients that are not done.
+    pub async fn queue(&self) -> Result<Vec<Queued>, StoreError> {
+        todo!()
+    }
+    /// Does it to one mail or (`None`) to all: `queue retry|hold|release|reroute`. How many mails it was done to.
+    pub async fn queue_order(&self, id: Option<MailId>, order: Order, now: i64) -> Result<usize, StoreError> {
+        todo!("{id:?} {order:?} {now}")
+    }
+    /// Takes mails out of the queue for good, without a bounce. How many.
+    pub async fn queue_delete(&self, id: Option<MailId>, by: &str) -> Result<usize, StoreError> {
+        todo!("{id:?} {by}")
+    }
+}
+
+/// What a person can ask of a queued mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Due now.
+    Retry,
+    /// Wait for [`Order::Release`].
+    Hold,
+    /// No longer held: due now.
+    Release,
+    /// Through this smarthost, whatever the mapping says; `None`: as the mapping says.
+    Reroute(Option<String>),
+}
+
+/// A mail in the queue, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Its number.
+    pub id: MailId,
+    /// The local user who gets its bounces.
+    pub owner: String,
+    /// Envelope sender outside; `None` is `<>`.
+    pub sender: Option<Address>,
+    /// The original.
+    pub content: ContentId,
+    /// Bytes.
+    pub size: u64,
+    /// Without angle brackets.
+    pub message_id: Option<String>,
+    /// Decoded.
+    pub subject: String,
+    /// When it was accepted.
+    pub queued_at: i64,
+    /// See [`Lease::smarthost`].
+    pub smarthost: Option<String>,
+    /// See [`Lease::data_sent`].
+    pub data_sent: bool,
+    /// Those that are not done, and those that were done while others wait.
+    pub recipients: Vec<QueuedRecipient>,
+}
+
+/// One recipient of a [`Queued`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedRecipient {
+    /// Whom for.
+    pub address: Address,
+    /// How far.
+    pub state: State,
+    /// When it is tried next.
+    pub due: Option<i64>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The smarthost's last reply, or the reason.
+    pub last_reply: Option<String>,
+}
+
+impl State {
+    /// The word of `queue list --json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Sending => "sending",
+            State::Delayed => "delayed",
+            State::Held => "held",
+            State::Relayed => "relayed",
+            State::Failed => "failed",
+        }
+    }
 }
