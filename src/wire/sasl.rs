@@ -1,1 +1,0 @@
-//! SASL mechanisms as values: challenges in, responses out.
