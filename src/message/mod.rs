@@ -5,5 +5,7 @@
 //! business; neither are the clock and the disk.
 
 pub mod address_list;
+pub mod date;
 pub mod header;
+pub mod received;
 pub mod words;
