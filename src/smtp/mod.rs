@@ -2,6 +2,7 @@
 //!
 //! Knows neither the store nor whose mail it is. All but [`client`] is pure.
 
+pub mod canonical;
 pub mod client;
 pub mod command;
 pub mod reply;

@@ -1,0 +1,296 @@
+//! A connection to a smarthost: greeting, EHLO, STARTTLS, AUTH, and then mails (RFC 5321, 3207, 4954).
+//!
+//! Knows neither queue nor store: it is handed envelopes and pieces of messages, and gives back what the server said about each
+//! recipient. STARTTLS, where it is configured, is not negotiable.
+
+mod capabilities;
+mod exchange;
+
+pub use capabilities::Capabilities;
+pub use exchange::{Envelope, SPECULATIVE, Stage, Verdict, WINDOW};
+
+use crate::config::{Endpoint, Tls};
+use crate::smtp::canonical::Canonical;
+use crate::smtp::reply::{self, Class, Reply, ReplyError};
+use crate::wire::dial::{self, DialError, Patience};
+use crate::wire::dot::Stuffer;
+use crate::wire::sasl::{self, Mechanism, SaslError};
+use crate::wire::{Connection, Instant, LineEnd, Stream, WireError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use exchange::Flight;
+use secrecy::SecretString;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use crate::wire::dial::Phase;
+
+/// RFC 5321 §4.5.3.2.1: a busy server may take this long to greet.
+const GREETING: Duration = Duration::from_secs(300);
+/// EHLO, STARTTLS and AUTH, as MAIL in RFC 5321 §4.5.3.2.2.
+const COMMAND: Duration = Duration::from_secs(300);
+/// Nobody waits long for a goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Challenges of one SASL exchange: no mechanism has more than four.
+const MAX_CHALLENGES: usize = 8;
+
+/// Name and password at a smarthost.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Log-in name.
+    pub user: String,
+    /// Never shown.
+    pub password: SecretString,
+}
+
+/// Why a connection could not be made, or did not last.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection, or no TLS.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// It broke or fell silent.
+    #[error("{0}: {1}")]
+    Wire(Phase, WireError),
+    /// The server speaks something else.
+    #[error(transparent)]
+    Answer(#[from] ReplyError),
+    /// The server does not want to talk to us now or at all.
+    #[error("{0}: the server said: {1}")]
+    Refused(Phase, Reply),
+    /// Configured, but not offered: somebody may have taken it out on the way.
+    #[error("the server offers no STARTTLS. Nothing was sent to it; check port and tls")]
+    NoStarttls,
+    /// It asks for a log-in in a way that we can't.
+    #[error("the server offers no log-in that works with a password; it offers: {0}")]
+    NoMechanism(String),
+    /// Name and password were refused.
+    #[error("the log-in was refused: {0}")]
+    Login(Reply),
+    /// The conversation about the password failed.
+    #[error(transparent)]
+    Sasl(#[from] SaslError),
+    /// No randomness for SCRAM.
+    #[error("the system gave no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+impl ClientError {
+    /// Whether a person has to mend the log-in: waiting alone won't.
+    pub fn is_login(&self) -> bool {
+        match self {
+            Self::Login(reply) => reply.class() == Class::Permanent,
+            Self::NoMechanism(_) | Self::Sasl(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the server could not be reached at all, so that another one may take the mail.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::Answer(_) | Self::NoStarttls | Self::Random(_) => true,
+            Self::Wire(phase, _) | Self::Refused(phase, _) => *phase == Phase::Greeting,
+            Self::Login(_) | Self::NoMechanism(_) | Self::Sasl(_) => false,
+        }
+    }
+}
+
+/// A connection that is ready for mails.
+#[derive(Debug)]
+pub struct Client<S> {
+    connection: Connection<S>,
+    collector: reply::Collector,
+    capabilities: Capabilities,
+    trusts_pipelining: bool,
+    flights: VecDeque<Flight>,
+    stuffer: Stuffer,
+    canonical: Canonical,
+    chunk: Vec<u8>,
+    reset: bool,
+    closing: bool,
+}
+
+/// Connects, protects and logs in as the configuration says.
+pub async fn connect(endpoint: &Endpoint, hostname: &str, credentials: Option<&Credentials>) -> Result<Client<Stream>, ClientError> {
+    let patience = Patience { greeting: GREETING, ..Patience::default() };
+    let mut client = Client::new(dial::open(endpoint, &patience).await?);
+    client.greet(hostname).await?;
+    if endpoint.tls == Tls::Starttls {
+        if !client.capabilities.starttls {
+            client.quit().await;
+            return Err(ClientError::NoStarttls);
+        }
+        let reply = client.command(Phase::Tls, b"STARTTLS\r\n").await?;
+        if reply.class() != Class::Done {
+            return Err(ClientError::Refused(Phase::Tls, reply));
+        }
+        client = Client::new(dial::upgrade(client.connection, endpoint, &patience).await?);
+        client.hello(hostname).await?;
+    }
+    if let Some(credentials) = credentials {
+        let protected = client.connection.get_ref().is_tls();
+        client.login(credentials, protected).await?;
+    }
+    Ok(client)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Nothing is read yet.
+    pub fn new(connection: Connection<S>) -> Self {
+        Self {
+            connection,
+            collector: reply::Collector::default(),
+            capabilities: Capabilities::default(),
+            trusts_pipelining: true,
+            flights: VecDeque::new(),
+            stuffer: Stuffer::default(),
+            canonical: Canonical::default(),
+            chunk: Vec::new(),
+            reset: false,
+            closing: false,
+        }
+    }
+
+    /// Waits for the greeting and says EHLO, or HELO where that is not known.
+    pub async fn greet(&mut self, hostname: &str) -> Result<(), ClientError> {
+        let greeting = self.reply(Phase::Greeting, GREETING).await?;
+        if greeting.class() != Class::Done {
+            return Err(ClientError::Refused(Phase::Greeting, greeting));
+        }
+        self.hello(hostname).await
+    }
+
+    async fn hello(&mut self, hostname: &str) -> Result<(), ClientError> {
+        let reply = self.command(Phase::Command, format!("EHLO {hostname}\r\n").as_bytes()).await?;
+        if reply.class() == Class::Done {
+            self.capabilities = Capabilities::parse(&reply);
+            return Ok(());
+        }
+        let reply = self.command(Phase::Command, format!("HELO {hostname}\r\n").as_bytes()).await?;
+        match reply.class() {
+            Class::Done => Ok(()),
+            _ => Err(ClientError::Refused(Phase::Command, reply)),
+        }
+    }
+
+    /// Logs in by the best mechanism that both sides know. One that needs the password in clear follows a refused better one only
+    /// inside TLS: some servers offer CRAM-MD5 and keep no passwords that it could work with.
+    pub async fn login(&mut self, credentials: &Credentials, protected: bool) -> Result<(), ClientError> {
+        let mechanisms = Mechanism::among(self.capabilities.auth.iter().map(String::as_str));
+        let mut refused = None;
+        for mechanism in mechanisms {
+            let in_clear = matches!(mechanism, Mechanism::Plain | Mechanism::Login);
+            if refused.is_some() && !(in_clear && protected) {
+                continue;
+            }
+            self.connection.hush(true);
+            let outcome = self.authenticate(mechanism, credentials).await;
+            self.connection.hush(false);
+            match outcome {
+                Err(ClientError::Login(reply)) if reply.class() == Class::Permanent && !in_clear && !self.closing => refused = Some(reply),
+                outcome => return outcome,
+            }
+        }
+        Err(match refused {
+            Some(reply) => ClientError::Login(reply),
+            None => ClientError::NoMechanism(self.capabilities.auth.join(" ")),
+        })
+    }
+
+    /// One SASL exchange (RFC 4954 §4).
+    async fn authenticate(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<(), ClientError> {
+        let mut nonce = [0; 18];
+        getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
+        let mut client = sasl::Client::new(mechanism, &credentials.user, credentials.password.clone(), &nonce);
+        let initial = client.initial().map(|first| STANDARD.encode(first));
+        let line = match initial {
+            Some(first) => format!("AUTH {} {first}\r\n", mechanism.name()),
+            None => format!("AUTH {}\r\n", mechanism.name()),
+        };
+        let mut reply = self.command(Phase::Login, line.as_bytes()).await?;
+        for _ in 0..MAX_CHALLENGES {
+            match reply.class() {
+                Class::Done => return client.finish().map_err(ClientError::Sasl),
+                Class::More => {
+                    let text = reply.lines.first().map(String::as_str).unwrap_or_default();
+                    let answer = STANDARD
+                        .decode(text.trim())
+                        .map_err(|_| SaslError::Malformed("the challenge is no base64"))
+                        .and_then(|challenge| client.answer(&challenge));
+                    match answer {
+                        Ok(answer) => reply = self.command(Phase::Login, format!("{}\r\n", STANDARD.encode(answer)).as_bytes()).await?,
+                        Err(error) => {
+                            // RFC 4954 §4: a lone asterisk cancels.
+                            self.command(Phase::Login, b"*\r\n").await?;
+                            return Err(error.into());
+                        }
+                    }
+                }
+                Class::Temporary | Class::Permanent => {
+                    self.closing = reply.code == 421;
+                    return Err(ClientError::Login(reply));
+                }
+            }
+        }
+        Err(SaslError::Malformed("there is no end of challenges").into())
+    }
+
+    /// What the server can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// This server claims PIPELINING and does not keep to it: one command at a time from now on.
+    pub fn distrust_pipelining(&mut self) {
+        self.trusts_pipelining = false;
+    }
+
+    /// Whether commands may go ahead of answers.
+    pub fn pipelining(&self) -> bool {
+        self.capabilities.pipelining && self.trusts_pipelining
+    }
+
+    /// Whether messages go by BDAT.
+    pub fn chunking(&self) -> bool {
+        self.capabilities.chunking && self.pipelining()
+    }
+
+    /// Whether the server has said that it hangs up.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Tries a sender without sending anything: MAIL FROM, RSET.
+    pub async fn try_sender(&mut self, sender: &crate::address::Address) -> Result<Reply, ClientError> {
+        let reply = self.command(Phase::Command, format!("MAIL FROM:<{sender}>\r\n").as_bytes()).await?;
+        self.command(Phase::Command, b"RSET\r\n").await?;
+        Ok(reply)
+    }
+
+    /// Says goodbye; whether that works does not matter.
+    pub async fn quit(&mut self) {
+        self.connection.queue(b"QUIT\r\n");
+        let deadline = Instant::now() + GOODBYE;
+        if self.connection.flush(deadline).await.is_ok() {
+            let _ = self.connection.line(reply::MAX_LINE, LineEnd::Tolerant, deadline).await;
+            self.connection.close(deadline).await;
+        }
+    }
+
+    async fn command(&mut self, phase: Phase, line: &[u8]) -> Result<Reply, ClientError> {
+        self.connection.send(line, Instant::now() + COMMAND).await.map_err(|source| ClientError::Wire(phase, source))?;
+        self.reply(phase, COMMAND).await
+    }
+
+    async fn reply(&mut self, phase: Phase, patience: Duration) -> Result<Reply, ClientError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let line = self.connection.line(reply::MAX_LINE, LineEnd::Tolerant, deadline).await;
+            let line = line.map_err(|source| ClientError::Wire(phase, source))?;
+            if let Some(reply) = self.collector.line(&line)? {
+                return Ok(reply);
+            }
+        }
+    }
+}
