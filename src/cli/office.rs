@@ -9,6 +9,7 @@ use super::{Global, log};
 use crate::config::{Current, Level, Log};
 use crate::document::Problem;
 use crate::gateway::{LoadError, files};
+use crate::service::platform;
 use crate::store::Store;
 
 /// An open office: what nearly every command starts with.
@@ -52,7 +53,7 @@ pub fn config_file(global: &Global) -> Result<PathBuf, LoadError> {
             }
         };
     }
-    let usual = [PathBuf::from("mailroom.toml"), system_file()];
+    let usual = [PathBuf::from("mailroom.toml"), platform::system_configuration()];
     match usual.iter().find(|file| file.is_file()) {
         Some(file) => Ok(std::path::absolute(file).unwrap_or_else(|_| file.clone())),
         None => Err(LoadError::one(
@@ -60,15 +61,4 @@ pub fn config_file(global: &Global) -> Result<PathBuf, LoadError> {
             Some("`mailroom init` writes one; `--config FILE` names one elsewhere; `mailroom demo` needs none".into()),
         )),
     }
-}
-
-#[cfg(not(windows))]
-fn system_file() -> PathBuf {
-    PathBuf::from("/etc/mailroom/mailroom.toml")
-}
-
-#[cfg(windows)]
-fn system_file() -> PathBuf {
-    let data = std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
-    data.join("Mailroom").join("mailroom.toml")
 }

@@ -2,16 +2,21 @@
 //!
 //! Each server is a function `serve(stream, peer, context, stop)` that returns when its client is gone; it never fails, it replies.
 
+pub mod listener;
 pub mod login;
+pub mod pop3;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::Current;
 use crate::store::Store;
+use crate::wire::WireError;
+use crate::wire::tls::Acceptor;
 
 /// A connection of either kind, so that STARTTLS does not change a session's type.
 pub type Stream = Box<dyn Duplex>;
@@ -29,7 +34,7 @@ pub struct Context {
     /// Checks names and passwords, and slows guessers down.
     pub login: login::Login,
     /// For implicit TLS and STARTTLS. Its certificate may change while it runs.
-    pub tls: tokio_rustls::TlsAcceptor,
+    pub tls: Acceptor,
 }
 
 /// Who is at the other end, and how.
@@ -72,17 +77,6 @@ impl Stop {
     }
 }
 
-/// Why an upgrade to TLS failed.
-#[derive(Debug, thiserror::Error)]
-pub enum UpgradeError {
-    /// The handshake did.
-    #[error("TLS handshake: {0}")]
-    Handshake(#[from] std::io::Error),
-    /// It took longer than [`HANDSHAKE_DEADLINE`].
-    #[error("TLS handshake: no answer within {} seconds", HANDSHAKE_DEADLINE.as_secs())]
-    TimedOut,
-}
-
 /// A client that opens a connection and then says nothing must not hold a place for long.
 pub const HANDSHAKE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -97,12 +91,10 @@ impl Context {
         self.now().config.access.plaintext_login.iter().any(|net| net.contains(&from))
     }
 
-    /// Implicit TLS, or the upgrade after STARTTLS. The caller makes sure that nothing was read ahead of it (CVE-2011-0411).
-    pub async fn upgrade(&self, stream: Stream) -> Result<Stream, UpgradeError> {
-        match tokio::time::timeout(HANDSHAKE_DEADLINE, self.tls.accept(stream)).await {
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err(error)) => Err(UpgradeError::Handshake(error)),
-            Err(_) => Err(UpgradeError::TimedOut),
-        }
+    /// Implicit TLS, or the upgrade after STARTTLS. The stream comes from [`crate::wire::Connection::into_inner`], which makes sure that
+    /// nothing was read ahead of the handshake.
+    pub async fn upgrade(&self, stream: Stream) -> Result<Stream, WireError> {
+        let stream = self.tls.accept(stream, Instant::now() + HANDSHAKE_DEADLINE).await?;
+        Ok(Box::new(stream))
     }
 }

@@ -1,0 +1,262 @@
+//! The POP3 server: performs the steps of [`crate::pop3::session`] on a user's INBOX.
+//!
+//! A session owns the snapshot that it took at log-in. Several sessions of one user may run at once, each with its own.
+//! Deviation from RFC 1939 §4, which asks for an exclusive lock: IMAP sessions change the same INBOX anyway, and a lock left behind by a
+//! telephone that lost its network would keep everybody else out for ten minutes. A message that somebody else removed in the meantime
+//! answers RETR with an error, and its deletion succeeds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::login::Refused;
+use super::{Context, Peer, Stop, Stream};
+use crate::pop3::command::MAX_LINE;
+use crate::pop3::reply::{Code, Reply, Stuffer, Top};
+use crate::pop3::session::{Message, Session, Step};
+use crate::store::Account;
+use crate::store::maildrop::Maildrop;
+use crate::wire::{Connection, LineEnd, WireError};
+
+/// RFC 1939 §3: the inactivity timer is at least ten minutes.
+const IDLE: Duration = Duration::from_secs(600);
+/// Whoever has not logged in by then occupies a place for nothing.
+const LOG_IN: Duration = Duration::from_secs(120);
+/// For each piece that the client takes.
+const WRITE: Duration = Duration::from_secs(300);
+/// A message goes out in pieces of this size, so that a large one never stands in memory.
+const PIECE: usize = 256 * 1024;
+
+/// Serves one client until it is gone.
+pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop) {
+    let server = Server {
+        connection: Connection::new(stream),
+        session: Session::new(peer.tls, context.plaintext_login(peer.ip())),
+        maildrop: None,
+        peer,
+        context,
+        stop,
+    };
+    match server.run().await {
+        Ok(()) | Err(WireError::Closed) => (),
+        Err(error) => tracing::debug!(%error, "the session broke off"),
+    }
+}
+
+struct Server {
+    connection: Connection<Stream>,
+    session: Session,
+    /// What the session's indices mean.
+    maildrop: Option<Maildrop>,
+    peer: Peer,
+    context: Arc<Context>,
+    stop: Stop,
+}
+
+/// Whether the conversation goes on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Go,
+    End,
+}
+
+impl Server {
+    async fn run(mut self) -> Result<(), WireError> {
+        let greeting = self.session.greeting();
+        self.say(&greeting);
+        loop {
+            let line = match self.next_line().await {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.say(&Reply::refused(Code::SysTemp, "the server is stopping"));
+                    break;
+                }
+                Err(WireError::LineTooLong(_)) => {
+                    self.say(&Reply::err("the line is too long"));
+                    break;
+                }
+                Err(WireError::TimedOut) => {
+                    self.say(&Reply::err("you said nothing for too long"));
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let step = self.session.line(&line);
+            if let Step::StartTls(reply) = step {
+                self = self.start_tls(&reply).await?;
+                continue;
+            }
+            if self.perform(step).await? == Flow::End {
+                break;
+            }
+        }
+        self.flush().await?;
+        self.connection.close(Instant::now() + WRITE).await;
+        Ok(())
+    }
+
+    /// The next line. What is queued goes out first, unless the client has sent more commands already (RFC 2449 §6.6).
+    async fn next_line(&mut self) -> Result<Option<bytes::Bytes>, WireError> {
+        if self.connection.is_full() || !self.connection.buffered().contains(&b'\n') {
+            self.flush().await?;
+        }
+        let patience = if self.maildrop.is_some() { IDLE } else { LOG_IN };
+        let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, Instant::now() + patience);
+        tokio::select! {
+            biased;
+            line = line => line.map(Some),
+            () = self.stop.requested() => Ok(None),
+        }
+    }
+
+    async fn perform(&mut self, step: Step) -> Result<Flow, WireError> {
+        match step {
+            Step::Reply(reply) => self.say(&reply),
+            Step::Text(text) => self.connection.queue(text.as_bytes()),
+            Step::LogIn { name, password } => {
+                let outcome = match self.context.login.check(self.peer.ip(), &name, &password).await {
+                    Ok(account) => self.open_maildrop(account).await,
+                    Err(refused) => Err(refusal(refused)),
+                };
+                match outcome {
+                    Ok(messages) => {
+                        let reply = self.session.logged_in(messages);
+                        self.say(&reply);
+                    }
+                    Err(reply) => match self.session.log_in_failed(reply) {
+                        Step::Close(reply) => {
+                            self.say(&reply);
+                            return Ok(Flow::End);
+                        }
+                        Step::Reply(reply) => self.say(&reply),
+                        _ => (),
+                    },
+                }
+            }
+            Step::Send(at, lines) => self.send_message(at, lines).await?,
+            Step::Update(marked) => {
+                let reply = self.update(&marked).await;
+                self.say(&reply);
+                return Ok(Flow::End);
+            }
+            Step::Close(reply) => {
+                self.say(&reply);
+                return Ok(Flow::End);
+            }
+            // Taken out by `run`: it replaces the connection.
+            Step::StartTls(_) => return Ok(Flow::End),
+        }
+        Ok(Flow::Go)
+    }
+
+    async fn open_maildrop(&mut self, account: Account) -> Result<Vec<Message>, Reply> {
+        match self.context.store.maildrop(account.id).await {
+            Ok(maildrop) => {
+                tracing::info!(user = account.name(), messages = maildrop.messages.len(), "logged in");
+                let messages = maildrop.messages.iter().map(|message| Message { size: message.size, uid: message.unique_id() }).collect();
+                self.maildrop = Some(maildrop);
+                Ok(messages)
+            }
+            Err(error) => {
+                tracing::error!(user = account.name(), %error, "the mailbox does not open");
+                Err(Reply::refused(Code::SysTemp, "the mailbox does not open, try again later"))
+            }
+        }
+    }
+
+    /// RETR, or TOP with so many lines of the body. Once `+OK` is out the only way to report a failure is to hang up.
+    async fn send_message(&mut self, at: usize, lines: Option<u64>) -> Result<(), WireError> {
+        let Some(uid) = self.maildrop.as_ref().map(|maildrop| (maildrop.folder, maildrop.messages[at].uid)) else { return Ok(()) };
+        let store = self.context.store.clone();
+        let (message, mut piece) = match store.message(uid.0, uid.1, PIECE).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.say(&Reply::err("this message was removed by another session"));
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::error!(number = at + 1, %error, "a message can't be read");
+                self.say(&Reply::refused(Code::SysTemp, "this message can't be read now"));
+                return Ok(());
+            }
+        };
+        self.say(&Reply::ok(format!("{} octets", message.size)));
+        let mut top = lines.map(Top::new);
+        let mut stuffer = Stuffer::default();
+        let mut out = Vec::with_capacity(piece.len() + 64);
+        let mut offset = 0;
+        loop {
+            let wanted = cut(&piece, offset, message.header_size, top.as_mut());
+            stuffer.push(wanted.0, &mut out);
+            stuffer.push(wanted.1, &mut out);
+            offset += piece.len() as u64;
+            let in_body = offset >= message.header_size;
+            if offset >= message.size || (in_body && top.as_ref().is_some_and(Top::is_full)) {
+                stuffer.finish(&mut out);
+                self.connection.queue(&out);
+                return Ok(());
+            }
+            self.connection.queue(&out);
+            out.clear();
+            self.flush().await?;
+            piece = match store.message_bytes(&message, offset, PIECE).await {
+                Ok(piece) if !piece.is_empty() => piece,
+                other => {
+                    tracing::error!(number = at + 1, offset, error = ?other.err(), "a message can't be read to its end: hanging up");
+                    return Err(WireError::Closed);
+                }
+            };
+        }
+    }
+
+    /// QUIT: what is marked goes in one transaction, and only then is there a `+OK`.
+    async fn update(&mut self, marked: &[usize]) -> Reply {
+        let (Some(maildrop), false) = (&self.maildrop, marked.is_empty()) else { return Reply::ok("goodbye") };
+        let doomed = marked.iter().map(|&at| maildrop.messages[at].uid).collect();
+        match self.context.store.delete_messages(maildrop.folder, doomed).await {
+            Ok(()) => {
+                tracing::info!(messages = marked.len(), "deleted");
+                Reply::ok("deleted, goodbye")
+            }
+            Err(error) => {
+                tracing::error!(%error, "deleting failed");
+                Reply::refused(Code::SysTemp, "nothing could be deleted, try again later")
+            }
+        }
+    }
+
+    async fn start_tls(mut self, reply: &Reply) -> Result<Server, WireError> {
+        self.say(reply);
+        self.flush().await?;
+        let stream = self.connection.into_inner()?;
+        let stream = self.context.upgrade(stream).await?;
+        self.session.secured();
+        Ok(Server { connection: Connection::new(stream), ..self })
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.connection.queue(reply.to_string().as_bytes());
+    }
+
+    async fn flush(&mut self) -> Result<(), WireError> {
+        self.connection.flush(Instant::now() + WRITE).await
+    }
+}
+
+/// The parts of a piece that are sent: all of the header, and of the body what TOP leaves of it.
+fn cut<'a>(piece: &'a [u8], offset: u64, header_size: u64, top: Option<&mut Top>) -> (&'a [u8], &'a [u8]) {
+    let Some(top) = top else { return (piece, &[]) };
+    let header = usize::try_from(header_size.saturating_sub(offset)).unwrap_or(piece.len()).min(piece.len());
+    let (header, body) = piece.split_at(header);
+    (header, top.take(body))
+}
+
+fn refusal(refused: Refused) -> Reply {
+    match refused {
+        Refused::Wrong => Reply::refused(Code::Auth, "the name or the password is wrong"),
+        Refused::Disabled => Reply::refused(Code::Auth, "this user is disabled: ask whoever looks after the mail here"),
+        Refused::Throttled => Reply::refused(Code::SysTemp, "too many wrong log-ins from this address, wait ten minutes"),
+        Refused::Temporary => Reply::refused(Code::SysTemp, "logging in is not possible now, try again later"),
+    }
+}
