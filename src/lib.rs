@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod document;
 pub mod gateway;
+pub mod imap;
 pub mod inbound;
 pub mod mapping;
 pub mod message;

@@ -1,0 +1,278 @@
+//! How one session numbers the messages of its mailbox (RFC 9051 §2.3.1.2), a pure value.
+//!
+//! The mailbox moves on whenever anybody touches it; the numbers that a client counts with move only when it is told. A [`View`] holds
+//! what the client knows and what it has yet to be told of removals, and turns a [`Delta`] into [`Notice`]s.
+
+use super::sequence::{Ranges, SequenceSet};
+
+/// What happened to a mailbox since the view's mod-sequence.
+#[derive(Debug, Clone, Default)]
+pub struct Delta {
+    /// UIDs of new messages, ascending.
+    pub new: Vec<u32>,
+    /// UIDs that are gone, ascending.
+    pub gone: Vec<u32>,
+    /// Messages whose flags changed.
+    pub changed: Vec<Changed>,
+    /// The mailbox's highest mod-sequence now.
+    pub modseq: u64,
+}
+
+/// The flags of one message after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Which.
+    pub uid: u32,
+    /// Its mod-sequence.
+    pub modseq: u64,
+    /// System flags.
+    pub flags: u32,
+    /// Keywords.
+    pub keywords: Vec<String>,
+}
+
+/// What the client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Messages are gone.
+    Expunged {
+        /// For VANISHED.
+        uids: Ranges,
+        /// For EXPUNGE: the numbers that they had, largest first, so that none shifts another.
+        numbers: Vec<u32>,
+    },
+    /// So many messages are there.
+    Exists(u32),
+    /// Flags changed: number and message.
+    Fetch(u32, Changed),
+}
+
+/// The messages as the client counts them.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Ascending.
+    uids: Vec<u32>,
+    /// Gone, but the client was not told: ascending, a part of `uids`.
+    pending: Vec<u32>,
+    modseq: u64,
+}
+
+impl View {
+    /// Of a mailbox just opened: its UIDs, ascending.
+    pub fn new(uids: Vec<u32>, modseq: u64) -> View {
+        View { uids, pending: Vec::new(), modseq }
+    }
+
+    /// Messages, as the client counts them.
+    pub fn exists(&self) -> u32 {
+        u32::try_from(self.uids.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The mod-sequence up to which everything is known.
+    pub fn modseq(&self) -> u64 {
+        self.modseq
+    }
+
+    /// The largest UID; 0 in an empty mailbox.
+    pub fn last_uid(&self) -> u32 {
+        self.uids.last().copied().unwrap_or(0)
+    }
+
+    /// All UIDs, ascending: the message with number n is at n - 1.
+    pub fn uids(&self) -> &[u32] {
+        &self.uids
+    }
+
+    /// The number of a message.
+    pub fn number(&self, uid: u32) -> Option<u32> {
+        let at = self.uids.binary_search(&uid).ok()?;
+        u32::try_from(at + 1).ok()
+    }
+
+    /// The UID of a message.
+    pub fn uid(&self, number: u32) -> Option<u32> {
+        let at = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.uids.get(at).copied()
+    }
+
+    /// Whether a message is gone though the client was not told yet.
+    pub fn is_pending(&self, uid: u32) -> bool {
+        self.pending.binary_search(&uid).is_ok()
+    }
+
+    /// Whether the client has yet to be told of removals.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The UIDs that a set names, ascending. Message numbers that do not exist are the client's error; UIDs that do not exist are passed over.
+    pub fn resolve(&self, set: &SequenceSet, by_uid: bool, saved: &Ranges) -> Result<Vec<u32>, NoSuchNumber> {
+        if *set == SequenceSet::Saved {
+            return Ok(self.within(saved));
+        }
+        if by_uid {
+            return Ok(self.within(&set.resolve(self.last_uid())));
+        }
+        if set.exceeds(self.exists()) {
+            return Err(NoSuchNumber);
+        }
+        let numbers = set.resolve(self.exists());
+        Ok(numbers
+            .as_slice()
+            .iter()
+            .flat_map(|(low, high)| self.uids.get(*low as usize - 1..*high as usize).unwrap_or(&[]))
+            .copied()
+            .collect())
+    }
+
+    /// The UIDs of the mailbox that lie in `ranges`, ascending.
+    pub fn within(&self, ranges: &Ranges) -> Vec<u32> {
+        let mut found = Vec::new();
+        for (low, high) in ranges.as_slice() {
+            let start = self.uids.partition_point(|uid| uid < low);
+            let end = self.uids.partition_point(|uid| uid <= high);
+            found.extend_from_slice(&self.uids[start..end]);
+        }
+        found
+    }
+
+    /// Takes in what happened, and says what the client is told now. Removals wait while `may_expunge` is false.
+    pub fn update(&mut self, delta: Delta, may_expunge: bool) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for uid in delta.gone {
+            if self.uids.binary_search(&uid).is_ok()
+                && let Err(at) = self.pending.binary_search(&uid)
+            {
+                self.pending.insert(at, uid);
+            }
+        }
+        if may_expunge {
+            notices.extend(self.expunge());
+        }
+        let before = self.uids.len();
+        let last = self.last_uid();
+        self.uids.extend(delta.new.into_iter().filter(|uid| *uid > last));
+        if self.uids.len() > before {
+            notices.push(Notice::Exists(self.exists()));
+        }
+        // A client asks for the flags of new messages itself.
+        notices.extend(
+            delta
+                .changed
+                .into_iter()
+                .filter(|changed| changed.uid <= last && !self.is_pending(changed.uid))
+                .filter_map(|changed| Some(Notice::Fetch(self.number(changed.uid)?, changed))),
+        );
+        self.modseq = self.modseq.max(delta.modseq);
+        notices
+    }
+
+    fn expunge(&mut self) -> Option<Notice> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let numbers = pending.iter().rev().filter_map(|uid| self.number(*uid)).collect();
+        self.uids.retain(|uid| pending.binary_search(uid).is_err());
+        Some(Notice::Expunged { uids: Ranges::from_sorted(pending), numbers })
+    }
+}
+
+/// A message number beyond the end of the mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSuchNumber;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Deliver(u8),
+        Expunge(Vec<prop::sample::Index>),
+        Command { may_expunge: bool },
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (1_u8..4).prop_map(Event::Deliver),
+            prop::collection::vec(any::<prop::sample::Index>(), 1..4).prop_map(Event::Expunge),
+            any::<bool>().prop_map(|may_expunge| Event::Command { may_expunge }),
+        ]
+    }
+
+    proptest! {
+        /// What a client builds from the answers is what the server thinks it knows, and in the end what there is.
+        #[test]
+        fn a_client_that_counts_agrees(events in prop::collection::vec(event(), 0..60)) {
+            let mut mailbox: Vec<u32> = vec![1, 2, 3];
+            let mut next = 4;
+            let mut view = View::new(mailbox.clone(), 1);
+            let mut client: Vec<u32> = mailbox.clone();
+            let mut delta = Delta::default();
+            let drain = |view: &mut View, delta: &mut Delta, client: &mut Vec<u32>, may_expunge| {
+                for notice in view.update(std::mem::take(delta), may_expunge) {
+                    match notice {
+                        Notice::Expunged { numbers, uids } => {
+                            for number in numbers {
+                                let uid = client.remove(number as usize - 1);
+                                prop_assert!(uids.contains(uid));
+                            }
+                        }
+                        Notice::Exists(count) => {
+                            while client.len() < count as usize {
+                                client.push(view.uid(client.len() as u32 + 1).unwrap());
+                            }
+                        }
+                        Notice::Fetch(number, changed) => prop_assert_eq!(view.uid(number), Some(changed.uid)),
+                    }
+                }
+                prop_assert_eq!(&*client, view.uids());
+                Ok(())
+            };
+            for event in events {
+                match event {
+                    Event::Deliver(count) => for _ in 0..count {
+                        mailbox.push(next);
+                        delta.new.push(next);
+                        next += 1;
+                    },
+                    Event::Expunge(indices) => for index in indices {
+                        if !mailbox.is_empty() {
+                            let uid = mailbox.remove(index.index(mailbox.len()));
+                            // A message that came and went unseen is in neither list.
+                            if let Some(at) = delta.new.iter().position(|new| *new == uid) {
+                                delta.new.remove(at);
+                            } else {
+                                delta.gone.push(uid);
+                            }
+                        }
+                    },
+                    Event::Command { may_expunge } => {
+                        delta.changed.extend(mailbox.first().map(|uid| Changed { uid: *uid, modseq: 2, flags: 0, keywords: vec![] }));
+                        drain(&mut view, &mut delta, &mut client, may_expunge)?;
+                    }
+                }
+            }
+            drain(&mut view, &mut delta, &mut client, true)?;
+            prop_assert_eq!(client, mailbox);
+        }
+    }
+
+    #[test]
+    fn sets_in_a_mailbox() {
+        use crate::imap::sequence::End::{self, Number as N, Star};
+        let view = View::new(vec![10, 20, 30, 40], 1);
+        let check = |ranges: &[(End, End)], by_uid, expected: Result<&[u32], NoSuchNumber>| {
+            let set = SequenceSet::Ranges(ranges.to_vec());
+            assert_eq!(view.resolve(&set, by_uid, &Ranges::default()), expected.map(<[u32]>::to_vec), "{ranges:?}");
+        };
+        check(&[(N(2), N(3))], false, Ok(&[20, 30]));
+        check(&[(N(4), N(5))], false, Err(NoSuchNumber));
+        check(&[(Star, Star)], false, Ok(&[40]));
+        check(&[(N(15), N(35))], true, Ok(&[20, 30]));
+        check(&[(N(50), Star)], true, Ok(&[40]));
+        check(&[(N(1), N(5)), (N(40), N(40))], true, Ok(&[40]));
+    }
+}
