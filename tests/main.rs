@@ -2,3 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod interop;
+mod support;

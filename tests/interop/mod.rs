@@ -1,0 +1,21 @@
+//! The main job on real servers: Dovecot and Postfix are the ISP, the program is run as an admin runs it, and what it serves is read
+//! back by clients that nobody here wrote.
+
+mod bad_input;
+mod clients;
+mod fetch;
+mod isp;
+mod recovery;
+mod relay;
+
+use isp::Dovecot;
+
+/// A collector that fetches one of Dovecot's mailboxes.
+pub fn collector(dovecot: &Dovecot, name: &str, protocol: &str, user: &str, more: &str) -> String {
+    let port = if protocol == "pop3" { dovecot.pop3s } else { dovecot.imaps };
+    format!(
+        "[[collector]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nhost = \"localhost\"\nport = {port}\nca = '{}'\nusername = \"{user}\"\n\
+         password = {{ file = \"isp.pass\" }}\nidle = false\n{more}\n",
+        dovecot.authority.file.display()
+    )
+}

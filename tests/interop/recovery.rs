@@ -1,0 +1,66 @@
+//! kill -9 in the middle of a fetch: one more fetch, and every message is there exactly once.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::collector;
+use super::isp::{self, Dovecot};
+use crate::support::office::{self, Office};
+use crate::support::reader::Imap;
+
+const MESSAGES: usize = 300;
+
+fn mail(number: usize) -> Vec<u8> {
+    let body = format!("line of message {number}\r\n").repeat(400 + number % 7 * 300);
+    format!("From: <bob@out.example>\r\nTo: alice@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@out.example>\r\n\r\n{body}").into_bytes()
+}
+
+fn killed_ten_times(protocol: &str) {
+    let dovecot = Dovecot::start();
+    let all: Vec<Vec<u8>> = (0..MESSAGES).map(mail).collect();
+    dovecot.deliver("alice", all.iter().map(Vec::as_slice));
+    let config = format!(
+        "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n{}",
+        collector(&dovecot, "isp", protocol, "alice", "after = \"delete\"\ndeliver = \"alice\"")
+    );
+    let office = Office::new(&config, "");
+    office.write("isp.pass", isp::PASSWORD);
+    office.add_users(&["alice"]);
+
+    let mut killed = 0;
+    for round in 0..10_u64 {
+        let mut child = office.command(&["fetch"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(60 + round * 35));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        child.wait().unwrap();
+        // a later round should find work, too
+        if dovecot.count("alice") == 0 {
+            break;
+        }
+    }
+    assert!(killed >= 3, "only {killed} fetches were cut: the machine is too fast for this test's mail");
+    // Dovecot frees a killed session's lock in its own time
+    let figures = (0..20).map(|_| office.fetch()[0].clone()).find(|figures| figures["error"].is_null()).expect("no fetch succeeded after the cuts");
+    assert_eq!(dovecot.count("alice"), 0, "{figures}");
+
+    let gateway = office.run();
+    let mut served = Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
+    assert_eq!(served.len(), MESSAGES);
+    for original in &all {
+        let place = served.iter().position(|message| message.ends_with(original)).expect("a message is missing");
+        served.swap_remove(place);
+    }
+}
+
+#[test]
+fn a_pop3_fetch_killed_ten_times_loses_and_repeats_nothing() {
+    killed_ten_times("pop3");
+}
+
+#[test]
+fn an_imap_fetch_killed_ten_times_loses_and_repeats_nothing() {
+    killed_ten_times("imap");
+}

@@ -1,0 +1,4 @@
+//! What the tests share: the program run as its admin runs it, and readers of mailboxes that use none of its code.
+
+pub mod office;
+pub mod reader;
