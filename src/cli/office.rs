@@ -1,25 +1,21 @@
 //! Opening what a command works on: the configuration, the store, and the mapping that both make.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::{Global, log};
 use crate::config::{Current, Level, Log};
-use crate::document::Problem;
 use crate::gateway::{LoadError, files};
 use crate::service::platform;
 use crate::store::Store;
 
 /// An open office: what nearly every command starts with.
 pub struct Office {
-    /// Configuration and mapping as the files say now.
-    pub current: Arc<Current>,
     /// The store that `[storage]` names.
     pub store: Store,
-    /// Not errors, but worth a word.
-    pub warnings: Vec<Problem>,
+    /// What the files came to; its warnings, and the users that are missing.
+    pub compiled: files::Compiled,
 }
 
 impl Office {
@@ -27,18 +23,23 @@ impl Office {
     pub async fn open(global: &Global) -> anyhow::Result<Office> {
         let file = config_file(global)?;
         log::start(&Log { level: Level::Warn, json: false }, global.verbose);
-        let loaded = files::read(&file)?;
-        let store = Store::open(&loaded.config.storage.path)
-            .with_context(|| format!("the store in {} does not open", loaded.config.storage.path.display()))?;
-        let office = files::compile(loaded, &store).await?;
-        Ok(Office { current: Arc::new(office.current), store, warnings: office.warnings })
+        let loaded = files::parse(&file, files::gather(&file)?)?;
+        let path = loaded.config.storage.path.clone();
+        let store = Store::open(&path).with_context(|| format!("the store in {} does not open", path.display()))?;
+        let compiled = files::compile(loaded, &store).await?;
+        Ok(Office { store, compiled })
     }
 
     /// As [`Office::open`], but every user that the files name has to exist; all that are missing are named at once.
     pub async fn open_complete(global: &Global) -> anyhow::Result<Office> {
         let office = Self::open(global).await?;
-        files::require_users(&office.current, &office.store).await?;
+        files::require_users(&office.compiled)?;
         Ok(office)
+    }
+
+    /// Configuration and mapping as the files say now.
+    pub fn current(&self) -> &Current {
+        &self.compiled.current
     }
 }
 

@@ -409,3 +409,10 @@ pub struct Current {
     /// `mappings/*.toml`
     pub mapping: crate::mapping::Mapping,
 }
+
+/// Reads and checks the configuration. `files` holds the texts of `file` itself (`mailroom.toml`) and of every `mappings/*.toml` and
+/// `mappings/providers/*.toml` beside it, by absolute path: [`crate::gateway::files`] gathers them from the disk, or from the store for
+/// `run --last-good`. Of the mapping files only the paths matter here; they are compiled by [`crate::mapping::Mapping::load`].
+pub fn parse(file: &std::path::Path, files: BTreeMap<PathBuf, String>) -> Result<Loaded, Vec<Problem>> {
+    todo!("{file:?} {files:?}")
+}

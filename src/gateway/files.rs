@@ -1,31 +1,252 @@
 //! The files and the user list together make what is in force: [`Current`].
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::LoadError;
-use crate::config::{Current, Loaded};
-use crate::document::Problem;
-use crate::store::Store;
+use crate::config::{self, Auth, Config, Current, DeviceSender, ImpliedAddresses, Loaded, SecretSource, SmarthostLogin};
+use crate::document::{Place, Problem};
+use crate::mapping::{self, Fetched, Mailbox, Mapping};
+use crate::store::{Store, StoreError};
 
-/// What the files came to.
+/// A configuration or mapping file beyond this is a mistake (a mailbox, a database), not a list of rules.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// Texts of the configuration, the mappings and the provider profiles, by absolute path.
+pub type Texts = BTreeMap<PathBuf, String>;
+
+/// What the files and the users came to.
 pub struct Compiled {
     /// Configuration and mapping.
     pub current: Current,
     /// Not errors, but worth a word.
     pub warnings: Vec<Problem>,
+    /// Users that the files name and that do not exist: each with the place that names it, if it is a place in a file.
+    pub missing: Vec<(String, Option<Place>)>,
+    /// The files that it was made from.
+    pub texts: Texts,
 }
 
-/// Reads `mailroom.toml` and what it names.
-pub fn read(file: &Path) -> Result<Loaded, LoadError> {
-    Err(LoadError::one(format!("{}: reading the configuration is not built yet", file.display()), None))
+/// Reads `mailroom.toml`, `mappings/*.toml` and `mappings/providers/*.toml` beside it.
+pub fn gather(file: &Path) -> Result<Texts, LoadError> {
+    let mut texts = Texts::new();
+    texts.insert(file.to_owned(), text_of(file)?);
+    let mappings = mappings_beside(file);
+    for folder in [mappings.join("providers"), mappings] {
+        // Neither folder need exist.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.map_err(|error| LoadError::one(format!("{}: {error}", folder.display()), None))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            // Editors leave `.#office.toml` and the like behind while they work.
+            if name.ends_with(".toml") && !name.starts_with('.') && path.is_file() {
+                texts.insert(path.clone(), text_of(&path)?);
+            }
+        }
+    }
+    Ok(texts)
 }
 
-/// Compiles the mapping with the users that the store knows.
-pub async fn compile(loaded: Loaded, _store: &Store) -> Result<Compiled, LoadError> {
-    Err(LoadError::one(format!("{}: compiling the mapping is not built yet", loaded.config.file.display()), None))
+/// Checks `mailroom.toml`.
+pub fn parse(file: &Path, texts: Texts) -> Result<Loaded, LoadError> {
+    config::parse(file, texts).map_err(LoadError)
+}
+
+/// Compiles the mapping with the users that the store knows. A user that is missing is no error here: see [`Compiled::missing`].
+pub async fn compile(loaded: Loaded, store: &Store) -> Result<Compiled, LoadError> {
+    let Loaded { config, mut warnings, files: texts } = loaded;
+    let accounts = store.accounts().await.map_err(unreadable)?;
+    let mut users: Vec<(String, Option<String>)> = accounts
+        .into_iter()
+        .filter_map(|account| match account.mailbox {
+            Mailbox::User(name) => Some((name, account.full_name)),
+            Mailbox::Shared(_) => None,
+        })
+        .collect();
+    let mappings: Vec<(PathBuf, String)> = mapping_texts(&config.file, &texts);
+    // Who is missing is told all at once, so it can't stop the first compilation; the second one knows everybody who is named.
+    let nobody = mapping_office(&config, Vec::new());
+    let named = Mapping::load(&mappings, &nobody).map_err(LoadError)?.0.named_users();
+    let mut missing: Vec<(String, Option<Place>)> = Vec::new();
+    let in_config = users_named_by(&config).into_iter().map(|name| (name, None));
+    for (name, place) in named.into_iter().map(|(name, place)| (name, Some(place))).chain(in_config) {
+        if !users.iter().any(|(user, _)| *user == name) {
+            users.push((name.clone(), None));
+            missing.push((name, place));
+        }
+    }
+    let (mapping, more) = Mapping::load(&mappings, &mapping_office(&config, users)).map_err(LoadError)?;
+    warnings.extend(more);
+    Ok(Compiled { current: Current { config, mapping }, warnings, missing, texts })
 }
 
 /// Refuses if the files name users that do not exist, naming them all at once.
-pub async fn require_users(_current: &Current, _store: &Store) -> Result<(), LoadError> {
-    Err(LoadError::one("the list of users is not built yet".into(), None))
+pub fn require_users(compiled: &Compiled) -> Result<(), LoadError> {
+    if compiled.missing.is_empty() {
+        return Ok(());
+    }
+    let problem = |(name, place): &(String, Option<Place>)| Problem {
+        place: place.clone(),
+        text: String::new(),
+        length: 0,
+        message: format!("there is no user “{name}”"),
+        help: Some(format!("`mailroom user add {name}` adds the user")),
+    };
+    Err(LoadError(compiled.missing.iter().map(problem).collect()))
+}
+
+/// Makes the mailboxes of `[shared]` that are not there yet.
+pub async fn make_shared(current: &Current, store: &Store) -> Result<(), StoreError> {
+    for (name, _) in current.mapping.shared() {
+        let mailbox = Mailbox::Shared(name);
+        if store.account(&mailbox).await?.is_none() {
+            store.account_add(&mailbox, None, None).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Files beside the texts whose change matters too: secrets, certificates, trust roots.
+pub fn beside(config: &Config) -> Vec<PathBuf> {
+    let secret = |auth: &Auth| match auth {
+        Auth::Password(SecretSource::File(file)) => Some(file.clone()),
+        _ => None,
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for collector in &config.collectors {
+        files.extend(secret(&collector.auth));
+        files.extend(collector.endpoint.ca.clone());
+    }
+    for smarthost in &config.smarthosts {
+        if let SmarthostLogin::Own(_, auth) = &smarthost.login {
+            files.extend(secret(auth));
+        }
+        files.extend(smarthost.endpoint.ca.clone());
+    }
+    files.extend(config.tls.iter().flat_map(|tls| [tls.cert.clone(), tls.key.clone()]));
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// `storage.path` of a configuration that does not load: what comes nearest to it, for `run --last-good` and `status`.
+pub fn storage_path_of_broken(file: &Path) -> Option<PathBuf> {
+    let text = text_of(file).ok()?;
+    let mut in_storage = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            in_storage = line.trim_start_matches('[').trim_start().starts_with("storage");
+        } else if in_storage && let Some(value) = line.strip_prefix("path").and_then(|rest| rest.trim_start().strip_prefix('=')) {
+            let value = value.trim_start();
+            let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+            let path = Path::new(value[1..].split(quote).next()?);
+            return Some(file.parent().unwrap_or(Path::new("")).join(path));
+        }
+    }
+    None
+}
+
+/// The folder that holds the mappings.
+pub fn mappings_beside(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join("mappings")
+}
+
+/// Those of the texts that are mappings.
+fn mapping_texts(file: &Path, texts: &Texts) -> Vec<(PathBuf, String)> {
+    let folder = mappings_beside(file);
+    texts.iter().filter(|(path, _)| path.parent() == Some(&folder)).map(|(path, text)| (path.clone(), text.clone())).collect()
+}
+
+fn text_of(file: &Path) -> Result<String, LoadError> {
+    let fail = |what: String| LoadError::one(format!("{}: {what}", file.display()), None);
+    match std::fs::metadata(file) {
+        Ok(about) if about.len() > MAX_FILE => return Err(fail(format!("is larger than {} MB", MAX_FILE / 1024 / 1024))),
+        Ok(_) => (),
+        Err(error) => return Err(fail(format!("can't be read: {error}"))),
+    }
+    let bytes = std::fs::read(file).map_err(|error| fail(format!("can't be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|_| fail("is not UTF-8: save it as UTF-8 text".into()))
+}
+
+fn unreadable(error: StoreError) -> LoadError {
+    LoadError::one(format!("the list of users can't be read: {error}"), None)
+}
+
+/// What the mapping needs of the configuration.
+fn mapping_office(config: &Config, users: Vec<(String, Option<String>)>) -> mapping::Office {
+    let implied = match &config.office.implied_addresses {
+        ImpliedAddresses::All => config.office.domains.clone(),
+        ImpliedAddresses::None => Vec::new(),
+        ImpliedAddresses::At(domains) => domains.clone(),
+    };
+    let fetched = |collector: &config::Collector| Fetched {
+        name: collector.name.clone(),
+        address: collector.address.clone(),
+        deliver: match &collector.deliver {
+            config::Deliver::Mapped => None,
+            config::Deliver::To(target) => Some(target.clone()),
+        },
+    };
+    mapping::Office {
+        domains: config.office.domains.clone(),
+        lan_domain: config.office.lan_domain.clone(),
+        implied,
+        postmaster: config.office.postmaster.clone(),
+        collectors: config.collectors.iter().map(fetched).collect(),
+        smarthosts: config.smarthosts.iter().map(|smarthost| smarthost.name.clone()).collect(),
+        users,
+    }
+}
+
+/// Users that `mailroom.toml` names outside of targets.
+fn users_named_by(config: &Config) -> Vec<String> {
+    let mut names = vec![config.office.postmaster.clone()];
+    for device in &config.devices {
+        names.extend(device.bounces.clone());
+        if let DeviceSender::User(user) = &device.sender {
+            names.push(user.clone());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<&str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mailroom.toml");
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(storage_path_of_broken(&file), expected.map(|path| folder.path().join(path)), "{text}");
+    }
+
+    #[test]
+    fn finds_the_store_of_a_broken_configuration() {
+        check("[office]\ndomains = [\n[storage]\npath = \"/var/lib/mailroom\" # here\n", Some("/var/lib/mailroom"));
+        check("[storage]\njournal = \"3d\"\n  path='store'\n", Some("store"));
+        check("[tls]\npath = \"x\"\n", None);
+        check("[storage]\npath = oops\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn gathers_what_is_loaded_and_nothing_deeper() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mailroom.toml");
+        for name in ["mailroom.toml", "other.toml"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        for (inner, name) in
+            [("", "office.toml"), ("", ".#office.toml"), ("", "notes.txt"), ("providers", "gmx.toml"), ("examples", "a.toml")]
+        {
+            let inner = folder.path().join("mappings").join(inner);
+            std::fs::create_dir_all(&inner).unwrap();
+            std::fs::write(inner.join(name), "").unwrap();
+        }
+        let texts = gather(&file).unwrap();
+        let found: Vec<_> = texts.keys().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, ["mailroom.toml", "mappings/office.toml", "mappings/providers/gmx.toml"]);
+        assert_eq!(mapping_texts(&file, &texts).len(), 1);
+    }
 }
