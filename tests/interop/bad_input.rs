@@ -62,7 +62,8 @@ fn the_certificate_of_a_stranger() {
     let elsewhere = tempfile::tempdir().unwrap();
     let stranger = Authority::new(elsewhere.path());
     for protocol in ["pop3", "imap"] {
-        let text = collector(&dovecot, "isp", protocol, "alice", BOUND).replace(&dovecot.authority.file.display().to_string(), &stranger.file.display().to_string());
+        let text = collector(&dovecot, "isp", protocol, "alice", BOUND)
+            .replace(&dovecot.authority.file.display().to_string(), &stranger.file.display().to_string());
         fails(&office(&text), &["certificate"]);
     }
     assert_eq!(dovecot.count("alice"), 1);
@@ -78,9 +79,15 @@ fn a_certificate_that_has_expired() {
 fn a_pin_instead_of_an_authority() {
     let dovecot = Dovecot::start();
     dovecot.deliver("alice", [MAIL]);
-    let pin = |pin: &str| collector(&dovecot, "isp", "pop3", "alice", BOUND).replace(&format!("ca = '{}'", dovecot.authority.file.display()), &format!("pin = \"{pin}\""));
+    let pin = |pin: &str| {
+        collector(&dovecot, "isp", "pop3", "alice", BOUND)
+            .replace(&format!("ca = '{}'", dovecot.authority.file.display()), &format!("pin = \"{pin}\""))
+    };
     fails(&office(&pin("sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")), &["pin"]);
-    let command = format!("openssl x509 -in {} -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64", dovecot.certificate.0.display());
+    let command = format!(
+        "openssl x509 -in {} -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64",
+        dovecot.certificate.0.display()
+    );
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
     let seen = String::from_utf8(output.stdout).unwrap();
     let figures = &office(&pin(&format!("sha256/{}", seen.trim()))).fetch()[0];
@@ -114,48 +121,53 @@ fn empty_and_headless_messages_arrive_too() {
     }
 }
 
-#[test]
-fn a_full_disk_loses_nothing_and_heals_by_itself() {
-    let dovecot = Dovecot::start();
-    let large = [MAIL, "0123456789abcdef0123456789abcdef0123456789abcdef\r\n".repeat(20_000).as_bytes()].concat();
-    let disk = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(disk.path()).status().is_ok_and(|s| s.success());
-    assert!(mounted, "a small disk can't be mounted: the tests run as root");
-    let text = format!("[storage]\npath = '{}/store'\nmin_free = \"1KB\"\n{}", disk.path().display(), collector(&dovecot, "isp", "pop3", "alice", BOUND));
-    let result = std::panic::catch_unwind(|| {
-        for number in 0..20 {
-            dovecot.deliver("alice", [large.replace_number(number).as_slice()]);
-        }
-        let office = office(&text);
-        fails(&office, &["full"]);
-        let left = dovecot.count("alice");
-        assert!(left > 0, "20 MB went onto a disk of 12 MB");
-        let bigger = Command::new("mount").args(["-o", "remount,size=200m"]).arg(disk.path()).status().unwrap();
-        assert!(bigger.success());
-        let figures = &office.fetch()[0];
-        assert!(figures["error"].is_null(), "{figures}");
-        assert_eq!(dovecot.count("alice"), 0);
-        let gateway = office.run();
-        let served = Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
-        assert_eq!(served.len(), 20);
-        for number in 0..20 {
-            assert!(served.iter().any(|message| message.ends_with(&large.replace_number(number))), "number {number} is missing");
-        }
-    });
-    let _ = Command::new("umount").arg("-l").arg(disk.path()).status();
-    if let Err(failed) = result {
-        std::panic::resume_unwind(failed);
+/// A tmpfs of a given size, gone with its value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(size: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path()).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "a small disk can't be mounted: the tests run as root");
+        Self(folder)
+    }
+
+    fn grow(&self, size: &str) {
+        assert!(Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(self.0.path()).status().unwrap().success());
     }
 }
 
-trait ReplaceNumber {
-    fn replace_number(&self, number: usize) -> Vec<u8>;
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
 }
 
-impl ReplaceNumber for Vec<u8> {
-    /// The same mail under another Message-ID.
-    fn replace_number(&self, number: usize) -> Vec<u8> {
-        String::from_utf8(self.clone()).unwrap().replace("<1@", &format!("<{}@", number + 100)).into_bytes()
+#[test]
+fn a_full_disk_loses_nothing_and_heals_by_itself() {
+    let dovecot = Dovecot::start();
+    let filler = "0123456789abcdef0123456789abcdef0123456789abcdef\r\n".repeat(20_000);
+    let mails: Vec<Vec<u8>> = (0..20)
+        .map(|number| format!("From: bob@out.example\r\nMessage-ID: <{number}@out.example>\r\n\r\n{number}\r\n{filler}").into_bytes())
+        .collect();
+    dovecot.deliver("alice", mails.iter().map(Vec::as_slice));
+    let disk = SmallDisk::new("12m");
+    let office = office(&format!(
+        "[storage]\npath = '{}/store'\nmin_free = \"1KB\"\n{}",
+        disk.0.path().display(),
+        collector(&dovecot, "isp", "pop3", "alice", BOUND)
+    ));
+    fails(&office, &["full"]);
+    assert!(dovecot.count("alice") > 0, "20 MB went onto a disk of 12 MB");
+    disk.grow("200m");
+    let figures = &office.fetch()[0];
+    assert!(figures["error"].is_null(), "{figures}");
+    assert_eq!(dovecot.count("alice"), 0);
+    let gateway = office.run();
+    let served = Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
+    assert_eq!(served.len(), mails.len());
+    for mail in &mails {
+        assert!(served.iter().any(|message| message.ends_with(mail)), "one is missing");
     }
 }
 
@@ -180,7 +192,10 @@ fn two_gateways_on_one_store() {
 
 #[test]
 fn users_that_nobody_added_are_named_all_at_once() {
-    let office = Office::new("[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n", "[addresses]\n\"sales@example.com\" = [\"bob\", \"carol\"]\n");
+    let office = Office::new(
+        "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n",
+        "[addresses]\n\"sales@example.com\" = [\"bob\", \"carol\"]\n",
+    );
     for command in ["run", "fetch"] {
         let output = office.call(&[command]);
         assert_eq!(output.status.code(), Some(2), "{command}: {}", errors(&output));
@@ -210,7 +225,8 @@ fn a_misspelt_user_and_an_unknown_key() {
 
 #[test]
 fn files_that_break_while_running_leave_the_last_good_ones_in_force() {
-    let office = Office::new("[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n", "[addresses]\n\"sales@example.com\" = \"alice\"\n");
+    let office =
+        Office::new("[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n", "[addresses]\n\"sales@example.com\" = \"alice\"\n");
     office.add_users(&["alice", "bob"]);
     let gateway = office.run();
     let error = || office.json(&["status", "--json"])["config"]["error"].as_str().map(str::to_owned);

@@ -43,9 +43,14 @@ fn office() -> (Office, Gateway) {
 fn authority(office: &Office) -> String {
     let folder = office.path("store/tls");
     let file = ["ca.pem", "ca.crt"].map(|name| folder.join(name)).into_iter().find(|file| file.exists());
-    file.unwrap_or_else(|| panic!("no certificate of the local authority in {:?}", fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect::<Vec<_>>()))
-        .display()
-        .to_string()
+    file.unwrap_or_else(|| {
+        panic!(
+            "no certificate of the local authority in {:?}",
+            fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect::<Vec<_>>()
+        )
+    })
+    .display()
+    .to_string()
 }
 
 fn run(program: &str, arguments: &[&str], folder: &Path, input: &str) -> String {
@@ -106,7 +111,10 @@ fn curl_reads_by_every_protocol_and_sends() {
     let by_pop3 = curl(&["--ssl-reqd", &url("pop3", "pop3", "5")], "");
     assert!(by_pop3.contains("needle4 ") && by_pop3.contains("\n.\r\n..\r\n"), "{by_pop3}");
     let sent = "From: alice@office.lan\r\nTo: bob@office.lan\r\nSubject: by curl\r\n\r\nHello\r\n.\r\nBob\r\n";
-    curl(&["--ssl-reqd", &url("smtp", "submission", ""), "--mail-from", "alice@office.lan", "--mail-rcpt", "bob@office.lan", "-T", "-"], sent);
+    curl(
+        &["--ssl-reqd", &url("smtp", "submission", ""), "--mail-from", "alice@office.lan", "--mail-rcpt", "bob@office.lan", "-T", "-"],
+        sent,
+    );
     curl(&[&url("smtps", "submissions", ""), "--mail-from", "alice@office.lan", "--mail-rcpt", "bob@office.lan", "-T", "-"], sent);
     let bob = crate::support::reader::Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX");
     assert_eq!(bob.len(), 2);
@@ -160,7 +168,14 @@ fn mutt_opens_the_mailbox_and_saves_a_message() {
     );
     // mutt wants a terminal: script gives it one
     let command = "timeout 60 mutt -F muttrc";
-    let _ = Command::new("script").args(["-qec", command, "/dev/null"]).current_dir(&folder).env("HOME", &folder).env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
+    let _ = Command::new("script")
+        .args(["-qec", command, "/dev/null"])
+        .current_dir(&folder)
+        .env("HOME", &folder)
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let mut imap = crate::support::reader::Imap::login(gateway.port("imap"), "alice", office::PASSWORD);
     let archived = imap.messages("Archive");
     assert_eq!(archived.len(), 1, "{:?}", imap.folders());
@@ -214,8 +229,16 @@ fn msmtp_sends() {
     let (ca, port, tls_port) = (authority(&office), gateway.port("submission").to_string(), gateway.port("submissions").to_string());
     for (port, starttls) in [(&port, "on"), (&tls_port, "off")] {
         let arguments = [
-            "--host=localhost", &format!("--port={port}"), "--tls=on", &format!("--tls-starttls={starttls}"), &format!("--tls-trust-file={ca}"), "--auth=plain", "--user=alice",
-            &format!("--passwordeval=printf '%s' '{}'", office::PASSWORD), "--from=alice@office.lan", "bob@office.lan",
+            "--host=localhost",
+            &format!("--port={port}"),
+            "--tls=on",
+            &format!("--tls-starttls={starttls}"),
+            &format!("--tls-trust-file={ca}"),
+            "--auth=plain",
+            "--user=alice",
+            &format!("--passwordeval=printf '%s' '{}'", office::PASSWORD),
+            "--from=alice@office.lan",
+            "bob@office.lan",
         ];
         run("msmtp", &arguments.map(|a| &*a), &folder, "From: alice@office.lan\nTo: bob@office.lan\nSubject: by msmtp\n\nHello\n");
     }

@@ -18,7 +18,8 @@ struct Sample {
 fn samples() -> Option<Vec<Sample>> {
     let corpus = office::shared("corpus/manifest.tsv")?;
     let manifest = fs::read_to_string(&corpus).unwrap();
-    let rows: Vec<Vec<&str>> = manifest.lines().skip(1).filter(|line| line.starts_with("real/")).map(|line| line.split('\t').collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        manifest.lines().skip(1).filter(|line| line.starts_with("real/")).map(|line| line.split('\t').collect()).collect();
     let (proven, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row[4].contains('@'));
     let sample = |row: Vec<&str>| Sample {
         bytes: fs::read(corpus.with_file_name(row[0])).unwrap(),
@@ -62,7 +63,10 @@ fn catch_all(protocol: &str) {
     assert_eq!(upstream.len(), samples.len());
     // Dovecot lists in the order of delivery, so its messages and the samples go in step
     let office = Office::new(
-        &format!("[office]\ndomains = []\npostmaster = \"anna\"\n{}", collector(&dovecot, "isp", protocol, "catchall", "after = \"delete\"")),
+        &format!(
+            "[office]\ndomains = []\npostmaster = \"anna\"\n{}",
+            collector(&dovecot, "isp", protocol, "catchall", "after = \"delete\"")
+        ),
         &mapping(&samples),
     );
     office.write("isp.pass", isp::PASSWORD);
@@ -92,9 +96,12 @@ fn catch_all(protocol: &str) {
             let ended = [imap.as_slice(), if imap.ends_with(b"\r\n") { b"" } else { b"\r\n" }].concat();
             assert!(ended == *pop3, "{user}: POP3 and IMAP serve different bytes");
             let original = upstream.iter().enumerate().find(|(number, original)| {
-                imap.ends_with(original) && is_prefix(&imap[..imap.len() - original.len()]) && !found.get(number).is_some_and(|f| f.contains(&user))
+                imap.ends_with(original)
+                    && is_prefix(&imap[..imap.len() - original.len()])
+                    && !found.get(number).is_some_and(|f| f.contains(&user))
             });
-            let (number, _) = original.unwrap_or_else(|| panic!("{user} has a message that Dovecot never had:\n{}", String::from_utf8_lossy(imap)));
+            let (number, _) =
+                original.unwrap_or_else(|| panic!("{user} has a message that Dovecot never had:\n{}", String::from_utf8_lossy(imap)));
             found.entry(number).or_default().push(user);
         }
     }
@@ -207,7 +214,11 @@ fn kept_mail_is_fetched_once() {
         assert_eq!(office.fetch()[0]["delivered"], 2, "{protocol}");
         dovecot.deliver(&login, [mail(3).as_slice()]);
         let figures = &office.fetch()[0];
-        assert_eq!((&figures["listed"], &figures["known"], &figures["delivered"]), (&3.into(), &2.into(), &1.into()), "{protocol}: {figures}");
+        assert_eq!(
+            (&figures["listed"], &figures["known"], &figures["delivered"]),
+            (&3.into(), &2.into(), &1.into()),
+            "{protocol}: {figures}"
+        );
         assert_eq!(dovecot.count(&login), 3, "{protocol}");
     }
 }
@@ -226,18 +237,30 @@ fn a_large_mail_does_not_make_the_gateway_large() {
         dovecot.deliver(&login, [large.as_slice()]);
         let config = format!(
             "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n{}",
-            collector(&dovecot, "isp", protocol, &login, "after = \"delete\"\ndeliver = \"alice\"\nschedule = \"0 0 1 1 *\"\nenabled = true")
+            collector(
+                &dovecot,
+                "isp",
+                protocol,
+                &login,
+                "after = \"delete\"\ndeliver = \"alice\"\nschedule = \"0 0 1 1 *\"\nenabled = true"
+            )
         );
         let office = Office::new(&config, "");
         office.write("isp.pass", isp::PASSWORD);
         office.add_users(&["alice"]);
         let at_rest = {
-            office.write("mailroom.toml", &fs::read_to_string(office.path("mailroom.toml")).unwrap().replace("enabled = true", "enabled = false"));
+            office.write(
+                "mailroom.toml",
+                &fs::read_to_string(office.path("mailroom.toml")).unwrap().replace("enabled = true", "enabled = false"),
+            );
             let gateway = office.run();
             std::thread::sleep(std::time::Duration::from_secs(1));
             peak_memory(gateway.id())
         };
-        office.write("mailroom.toml", &fs::read_to_string(office.path("mailroom.toml")).unwrap().replace("enabled = false", "enabled = true"));
+        office.write(
+            "mailroom.toml",
+            &fs::read_to_string(office.path("mailroom.toml")).unwrap().replace("enabled = false", "enabled = true"),
+        );
         let gateway = office.run();
         office.fetch();
         assert_eq!(dovecot.count(&login), 0, "{protocol}");

@@ -155,14 +155,6 @@ impl Dovecot {
         let maildir = self.folder.path().join("mail").join(user);
         ["new", "cur"].iter().map(|part| fs::read_dir(maildir.join(part)).map_or(0, |entries| entries.count())).sum()
     }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
 }
 
 impl Drop for Dovecot {

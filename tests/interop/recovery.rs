@@ -12,7 +12,8 @@ const MESSAGES: usize = 300;
 
 fn mail(number: usize) -> Vec<u8> {
     let body = format!("line of message {number}\r\n").repeat(400 + number % 7 * 300);
-    format!("From: <bob@out.example>\r\nTo: alice@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@out.example>\r\n\r\n{body}").into_bytes()
+    format!("From: <bob@out.example>\r\nTo: alice@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@out.example>\r\n\r\n{body}")
+        .into_bytes()
 }
 
 fn killed_ten_times(protocol: &str) {
@@ -43,7 +44,8 @@ fn killed_ten_times(protocol: &str) {
     }
     assert!(killed >= 3, "only {killed} fetches were cut: the machine is too fast for this test's mail");
     // Dovecot frees a killed session's lock in its own time
-    let figures = (0..20).map(|_| office.fetch()[0].clone()).find(|figures| figures["error"].is_null()).expect("no fetch succeeded after the cuts");
+    let figures =
+        (0..20).map(|_| office.fetch()[0].clone()).find(|figures| figures["error"].is_null()).expect("no fetch succeeded after the cuts");
     assert_eq!(dovecot.count("alice"), 0, "{figures}");
 
     let gateway = office.run();

@@ -1,7 +1,7 @@
 //! What a user sends leaves through Postfix as `[senders]` says, arrives, and stays on the LAN where it should.
 
-use std::process::{Command, Stdio};
 use std::io::Write;
+use std::process::{Command, Stdio};
 
 use super::collector;
 use super::isp::{self, Dovecot, Postfix};
@@ -104,12 +104,18 @@ fn what_postfix_refuses_comes_back_to_its_sender_alone() {
     let refused = "ghost@no_such.invalid-";
     let _ = send(gateway.port("submission"), "bob", "bob@office.lan", &["carol@customer.example", refused], text);
     // too large for this smarthost: it says so at MAIL FROM or after the data
-    let large = format!("From: bob@office.lan\nTo: carol@customer.example\nSubject: large\nMessage-ID: <large@office.lan>\n\n{}", "0123456789abcdef0123456789abcdef\n".repeat(650_000));
+    let large = format!(
+        "From: bob@office.lan\nTo: carol@customer.example\nSubject: large\nMessage-ID: <large@office.lan>\n\n{}",
+        "0123456789abcdef0123456789abcdef\n".repeat(650_000)
+    );
     match send(gateway.port("submission"), "bob", "bob@office.lan", &["carol@customer.example"], &large) {
         Err(said) => assert!(said.contains("552"), "{said}"),
         Ok(()) => {
             until("the bounce to reach Bob", || {
-                Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX").iter().any(|m| String::from_utf8_lossy(m).contains("multipart/report"))
+                Imap::login(gateway.port("imap"), "bob", office::PASSWORD)
+                    .messages("INBOX")
+                    .iter()
+                    .any(|m| String::from_utf8_lossy(m).contains("multipart/report"))
             });
         }
     }
@@ -136,7 +142,11 @@ fn a_user_sends_only_as_identities_of_his_own() {
 fn a_smarthost_that_is_away_is_tried_again() {
     let dovecot = Dovecot::start();
     let postfix = Postfix::start(&dovecot, &[("office", "office@isp.example")]);
-    let office = Office::new(&config(&dovecot, &postfix).replace("senders =", "retry = [\"1h\"]\nsenders ="), MAPPING);
+    // this one by implicit TLS
+    let text = config(&dovecot, &postfix)
+        .replace("starttls", "implicit")
+        .replace(&postfix.submission.to_string(), &postfix.submissions.to_string());
+    let office = Office::new(&text.replace("senders =", "retry = [\"1h\"]\nsenders ="), MAPPING);
     office.write("isp.pass", "not the password yet");
     office.add_users(&["alice", "bob"]);
     let gateway = office.run();

@@ -76,8 +76,7 @@ impl Office {
 
     /// The same with something on standard input.
     pub fn must_with(&self, arguments: &[&str], input: &str) -> String {
-        let mut child =
-            self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "mailroom {} ended with {}:\n{}", arguments.join(" "), output.status, errors(&output));
@@ -157,7 +156,11 @@ pub struct Gateway {
 impl Gateway {
     /// The port of `imaps`, `pop3`, …
     pub fn port(&self, key: &str) -> u16 {
-        let socket = self.sockets.split(' ').find_map(|s| s.strip_prefix(&format!("{key}="))).unwrap_or_else(|| panic!("no {key} in “{}”", self.sockets));
+        let socket = self
+            .sockets
+            .split(' ')
+            .find_map(|s| s.strip_prefix(&format!("{key}=")))
+            .unwrap_or_else(|| panic!("no {key} in “{}”", self.sockets));
         socket.rsplit(':').next().unwrap().parse().unwrap()
     }
 
@@ -168,17 +171,6 @@ impl Gateway {
     /// What it logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Waits until the log says something.
-    pub fn wait_log(&self, text: &str) {
-        until(&format!("the log to say “{text}”"), || self.log().contains(text));
-    }
-
-    /// kill -9.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -134,7 +134,10 @@ impl Imap {
     /// The names of all folders.
     pub fn folders(&mut self) -> Vec<String> {
         let answers = self.run("LIST \"\" \"*\"");
-        answers.iter().map(|line| String::from_utf8_lossy(line).trim_end().rsplit("\"/\" ").next().unwrap().trim_matches('"').to_owned()).collect()
+        answers
+            .iter()
+            .map(|line| String::from_utf8_lossy(line).trim_end().rsplit("\"/\" ").next().unwrap().trim_matches('"').to_owned())
+            .collect()
     }
 }
 
