@@ -15,4 +15,4 @@ pub use measure::{duration, duration_text, size, size_text};
 pub use parse::{Document, Mark};
 pub use problem::{Place, Problem};
 pub use table::Table;
-pub use value::{Found, Value};
+pub use value::{Found, Value, nearest};

@@ -219,7 +219,7 @@ impl<'d> Value<'d> {
 }
 
 /// The known word that an unknown one was probably meant to be.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let scored = known.map(|k| (strsim::damerau_levenshtein(&word.to_lowercase(), k), k));
     scored.filter(|(distance, k)| *distance <= 1 + k.len().max(word.len()) / 4).min().map(|(_, k)| k)
 }

@@ -1,14 +1,34 @@
 //! The mapping: files in, and then pure answers — who gets what comes for an address, as whom may a user send, and why.
 //!
-//! Knows no mailbox, no network and no clock. Headers are turned into addresses by [`crate::inbound::recipients`].
+//! [`Mapping::load`] reads `mappings/*.toml` whole. Then [`Mapping::resolve`] and [`Mapping::identities`] answer; what a message's header
+//! says is turned into addresses, and weighed, by [`crate::inbound::recipients`], and the way out is chosen by
+//! [`crate::outbound::route`].
+//!
+//! Knows no mailbox, no network and no clock.
 
+mod check;
 mod decision;
+mod expect;
+mod glob;
+mod identity;
+mod load;
+mod lookup;
+mod names;
+mod resolve;
+mod rules;
 mod target;
 
 pub use decision::{Decision, Direction, Forward, Held, Mailbox, Outcome, Recipient, Sender, Step};
-pub use target::Target;
+pub use expect::{Expectation, Expected};
+pub use identity::Identity;
+#[allow(unused_imports)]
+pub(crate) use resolve::{Asker, Found};
+pub(crate) use rules::{Question, Rule};
+pub use target::{RESERVED, Target, user_name};
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::address::{Address, Domain};
 use crate::document::{Place, Problem};
@@ -45,54 +65,204 @@ pub struct Fetched {
 
 /// The compiled mapping.
 #[derive(Debug, Default)]
-pub struct Mapping {}
-
-/// An outside address that a user may send as, and how it looks.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Identity {
-    /// The address.
-    pub address: Address,
-    /// Display name, if the entry gives one.
-    pub name: Option<String>,
-    /// Reply-To, if the entry gives one.
-    pub reply_to: Option<Address>,
-    /// A smarthost that the entry names.
-    pub smarthost: Option<String>,
+pub struct Mapping {
+    addresses: lookup::Addresses,
+    implied: lookup::Implied,
+    full_names: BTreeMap<String, String>,
+    domains: Vec<Domain>,
+    collectors: Vec<Fetched>,
+    groups: BTreeMap<String, load::Group>,
+    shared: BTreeMap<String, Vec<String>>,
+    lists: Vec<load::List>,
+    names: names::Names,
+    looks: identity::Looks,
+    rules: rules::Rules,
+    expectations: Vec<Expectation>,
+    named: BTreeMap<String, Place>,
+    unknown: Vec<Problem>,
+    /// User → the exact addresses that lead to him; made when somebody first asks.
+    leading: OnceLock<HashMap<String, Vec<Address>>>,
 }
 
 impl Mapping {
-    /// Compiles the mapping files. Unknown users are errors, all of them at once, unless `office.users` is empty because nobody was
-    /// added yet. The problems beside the mapping are warnings: shadowed, unreachable and contradictory entries and rules.
+    /// Compiles the mapping files; all mistakes at once. The problems beside the mapping are warnings: unreachable rules, addresses that
+    /// nobody claims. Users that do not exist are no mistake here, since users may be added after the files are written: see
+    /// [`Mapping::unknown_users`].
     pub fn load(files: &[(PathBuf, String)], office: &Office) -> Result<(Mapping, Vec<Problem>), Vec<Problem>> {
-        todo!("{files:?} {office:?}")
+        let (mapping, warnings) = load::load(files, office)?;
+        let mut problems = Vec::new();
+        for collector in &office.collectors {
+            if let Some(target) = &collector.deliver {
+                check::target(&mapping, target, &format!("collector \"{}\"", collector.name), &mut problems);
+            }
+        }
+        if problems.is_empty() { Ok((mapping, warnings)) } else { Err(problems) }
     }
-    /// Whether it is one of our addresses (product words).
+
+    /// The users whom the mapping files name and who do not exist, each where it is named first: `run`, `fetch` and a reload refuse them.
+    pub fn unknown_users(&self) -> &[Problem] {
+        &self.unknown
+    }
+
+    /// The users that the mapping files name, each with the first place that does.
+    pub fn named_users(&self) -> Vec<(String, Place)> {
+        self.named.iter().map(|(name, place)| (name.clone(), place.clone())).collect()
+    }
+
+    /// Whether it is an address of ours: in a domain of the office, a collector's own, or a left side of `[addresses]` whose domain has no
+    /// wildcard.
     pub fn is_ours(&self, address: &Address) -> bool {
-        todo!("{address:?}")
+        self.implied.ours.contains(address.domain())
+            || self.implied.lan.as_ref() == Some(address.domain())
+            || self.implied.users.contains(address.key())
+            || self.collectors.iter().any(|collector| collector.address.as_ref() == Some(address))
+            || self.addresses.names(address)
     }
-    /// Everybody whom a mail to this address reaches, rules aside, whoever sends it. `None`: nobody claims the address.
-    /// To deliver a message, use [`crate::inbound::recipients`], which also knows rules, shares and `senders`.
+
+    /// Everybody whom a mail to this address reaches, rules aside, whoever sends it; at a share, all members. `None`: nobody claims the
+    /// address. To deliver a message, use [`crate::inbound::recipients`], which also knows rules, replies and `senders`.
     pub fn resolve(&self, address: &Address) -> Option<Decision> {
-        todo!("{address:?}")
+        let found = self.reach(address)?;
+        let held = found.held.map(|reason| Held { reason, addresses: vec![address.clone()] });
+        Some(Decision {
+            recipients: found.recipients,
+            forwards: found.forwards,
+            lmtp: found.lmtp,
+            remote: found.remote.then(|| address.clone()).into_iter().collect(),
+            held,
+            discarded: found.discarded,
+            ..Decision::default()
+        })
     }
+
     /// The user who logs in by this name: `alice`, `alice@` the LAN domain, or an address that maps to that user alone.
     pub fn login(&self, name: &str) -> Option<String> {
-        todo!("{name}")
+        let name = name.trim();
+        let lower = name.to_lowercase();
+        if let Some(user) = self.implied.users.get(&lower) {
+            return Some(user.clone());
+        }
+        let found = self.reach(&Address::parse(name).ok()?)?;
+        let alone = found.forwards.is_empty() && found.lmtp.is_empty() && found.held.is_none();
+        match found.recipients.as_slice() {
+            [Recipient { mailbox: Mailbox::User(user), .. }] if alone => Some(user.clone()),
+            _ => None,
+        }
     }
-    /// What the user may send as; the first is the default.
-    pub fn identities(&self, user: &str) -> Vec<Identity> {
-        todo!("{user}")
-    }
-    /// The name nearest to an unknown local part, for the refusal.
+
+    /// The address nearest to one that nobody claims, at the same domain, for the refusal.
     pub fn nearest(&self, address: &Address) -> Option<Address> {
-        todo!("{address:?}")
+        let (local, domain) = address.key().rsplit_once('@')?;
+        let here = |left: &str| left.rsplit_once('@').filter(|(_, at)| *at == domain).map(|(local, _)| local.to_owned());
+        let exact = self.addresses.exact().filter_map(|entry| here(&entry.left));
+        let users = self.implied.users.iter().filter(|user| !user.contains('@')).cloned();
+        let known: Vec<String> = exact.chain(users).collect();
+        let near = crate::document::nearest(local, known.iter().map(String::as_str))?;
+        let near = Address::new(near, address.domain()).ok()?;
+        self.addresses.look_up(&near, &self.implied).map(|_| near)
     }
-    /// The users that the files name, each with the first place that does.
-    pub fn named_users(&self) -> Vec<(String, Place)> {
-        todo!()
-    }
+
     /// The shared mailboxes: name and members.
     pub fn shared(&self) -> Vec<(String, Vec<String>)> {
-        todo!()
+        self.shared.iter().map(|(name, members)| (name.clone(), members.clone())).collect()
+    }
+
+    /// `[[expect]]`, in file order.
+    pub fn expectations(&self) -> &[Expectation] {
+        &self.expectations
+    }
+
+    /// The target that a List-Id has in `[lists]`, with its place.
+    pub(crate) fn list(&self, id: &str) -> Option<(&Target, &Place)> {
+        self.lists.iter().find(|list| list.glob.matches(id)).map(|list| (&list.target, &list.place))
+    }
+
+    /// The member of a share whom a display name means.
+    pub(crate) fn named_member<'m>(&self, name: &str, members: &'m [String]) -> Option<&'m str> {
+        self.names.member(name, members)
+    }
+
+    /// The rules that match, in file order, up to the first that stops.
+    pub(crate) fn rules(&self, question: &Question<'_>) -> Vec<&Rule> {
+        self.rules.matching(question)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn office() -> Office {
+        let domain = |text: &str| Domain::parse(text).unwrap();
+        let user = |name: &str| (name.to_owned(), None);
+        Office {
+            domains: vec![domain("example.com"), domain("old.example")],
+            lan_domain: domain("office.lan"),
+            implied: vec![domain("example.com")],
+            postmaster: "alice".into(),
+            collectors: vec![
+                Fetched { name: "isp".into(), address: Address::parse("office@isp.example").ok(), deliver: None },
+                Fetched { name: "bob".into(), address: Address::parse("bob@isp.example").ok(), deliver: Some(Target::User("bob".into())) },
+            ],
+            smarthosts: vec!["isp".into()],
+            users: vec![("alice".into(), Some("Alice Smith".into())), user("bob"), user("carol"), user("anna@beta.example")],
+        }
+    }
+
+    fn load(text: &str) -> Mapping {
+        let files = [(PathBuf::from("mappings/office.toml"), text.to_owned())];
+        match Mapping::load(&files, &office()) {
+            Ok((mapping, _)) => mapping,
+            Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    fn words(mapping: &Mapping, address: &str) -> String {
+        mapping.reach(&Address::parse(address).unwrap()).map_or("nobody".to_owned(), |found| found.words())
+    }
+
+    #[test]
+    fn looks_up_in_order() {
+        let mapping = load(
+            r#"
+            [addresses]
+            "alice@example.com" = "bob"
+            "*-shop@example.com" = "bob"
+            "carol-shop@example.com" = "carol"
+            "*@old.example" = "*@example.com"
+            "office+*@isp.example" = "carol"
+            "office@isp.example" = { share = ["alice", "bob"], otherwise = "alice" }
+            "s*@example.com" = "carol"
+            "su*@example.com" = "bob"
+            "sub*@example.com" = ["alice", "group:all"]
+            "trap@example.com" = "discard"
+            "x@example.com" = { to = ["alice", "x2@example.com"], folder = "X" }
+            "x2@example.com" = { to = "bob", folder = "Y" }
+            [groups]
+            all = { members = ["alice", "bob", "group:more"] }
+            more = { members = ["carol", "forward:dan@home.example"] }
+            "#,
+        );
+        let check = |address: &str, expected: &str| assert_eq!(words(&mapping, address), expected, "{address}");
+        check("alice@example.com", "bob");
+        check("alice+x@example.com", "bob");
+        check("alice@office.lan", "alice");
+        check("bob+x@example.com", "bob");
+        check("alice@old.example", "bob");
+        check("carol@old.example", "carol");
+        check("nobody@old.example", "held: it becomes nobody@example.com, which nobody claims");
+        check("tea-shop@example.com", "bob");
+        check("CAROL-shop@EXAMPLE.com", "carol");
+        check("office+news@isp.example", "carol");
+        check("office@isp.example", "alice, bob");
+        check("sxx@example.com", "carol");
+        check("sux@example.com", "bob");
+        check("subx@example.com", "alice, bob, carol, sent on to dan@home.example");
+        check("trap@example.com", "discarded");
+        check("x@example.com", "alice (folder X), bob (folder X)");
+        check("postmaster@example.com", "alice");
+        check("abuse@old.example", "alice");
+        check("anna@beta.example", "anna@beta.example");
+        check("anna@example.com", "nobody");
     }
 }
