@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
 /// Every mailbox's password; any user exists.
-pub const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct-horse";
 
 /// A certificate authority and what it signs, as PEM files in a folder.
 pub struct Authority {
@@ -228,4 +228,33 @@ fn user_id(name: &str) -> u32 {
     let text = fs::read_to_string("/etc/passwd").unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_else(|| panic!("no user “{name}”"));
     line.split(':').nth(2).unwrap().parse().unwrap()
+}
+
+/// A control: what is put into Dovecot comes out of it by both protocols, and Postfix takes mail only from its owner.
+#[test]
+fn the_isp_itself_works() {
+    use crate::support::reader::{Imap, Pop3};
+    let dovecot = Dovecot::start();
+    let mail = b"From: a@b.example\r\n\r\nHello\r\n.\r\nx\r\n";
+    dovecot.deliver("alice", [mail.as_slice(), mail]);
+    assert_eq!(Imap::login(dovecot.imap, "alice", PASSWORD).messages("INBOX"), [mail, mail]);
+    let mut pop = Pop3::login(dovecot.pop3, "alice", PASSWORD);
+    assert_eq!(pop.messages(), [mail, mail]);
+    pop.ok("DELE 1");
+    pop.quit();
+    assert_eq!(dovecot.count("alice"), 1);
+
+    let postfix = Postfix::start(&dovecot, &[("office", "office@isp.example")]);
+    let send = |from: &str| {
+        let url = format!("smtp://localhost:{}", postfix.submission);
+        let login = format!("office:{PASSWORD}");
+        let ca = dovecot.authority.file.display().to_string();
+        let arguments =
+            ["-sS", "--ssl-reqd", "--cacert", &ca, "-u", &login, "--mail-from", from, "--mail-rcpt", "carol@customer.example", "-T"];
+        Command::new("curl").args(arguments).arg(&ca).arg(url).output().unwrap()
+    };
+    let sent = send("office@isp.example");
+    assert!(sent.status.success(), "{}\n{}", String::from_utf8_lossy(&sent.stderr), postfix.log());
+    assert!(!send("boss@isp.example").status.success(), "Postfix let one send as another");
+    crate::support::office::until("the mail to arrive", || dovecot.count("carol@customer.example") == 1);
 }
