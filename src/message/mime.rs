@@ -1,0 +1,393 @@
+//! The tree of a message's parts (RFC 2045, RFC 2046), found while the bytes stream by in pieces of any size.
+//!
+//! What is kept is bounded whatever comes: the header in work, the first bytes of a line, and the parts found so far. Limits degrade
+//! instead of failing: parts nested too deep, multiparts without a usable boundary and encoded messages become leaves, and behind the
+//! last part that is counted everything is opaque. Only whole lines `--boundary` and `--boundary--` (white space may follow) delimit, so
+//! that a boundary which begins like another is told apart from it.
+
+use super::content_type::{MediaType, Parameterized};
+use super::envelope::Envelope;
+use super::header::{self, Header, unfold};
+use super::layout::{Encoding, Kind, Layout, Place};
+use memchr::{memchr, memchr_iter};
+
+/// Parts inside parts; Dovecot has the same limit. Deeper ones are `application/octet-stream`.
+pub const MAX_DEPTH: usize = 100;
+/// Parts of one message. A digest of a busy list has 200.
+pub const MAX_PARTS: usize = 2_000;
+/// RFC 2046 §5.1.1 allows 70.
+const MAX_BOUNDARY: usize = 200;
+/// Bytes of a line that are looked at: a delimiter with its dashes and some white space.
+const MAX_LINE: usize = MAX_BOUNDARY + 56;
+/// Bytes of one part's header that are read.
+const MAX_PART_HEADER: usize = 32 * 1024;
+/// Bytes of all parts' headers that are read; parts behind that have no fields.
+const MAX_PART_HEADERS: usize = 1 << 18;
+/// Bytes of one descriptive field that are kept.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// One part: its place, and what BODYSTRUCTURE tells about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where it stands.
+    pub place: Place,
+    /// Its type after degrading: a [`Kind::Leaf`] is never `multipart/*` or `message/rfc822`.
+    pub media: MediaType,
+    /// Line ends in the body.
+    pub lines: u64,
+    /// Content-Transfer-Encoding, as written; `7bit` if missing.
+    pub encoding: Vec<u8>,
+    /// Content-ID
+    pub id: Option<Vec<u8>>,
+    /// Content-Description
+    pub description: Option<Vec<u8>>,
+    /// Content-MD5
+    pub md5: Option<Vec<u8>>,
+    /// Content-Disposition
+    pub disposition: Option<Parameterized>,
+    /// Content-Language
+    pub language: Vec<Vec<u8>>,
+    /// Content-Location
+    pub location: Option<Vec<u8>>,
+    /// Of a message: the one that was scanned, or one inside.
+    pub envelope: Option<Box<Envelope>>,
+}
+
+/// The places of all parts.
+pub fn layout(parts: &[Part]) -> Layout {
+    Layout::new(parts.iter().map(|part| part.place).collect())
+}
+
+/// Takes a message in pieces and gives its parts.
+#[derive(Debug)]
+pub struct Scanner {
+    parts: Vec<Part>,
+    open: Vec<Open>,
+    /// The header of the innermost open part, while it lasts.
+    header: Option<HeaderBytes>,
+    /// The message's own header, once it has ended.
+    root_header: Vec<u8>,
+    line: Line,
+    /// Where the current line starts.
+    offset: u64,
+    /// Line ends before it.
+    lines: u64,
+    /// Length of the line end right before it: 0, 1 or 2.
+    line_end: u64,
+    /// What [`MAX_PART_HEADERS`] leaves.
+    budget: usize,
+    /// [`MAX_PARTS`] is reached: nothing delimits any more.
+    opaque: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    part: usize,
+    /// `--boundary` of a multipart that has not been closed.
+    delimiter: Option<Vec<u8>>,
+    /// Line ends before its body.
+    first_line: u64,
+}
+
+#[derive(Debug)]
+struct HeaderBytes {
+    bytes: Vec<u8>,
+    limit: usize,
+    total: u64,
+}
+
+impl HeaderBytes {
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = self.limit.saturating_sub(self.bytes.len()).min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..room]);
+        self.total += bytes.len() as u64;
+    }
+
+    /// Without the field that the limit cut in two.
+    fn finish(mut self) -> Vec<u8> {
+        if self.total > self.bytes.len() as u64 {
+            let last = Header::parse(&self.bytes).fields().last().map_or(0, |field| field.range.start);
+            self.bytes.truncate(last);
+        }
+        self.bytes
+    }
+}
+
+/// A line of which not everything has come yet.
+#[derive(Debug, Default)]
+struct Line {
+    /// At most [`MAX_LINE`] bytes.
+    prefix: Vec<u8>,
+    length: u64,
+    /// Its last two bytes.
+    tail: [u8; 2],
+    /// Something else than CR and LF is in it.
+    written: bool,
+}
+
+impl Line {
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = MAX_LINE.saturating_sub(self.prefix.len()).min(bytes.len());
+        self.prefix.extend_from_slice(&bytes[..room]);
+        self.length += bytes.len() as u64;
+        self.written = self.written || bytes.iter().any(|b| !matches!(b, b'\r' | b'\n'));
+        match *bytes {
+            [] => {}
+            [only] => self.tail = [self.tail[1], only],
+            [.., before, last] => self.tail = [before, last],
+        }
+    }
+
+    fn end_length(&self) -> u64 {
+        match self.tail {
+            [b'\r', b'\n'] => 2,
+            [_, b'\n'] => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        let mut scanner = Self {
+            parts: Vec::new(),
+            open: Vec::new(),
+            header: None,
+            root_header: Vec::new(),
+            line: Line::default(),
+            offset: 0,
+            lines: 0,
+            line_end: 0,
+            budget: MAX_PART_HEADERS,
+            opaque: false,
+        };
+        scanner.begin(None, 0, header::MAX_BYTES);
+        scanner
+    }
+}
+
+impl Scanner {
+    /// Takes the next piece.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            if self.line.length == 0 && self.header.is_none() {
+                rest = &rest[self.skip_body(rest)..];
+            }
+            let Some(end) = memchr(b'\n', rest) else {
+                self.extend_line(rest);
+                return;
+            };
+            let (line, behind) = rest.split_at(end + 1);
+            self.extend_line(line);
+            self.end_line();
+            rest = behind;
+        }
+    }
+
+    /// The parts in the order in which they start, and the message's own header (at most [`header::MAX_BYTES`] of it, whole fields).
+    pub fn finish(mut self) -> (Vec<Part>, Vec<u8>) {
+        if self.line.length > 0 {
+            self.end_line();
+        }
+        self.line_end = 0;
+        self.close(0);
+        (self.parts, self.root_header)
+    }
+
+    /// Passes over whole lines that can't delimit; says how many bytes that were.
+    fn skip_body(&mut self, bytes: &[u8]) -> usize {
+        let delimited = !self.opaque && self.open.iter().any(|open| open.delimiter.is_some());
+        let (mut start, mut lines) = (0, 0);
+        for end in memchr_iter(b'\n', bytes) {
+            if delimited && bytes[start] == b'-' && bytes[start..].starts_with(b"--") {
+                break;
+            }
+            start = end + 1;
+            lines += 1;
+        }
+        if start > 0 {
+            let before = start.checked_sub(2).map(|at| bytes[at]);
+            self.line_end = if before == Some(b'\r') { 2 } else { 1 };
+            self.offset += start as u64;
+            self.lines += lines;
+        }
+        start
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) {
+        self.line.extend(bytes);
+        if let Some(header) = &mut self.header {
+            header.extend(bytes);
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let delimiter = self.delimiter(&line);
+        if let Some((level, _)) = delimiter {
+            if let Some(header) = &mut self.header {
+                let before = header.total - line.length;
+                header.bytes.truncate(usize::try_from(before).unwrap_or(usize::MAX));
+                header.total = before;
+            }
+            self.close(level + 1);
+        }
+        self.offset += line.length;
+        self.line_end = line.end_length();
+        self.lines += self.line_end.min(1);
+        match delimiter {
+            Some((level, true)) => self.open[level].delimiter = None,
+            Some((level, false)) => self.begin_part(level),
+            None if !line.written && self.line_end > 0 && self.header.is_some() => self.end_header(self.offset),
+            None => {}
+        }
+    }
+
+    /// The level of the open multipart that the line delimits, and whether it closes it (RFC 2046 §5.1.1).
+    fn delimiter(&self, line: &Line) -> Option<(usize, bool)> {
+        if self.opaque || !line.prefix.starts_with(b"--") || line.length > line.prefix.len() as u64 {
+            return None;
+        }
+        let text = line.prefix.trim_ascii_end();
+        self.open.iter().enumerate().rev().find_map(|(level, open)| {
+            let behind = text.strip_prefix(open.delimiter.as_deref()?)?;
+            (behind.is_empty() || behind == b"--").then_some((level, !behind.is_empty()))
+        })
+    }
+
+    fn begin_part(&mut self, level: usize) {
+        if self.parts.len() >= MAX_PARTS {
+            self.opaque = true;
+            return;
+        }
+        let parent = self.open[level].part;
+        self.begin(Some(parent), self.offset, MAX_PART_HEADER.min(self.budget));
+    }
+
+    fn begin(&mut self, parent: Option<usize>, start: u64, limit: usize) {
+        let place = Place { parent, start, body: start, end: start, ..Place::default() };
+        self.open.push(Open { part: self.parts.len(), delimiter: None, first_line: self.lines });
+        self.parts.push(Part {
+            place,
+            media: MediaType::plain_text(),
+            lines: 0,
+            encoding: b"7bit".to_vec(),
+            id: None,
+            description: None,
+            md5: None,
+            disposition: None,
+            language: Vec::new(),
+            location: None,
+            envelope: None,
+        });
+        self.header = Some(HeaderBytes { bytes: Vec::new(), limit, total: 0 });
+    }
+
+    /// The header of the innermost part ends here; a message inside begins at once.
+    fn end_header(&mut self, at: u64) {
+        let (Some(header), Some(open)) = (self.header.take(), self.open.last_mut()) else { return };
+        open.first_line = self.lines;
+        let index = open.part;
+        let bytes = header.finish();
+        let parent = self.parts[index].place.parent;
+        let fields = Header::parse(&bytes);
+        let is_digest = parent.is_some_and(|parent| self.parts[parent].media.is("multipart", "digest"));
+        let is_message = parent.is_none_or(|parent| self.parts[parent].place.kind == Kind::Message);
+        let part = &mut self.parts[index];
+        part.place.body = at;
+        part.describe(&fields, is_digest);
+        if is_message {
+            part.envelope = Some(Box::new(Envelope::of(&fields)));
+        }
+        let (depth_left, parts_left) = (self.open.len() < MAX_DEPTH, self.parts.len() < MAX_PARTS);
+        let delimiter = self.parts[index].settle(depth_left, parts_left);
+        let kind = self.parts[index].place.kind;
+        if let Some(open) = self.open.last_mut() {
+            open.delimiter = delimiter;
+        }
+        if parent.is_none() {
+            self.root_header = bytes;
+        } else {
+            self.budget = self.budget.saturating_sub(bytes.len());
+        }
+        if kind == Kind::Message {
+            self.begin(Some(index), at, MAX_PART_HEADER.min(self.budget));
+        }
+    }
+
+    /// Ends the open parts from that level on, in front of the current line and the line end before it.
+    fn close(&mut self, level: usize) {
+        let end = self.offset - self.line_end;
+        while self.header.is_some() && self.open.len() > level {
+            let start = self.open.last().map_or(end, |open| self.parts[open.part].place.start);
+            self.end_header(end.max(start));
+        }
+        while self.open.len() > level {
+            let Some(open) = self.open.pop() else { return };
+            let part = &mut self.parts[open.part];
+            part.place.end = end.max(part.place.body);
+            let cut = u64::from(self.line_end > 0 && end >= part.place.body);
+            part.lines = self.lines.saturating_sub(open.first_line).saturating_sub(cut);
+        }
+    }
+}
+
+impl Part {
+    fn describe(&mut self, header: &Header<'_>, in_digest: bool) {
+        let text = |name: &str| {
+            let mut value = unfold(header.first(name)?.value).into_owned();
+            value.truncate(MAX_TEXT);
+            Some(value)
+        };
+        self.media = match header.first("content-type") {
+            Some(field) => MediaType::parse(field.value).unwrap_or_else(MediaType::plain_text),
+            None if in_digest => MediaType::of("message", "rfc822"),
+            None => MediaType::plain_text(),
+        };
+        let encoding = header.first("content-transfer-encoding").map(|field| Parameterized::parse(field.value).value);
+        if let Some(encoding) = encoding.filter(|encoding| !encoding.is_empty()) {
+            self.place.encoding = match encoding.to_ascii_lowercase().as_slice() {
+                b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
+                b"base64" => Encoding::Base64,
+                b"quoted-printable" => Encoding::QuotedPrintable,
+                _ => Encoding::Unknown,
+            };
+            self.encoding = encoding;
+            self.encoding.truncate(MAX_TEXT);
+        }
+        self.id = text("content-id");
+        self.description = text("content-description");
+        self.md5 = text("content-md5");
+        self.location = text("content-location");
+        let disposition = header.first("content-disposition").map(|field| Parameterized::parse(field.value));
+        self.disposition = disposition.filter(|disposition| !disposition.value.is_empty());
+        let languages = text("content-language").unwrap_or_default();
+        let languages = languages.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|language| !language.is_empty());
+        self.language = languages.map(<[u8]>::to_vec).collect();
+    }
+
+    /// Decides what stands inside, and by which line its parts are delimited.
+    fn settle(&mut self, depth_left: bool, parts_left: bool) -> Option<Vec<u8>> {
+        if self.media.is("multipart", "") {
+            let boundary = self.media.parameter("boundary").map(<[u8]>::trim_ascii_end);
+            let Some(boundary) = boundary.filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY) else {
+                self.media = MediaType::plain_text();
+                return None;
+            };
+            if depth_left {
+                self.place.kind = Kind::Multipart;
+                return Some([b"--", boundary].concat());
+            }
+            self.media = MediaType::of("application", "octet-stream");
+        } else if self.media.is("message", "rfc822") {
+            // RFC 2046 §5.2.1 forbids encodings here; what is encoded all the same can't be looked into.
+            if depth_left && parts_left && self.place.encoding == Encoding::Identity {
+                self.place.kind = Kind::Message;
+            } else {
+                self.media = MediaType::of("application", "octet-stream");
+            }
+        }
+        None
+    }
+}
