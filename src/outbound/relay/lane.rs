@@ -1,0 +1,397 @@
+//! The mails for one server under one log-in, and the connections that take them there.
+
+use super::message::{self, Prepared};
+use super::{Job, Key, Shared};
+use crate::config::Smarthost;
+use crate::outbound::judge::{Ruling, judge};
+use crate::smtp::client::{self, Client, ClientError, WINDOW};
+use crate::smtp::reply::Reply;
+use crate::wire::{Stream, WireError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+/// An idle connection is kept this long for the next mail. Servers hang up by themselves after minutes; others wait for the place.
+const LINGER: Duration = Duration::from_secs(15);
+/// Mails made ready ahead of their turn where each waits for the one before it.
+const AHEAD: usize = 3;
+
+/// One lane.
+pub(super) struct Lane {
+    key: Key,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// A mail came, or the lane closes.
+    news: Notify,
+    /// The last worker has gone.
+    empty: Notify,
+}
+
+struct State {
+    smarthost: Option<Arc<Smarthost>>,
+    backlog: VecDeque<Job>,
+    workers: usize,
+    idle: usize,
+    closed: bool,
+    /// The server claims PIPELINING falsely.
+    one_by_one: bool,
+}
+
+/// The connections that a smarthost may have, over all its lanes.
+pub(super) struct Gate {
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let place = self.places.clone().acquire_owned().await.ok();
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        place
+    }
+}
+
+/// How a connection's work ended.
+enum End {
+    /// Nothing is left to do.
+    Idle,
+    /// The connection is of no more use.
+    Broken(ClientError),
+}
+
+impl Lane {
+    pub(super) fn new(key: Key, shared: Arc<Shared>) -> Self {
+        let state = State { smarthost: None, backlog: VecDeque::new(), workers: 0, idle: 0, closed: false, one_by_one: false };
+        Self { key, shared, state: Mutex::new(state), news: Notify::new(), empty: Notify::new() }
+    }
+
+    /// Adds a mail; another connection is made if all are busy and one more is allowed.
+    pub(super) fn push(lane: &Arc<Lane>, job: Job, smarthost: Arc<Smarthost>) {
+        let mut state = lane.lock();
+        let most = smarthost.connections.max(1);
+        state.smarthost = Some(smarthost);
+        state.backlog.push_back(job);
+        if state.idle > 0 {
+            lane.news.notify_one();
+        } else if state.workers < most && state.workers < state.backlog.len() + state.workers.min(1) {
+            state.workers += 1;
+            tokio::spawn(lane.clone().work());
+        }
+    }
+
+    /// No more mails; gives back those that had no turn.
+    pub(super) fn close(&self) -> Vec<Job> {
+        let mut state = self.lock();
+        state.closed = true;
+        self.news.notify_waiters();
+        state.backlog.drain(..).collect()
+    }
+
+    /// Waits for the workers to end.
+    pub(super) async fn ended(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if self.lock().workers == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Job> {
+        self.lock().backlog.pop_front()
+    }
+
+    /// To the front: it has waited longest.
+    fn put_back(&self, jobs: Vec<Job>) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            for job in jobs {
+                self.shared.give_back(job, self.shared.now(), "the gateway was stopped");
+            }
+            return;
+        }
+        for job in jobs.into_iter().rev() {
+            state.backlog.push_front(job);
+        }
+    }
+
+    /// One connection after the other, while there are mails.
+    async fn work(self: Arc<Self>) {
+        loop {
+            let gate = self.gate();
+            let place = gate.enter().await;
+            if let Some(first) = self.take() {
+                self.connect_and_send(first, &gate).await;
+            }
+            drop(place);
+            let mut state = self.lock();
+            if state.backlog.is_empty() || state.closed {
+                state.workers -= 1;
+                if state.workers == 0 {
+                    self.empty.notify_waiters();
+                }
+                return;
+            }
+        }
+    }
+
+    fn gate(&self) -> Arc<Gate> {
+        let most = self.lock().smarthost.as_ref().map_or(1, |smarthost| smarthost.connections.max(1));
+        let mut gates = self.shared.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = gates
+            .entry(self.key.smarthost.clone())
+            .or_insert_with(|| Arc::new(Gate { places: Arc::new(Semaphore::new(most)), waiting: AtomicUsize::new(0) }));
+        gate.clone()
+    }
+
+    async fn connect_and_send(&self, first: Job, gate: &Gate) {
+        let Some(smarthost) = self.lock().smarthost.clone() else { return };
+        let current = self.shared.config();
+        let credentials = match self.key.account.credentials(&current.config, &smarthost, &self.shared.store).await {
+            Ok(credentials) => credentials,
+            Err(reason) => return self.all_wait(first, &Ruling::Login(reason)),
+        };
+        let hostname = current.config.office.hostname.clone();
+        drop(current);
+        let mut connection = match client::connect(&smarthost.endpoint, &hostname, credentials.as_ref()).await {
+            Ok(connection) => connection,
+            Err(error) if error.is_login() => return self.all_wait(first, &Ruling::Login(error.to_string())),
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(smarthost = self.key.smarthost, reason, "no connection to the smarthost");
+                match error.is_unreachable() {
+                    true => self.all_leave(first, &reason),
+                    false => self.all_wait(first, &Ruling::Later(reason, Duration::ZERO)),
+                }
+                return;
+            }
+        };
+        self.shared.log_in_works(&self.key);
+        if self.lock().one_by_one {
+            connection.distrust_pipelining();
+        }
+        let mut next = Some(first);
+        let mut fresh = true;
+        while let Some(job) = next.take() {
+            match self.send(&mut connection, job, fresh).await {
+                End::Broken(error) => {
+                    tracing::info!(smarthost = self.key.smarthost, %error, "the connection to the smarthost ended");
+                    return;
+                }
+                End::Idle => {}
+            }
+            fresh = false;
+            // Somebody else may need the place; a mail that comes now gets the next one.
+            if gate.waiting.load(Ordering::SeqCst) == 0 {
+                next = self.linger().await;
+            }
+        }
+        connection.quit().await;
+    }
+
+    /// Waits a little for another mail.
+    async fn linger(&self) -> Option<Job> {
+        let deadline = tokio::time::Instant::now() + LINGER;
+        self.lock().idle += 1;
+        let job = loop {
+            let news = self.news.notified();
+            {
+                let mut state = self.lock();
+                if let Some(job) = state.backlog.pop_front() {
+                    break Some(job);
+                }
+                if state.closed {
+                    break None;
+                }
+            }
+            if tokio::time::timeout_at(deadline, news).await.is_err() {
+                break self.take();
+            }
+        };
+        self.lock().idle -= 1;
+        job
+    }
+
+    /// All mails of the lane wait: the log-in is refused, or the server wants nobody now.
+    fn all_wait(&self, first: Job, ruling: &Ruling) {
+        let rest: Vec<Job> = self.lock().backlog.drain(..).collect();
+        for job in std::iter::once(first).chain(rest) {
+            self.shared.settle_all(job, ruling);
+        }
+    }
+
+    /// All mails of the lane look for another smarthost.
+    fn all_leave(&self, first: Job, reason: &str) {
+        let rest: Vec<Job> = self.lock().backlog.drain(..).collect();
+        for job in std::iter::once(first).chain(rest) {
+            if let Err(error) = self.shared.homeless.send((job, reason.to_owned())) {
+                self.shared.give_back(error.0.0, self.shared.now(), reason);
+            }
+        }
+    }
+
+    /// Sends this mail and those that come meanwhile, several under way at once.
+    async fn send(&self, connection: &mut Client<Stream>, first: Job, fresh: bool) -> End {
+        let mut ahead: VecDeque<JoinHandle<Result<Prepared, (Job, crate::store::StoreError)>>> = VecDeque::new();
+        let mut under_way: VecDeque<Job> = VecDeque::new();
+        let mut first = Some(first);
+        let depth = if connection.chunking() { WINDOW } else { AHEAD };
+        let mut answered = !fresh;
+        let error = loop {
+            while ahead.len() < depth && !connection.is_closing() {
+                let Some(job) = first.take().or_else(|| self.take()) else { break };
+                let Some(job) = self.depart(job) else { continue };
+                ahead.push_back(tokio::spawn(message::prepare(self.shared.clone(), job)));
+            }
+            let outcome = match ahead.pop_front() {
+                None if under_way.is_empty() => return End::Idle,
+                None => self.oldest(connection, &mut under_way).await,
+                Some(handle) => match handle.await {
+                    Ok(Ok(prepared)) => self.one(connection, prepared, &mut under_way).await,
+                    Ok(Err((job, error))) => {
+                        self.shared.settle_all(job, &Ruling::Later(error.to_string(), Duration::ZERO));
+                        continue;
+                    }
+                    // A panic while reading: the mail's lease ends with this process.
+                    Err(error) => {
+                        tracing::error!(%error, "a mail could not be made ready");
+                        continue;
+                    }
+                },
+            };
+            if let Err(error) = outcome {
+                break error;
+            }
+            answered = true;
+            if connection.is_closing() {
+                break ClientError::Wire(client::Phase::Command, WireError::Closed);
+            }
+        };
+        self.clean_up(connection, under_way, ahead, &error, answered).await;
+        End::Broken(error)
+    }
+
+    /// Puts one mail on the wire.
+    async fn one(&self, connection: &mut Client<Stream>, mut prepared: Prepared, under_way: &mut VecDeque<Job>) -> Result<(), ClientError> {
+        if let Some(refusal) = unfit(connection, &prepared) {
+            self.shared.settle_all(prepared.job, &Ruling::Refused(refusal));
+            return Ok(());
+        }
+        let speculate = connection.may_speculate(&prepared.envelope);
+        connection.begin(&prepared.envelope);
+        let lease = prepared.job.lease.clone();
+        under_way.push_back(prepared.job);
+        if speculate || connection.ready().await? {
+            loop {
+                match prepared.text.next(&self.shared.store, &lease).await {
+                    Ok(Some(piece)) => connection.body(&piece).await?,
+                    Ok(None) => break,
+                    Err(error) => {
+                        // Half a message must not be ended: only hanging up takes it back.
+                        tracing::error!(mail = lease.id.0, %error, "a mail could not be read while it was sent");
+                        return Err(ClientError::Wire(client::Phase::Transfer, WireError::Closed));
+                    }
+                }
+            }
+            connection.end().await?;
+        }
+        while let Some(verdicts) = connection.verdict_at_hand() {
+            self.settle(under_way.pop_front(), verdicts);
+        }
+        while connection.under_way() >= WINDOW || !connection.pipelining() && connection.under_way() > 0 {
+            self.oldest(connection, under_way).await?;
+        }
+        Ok(())
+    }
+
+    async fn oldest(&self, connection: &mut Client<Stream>, under_way: &mut VecDeque<Job>) -> Result<(), ClientError> {
+        let verdicts = connection.verdict().await?;
+        self.settle(under_way.pop_front(), verdicts);
+        Ok(())
+    }
+
+    fn settle(&self, job: Option<Job>, verdicts: Vec<client::Verdict>) {
+        if let Some(job) = job {
+            self.shared.settle(job, verdicts.iter().map(judge).collect());
+        }
+    }
+
+    /// After the end of a connection: every mail under way gets its verdict, those that had no turn wait for the next connection.
+    async fn clean_up(
+        &self,
+        connection: &mut Client<Stream>,
+        under_way: VecDeque<Job>,
+        ahead: VecDeque<JoinHandle<Result<Prepared, (Job, crate::store::StoreError)>>>,
+        error: &ClientError,
+        answered: bool,
+    ) {
+        let out_of_step = matches!(error, ClientError::Answer(_) | ClientError::Wire(_, WireError::TimedOut | WireError::LineTooLong(_)))
+            || !answered && !connection.is_closing();
+        let distrust = out_of_step && connection.pipelining();
+        if distrust {
+            tracing::warn!(smarthost = self.key.smarthost, %error, "the smarthost does not keep to PIPELINING; going on one command at a time");
+            self.lock().one_by_one = true;
+        }
+        let mut again = Vec::new();
+        for (mut job, verdicts) in under_way.into_iter().zip(connection.abandon()) {
+            let untouched = verdicts.iter().all(|verdict| *verdict == client::Verdict::Unanswered { sent: false });
+            // A server may hang up on an idle connection, and one that lied about PIPELINING gets the mail in small steps.
+            if untouched && !job.second_try && !connection.is_closing() {
+                job.second_try = true;
+                again.push(job);
+            } else {
+                self.settle(Some(job), verdicts);
+            }
+        }
+        for handle in ahead {
+            match handle.await {
+                Ok(Ok(prepared)) => again.push(prepared.job),
+                Ok(Err((job, error))) => self.shared.settle_all(job, &Ruling::Later(error.to_string(), Duration::ZERO)),
+                Err(error) => tracing::error!(%error, "a mail could not be made ready"),
+            }
+        }
+        self.put_back(again);
+    }
+
+    /// Counts a mail against the smarthost's `rate`; one too many goes back to the queue until its turn.
+    fn depart(&self, job: Job) -> Option<Job> {
+        let Some((most, period)) = self.lock().smarthost.as_ref().and_then(|smarthost| smarthost.rate) else { return Some(job) };
+        let (now, most, period) = (self.shared.now(), most.max(1) as usize, crate::outbound::judge::milliseconds(period));
+        let mut departures = self.shared.departures.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = departures.entry(self.key.smarthost.clone()).or_default();
+        while times.front().is_some_and(|time| time + period <= now) {
+            times.pop_front();
+        }
+        if times.len() < most {
+            times.push_back(now);
+            return Some(job);
+        }
+        let turn = times.front().map_or(now, |time| time + period);
+        drop(departures);
+        self.shared.give_back(job, turn, &format!("waits: smarthost “{}” takes {most} mails in that time", self.key.smarthost));
+        None
+    }
+}
+
+/// Why this server can't take this mail at all.
+fn unfit(connection: &Client<Stream>, prepared: &Prepared) -> Option<Reply> {
+    let can = connection.capabilities();
+    if let Some(limit) = can.limit().filter(|limit| prepared.envelope.size > *limit) {
+        let text = format!("The message has {} bytes, and the smarthost takes no more than {limit}", prepared.envelope.size);
+        return Some(Reply::new(552, "5.3.4", text));
+    }
+    if prepared.envelope.smtputf8 && !can.smtputf8 {
+        return Some(Reply::new(553, "5.6.7", "An address has letters outside ASCII, and the smarthost does not take such addresses"));
+    }
+    None
+}

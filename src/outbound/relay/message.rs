@@ -1,0 +1,145 @@
+//! A leased mail made ready: its text, where it is small enough to be held, and what the text asks of a server.
+
+use super::{Job, Shared};
+use crate::smtp::client::Envelope;
+use crate::store::queue::Lease;
+use crate::store::{Store, StoreError};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Texts up to this size are held while their mail waits for its turn; larger ones are read when they are sent.
+const HELD: u64 = 256 * 1024;
+/// Bytes read from the store at a time.
+const PIECE: usize = 256 * 1024;
+/// RFC 5321 §4.5.3.1.6, without CRLF.
+const MAX_TEXT_LINE: usize = 998;
+
+/// A mail that can be sent.
+pub(super) struct Prepared {
+    pub(super) job: Job,
+    pub(super) envelope: Envelope,
+    pub(super) text: Text,
+    /// A line is longer than RFC 5321 allows.
+    pub(super) long_lines: bool,
+}
+
+/// Header and body, in pieces.
+pub(super) struct Text {
+    held: Option<VecDeque<Bytes>>,
+    replaced: Option<Bytes>,
+    at: u64,
+}
+
+impl Text {
+    /// The whole text from its start: the queue's own header in place of the original's, if there is one.
+    fn of(lease: &Lease) -> Self {
+        let at = if lease.header.is_some() { lease.header_size } else { 0 };
+        Self { held: None, replaced: lease.header.clone(), at }
+    }
+
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self, store: &Store, lease: &Lease) -> Result<Option<Bytes>, StoreError> {
+        if let Some(held) = &mut self.held {
+            return Ok(held.pop_front());
+        }
+        if let Some(header) = self.replaced.take() {
+            return Ok(Some(header));
+        }
+        if self.at >= lease.size {
+            return Ok(None);
+        }
+        let piece = store.content(lease.content, self.at, PIECE).await?;
+        if piece.is_empty() {
+            return Err(StoreError::Database("a stored message ends too early".into()));
+        }
+        self.at += piece.len() as u64;
+        Ok(Some(piece))
+    }
+}
+
+/// Reads and looks through the text, and marks the mail as one that may have been sent.
+pub(super) async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreError)> {
+    match read(&shared.store, &job.lease).await {
+        Ok((text, scan, size)) => {
+            let lease = &job.lease;
+            let recipients: Vec<_> = lease.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+            let smtputf8 = recipients.iter().chain(&lease.sender).any(|address| address.needs_smtputf8());
+            let envelope = Envelope { sender: lease.sender.clone(), recipients, size, eight_bit: scan.eight_bit, smtputf8 };
+            // Long before the final dot, but then one commit serves all mails that are made ready together.
+            if let Err(error) = shared.store.queue_data_sent(job.id()).await {
+                return Err((job, error));
+            }
+            Ok(Prepared { job, envelope, text, long_lines: scan.long_lines })
+        }
+        Err(error) => Err((job, error)),
+    }
+}
+
+async fn read(store: &Store, lease: &Lease) -> Result<(Text, Scan, u64), StoreError> {
+    let (mut text, mut scan, mut size) = (Text::of(lease), Scan::default(), 0);
+    let small = lease.size <= HELD && lease.header.as_ref().is_none_or(|header| header.len() as u64 <= HELD);
+    let mut held = VecDeque::new();
+    while let Some(piece) = text.next(store, lease).await? {
+        scan.feed(&piece);
+        size += piece.len() as u64;
+        if small {
+            held.push_back(piece);
+        }
+    }
+    let text = if small { Text { held: Some(held), ..text } } else { Text::of(lease) };
+    let size = size + scan.line_ends;
+    Ok((text, scan, size))
+}
+
+/// What the bytes ask of a server.
+#[derive(Debug, Default)]
+struct Scan {
+    eight_bit: bool,
+    long_lines: bool,
+    line: usize,
+    /// Bytes that bare line feeds will gain.
+    line_ends: u64,
+    last: u8,
+}
+
+impl Scan {
+    fn feed(&mut self, piece: &[u8]) {
+        self.eight_bit |= !piece.is_ascii();
+        let mut from = 0;
+        for at in memchr::memchr_iter(b'\n', piece) {
+            let before = if at == 0 { self.last } else { piece[at - 1] };
+            let carriage_return = usize::from(before == b'\r');
+            self.line_ends += u64::from(before != b'\r');
+            self.long_lines |= (self.line + at - from).saturating_sub(carriage_return) > MAX_TEXT_LINE;
+            self.line = 0;
+            from = at + 1;
+        }
+        self.line += piece.len() - from;
+        self.long_lines |= self.line > MAX_TEXT_LINE + 1;
+        self.last = piece.last().copied().unwrap_or(self.last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &[u8], eight_bit: bool, long_lines: bool, line_ends: u64) {
+        for step in [1, 7, text.len()] {
+            let mut scan = Scan::default();
+            text.chunks(step).for_each(|piece| scan.feed(piece));
+            assert_eq!((scan.eight_bit, scan.long_lines, scan.line_ends), (eight_bit, long_lines, line_ends));
+        }
+    }
+
+    #[test]
+    fn what_a_text_needs() {
+        check(b"a\r\nb\r\n", false, false, 0);
+        check("ä\nb\n".as_bytes(), true, false, 2);
+        let line = |n: usize| [vec![b'x'; n], b"\r\nshort\r\n".to_vec()].concat();
+        check(&line(998), false, false, 0);
+        check(&line(999), false, true, 0);
+        check(&vec![b'x'; 5000], false, true, 0);
+    }
+}

@@ -1,0 +1,390 @@
+//! The queue's mail, on its way to the smarthosts. Who decides what becomes of a recipient is [`super::judge`]; the rows are the
+//! store's ([`crate::store::queue`]).
+//!
+//! | state | meaning | next |
+//! |---|---|---|
+//! | `queued` | accepted, never tried | `sending` when leased; `held` by hand |
+//! | `sending` | leased by this process | by the smarthost's word: `relayed`, `failed`, `delayed`; after a crash due again, ten minutes later if everything had been sent |
+//! | `delayed` | tried, due later | `sending` when due; `failed` when expired |
+//! | `held` | waits for a person | `queued` by `queue release` |
+//! | `relayed` | the smarthost has it | — |
+//! | `failed` | refused or expired; the bounce is stored in the same transaction | — |
+//!
+//! A mail is leased with all its due recipients and put into a [`lane`](Lane): the mails for one server under one log-in, so that no
+//! mail leaves through somebody else's connection. A lane's workers each hold a connection and take mails one after the other. What
+//! can't reach its smarthost goes to the next one that accepts its sender, and back to the queue when there is none.
+//!
+//! Before the end of a message goes out, a mark says so durably. A crash between the smarthost's 250 and our commit can therefore
+//! repeat a mail (RFC 1047), but never silently, and nothing loses one.
+
+mod lane;
+mod message;
+mod settle;
+
+use crate::address::Address;
+use crate::config::{Config, Current, Smarthost};
+use crate::outbound::credentials::Account;
+use crate::outbound::judge::{self, Ruling};
+use crate::store::queue::{Lease, MailId, Outcome, Settlement};
+use crate::store::{Change, Store, StoreError};
+use lane::Lane;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
+
+/// Mails leased at once. Each costs a few hundred bytes here; a crash makes all of them due again.
+const LEASED: usize = 400;
+/// Outcomes on their way into the store at once.
+const SETTLING: usize = 256;
+/// Between the news of a mail and the look at the queue.
+const GATHER: Duration = Duration::from_millis(5);
+/// How long to wait when the store can't be read or written.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// The clock may jump and a due time may be missed: the queue is looked at this often anyway.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| jiff::Timestamp::now().as_millisecond())
+}
+
+/// Takes the queue's mail to the smarthosts.
+pub struct Relay {
+    shared: Arc<Shared>,
+    lanes: HashMap<Key, Arc<Lane>>,
+    homeless: mpsc::UnboundedReceiver<(Job, String)>,
+}
+
+/// What the lanes share.
+struct Shared {
+    store: Store,
+    current: watch::Receiver<Arc<Current>>,
+    clock: Clock,
+    /// Leased and not settled.
+    leased: AtomicUsize,
+    /// Something was settled: there may be room for more.
+    room: Notify,
+    settling: Arc<Semaphore>,
+    /// Jobs whose smarthost can't be reached, and why.
+    homeless: mpsc::UnboundedSender<(Job, String)>,
+    /// When mails left through each smarthost, for its `rate`.
+    departures: Mutex<HashMap<String, VecDeque<i64>>>,
+    /// Connections that each smarthost may still have.
+    gates: Mutex<HashMap<String, Arc<lane::Gate>>>,
+    /// Smarthost accounts about which the postmaster knows already.
+    alarmed: Mutex<HashMap<Key, i64>>,
+}
+
+/// Connections are shared within one of these only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    smarthost: String,
+    host: String,
+    port: u16,
+    tls: u8,
+    account: Account,
+}
+
+/// A smarthost that accepts a mail, and the account there.
+#[derive(Debug, Clone)]
+struct Candidate {
+    smarthost: Arc<Smarthost>,
+    account: Account,
+}
+
+impl Candidate {
+    fn key(&self) -> Key {
+        let endpoint = &self.smarthost.endpoint;
+        Key {
+            smarthost: self.smarthost.name.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            tls: endpoint.tls as u8,
+            account: self.account.clone(),
+        }
+    }
+}
+
+/// A leased mail.
+#[derive(Debug)]
+struct Job {
+    lease: Lease,
+    /// The smarthosts left to try, the one in turn first.
+    candidates: VecDeque<Candidate>,
+    /// It had a turn on a connection that turned out to be dead: it gets one more, at once.
+    second_try: bool,
+}
+
+impl Job {
+    fn id(&self) -> MailId {
+        self.lease.id
+    }
+}
+
+impl Shared {
+    fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    fn config(&self) -> Arc<Current> {
+        self.current.borrow().clone()
+    }
+}
+
+impl Relay {
+    /// Ready to run.
+    pub fn new(store: Store, current: watch::Receiver<Arc<Current>>, clock: Clock) -> Self {
+        let (sender, homeless) = mpsc::unbounded_channel();
+        let shared = Shared {
+            store,
+            current,
+            clock,
+            leased: AtomicUsize::new(0),
+            room: Notify::new(),
+            settling: Arc::new(Semaphore::new(SETTLING)),
+            homeless: sender,
+            departures: Mutex::default(),
+            gates: Mutex::default(),
+            alarmed: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared), lanes: HashMap::new(), homeless }
+    }
+
+    /// Runs until `stop` is ready; then the mails under way are finished, and the others go back to the queue.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let shared = self.shared.clone();
+        let recovered = loop {
+            match shared.store.queue_recover(shared.now() + judge::milliseconds(judge::UNANSWERED)).await {
+                Ok(recovered) => break recovered,
+                Err(error) => {
+                    tracing::warn!(%error, "the queue can't be read; trying again");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+            }
+        };
+        if recovered > 0 {
+            tracing::info!(mails = recovered, "mails that were on their way when the gateway ended are due again");
+        }
+        let mut changes = shared.store.changes();
+        tokio::pin!(stop);
+        loop {
+            let pause = self.dispatch().await;
+            tokio::select! {
+                () = &mut stop => break,
+                () = tokio::time::sleep(pause) => {}
+                () = shared.room.notified() => {}
+                // One look serves all that come at about the same time.
+                () = queue_changed(&mut changes) => tokio::time::sleep(GATHER).await,
+                Some((job, reason)) = self.homeless.recv() => self.next_candidate(job, reason),
+            }
+        }
+        self.end().await;
+    }
+
+    /// Hands everything that is due now to the smarthosts, and waits until all of it is settled. For tests and single runs.
+    pub async fn once(&mut self) {
+        loop {
+            self.dispatch().await;
+            if self.shared.leased.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            tokio::select! {
+                () = self.shared.room.notified() => {}
+                Some((job, reason)) = self.homeless.recv() => self.next_candidate(job, reason),
+            }
+        }
+    }
+
+    /// Leases what is due and gives it to lanes. Returns how long nothing needs to be done.
+    async fn dispatch(&mut self) -> Duration {
+        while let Ok((job, reason)) = self.homeless.try_recv() {
+            self.next_candidate(job, reason);
+        }
+        loop {
+            let room = LEASED.saturating_sub(self.shared.leased.load(Ordering::SeqCst));
+            if room == 0 {
+                return LOOK;
+            }
+            let now = self.shared.now();
+            let leases = match self.shared.store.queue_lease(now, room).await {
+                Ok(leases) => leases,
+                Err(error) => {
+                    tracing::warn!(%error, "the queue can't be read; trying again");
+                    return STORE_PAUSE;
+                }
+            };
+            let full = leases.len() == room;
+            self.shared.leased.fetch_add(leases.len(), Ordering::SeqCst);
+            for lease in leases {
+                self.place(lease);
+            }
+            if !full {
+                break;
+            }
+        }
+        match self.shared.store.queue_next_due().await {
+            Ok(Some(due)) => {
+                Duration::from_millis(u64::try_from(due - self.shared.now()).unwrap_or(0)).clamp(Duration::from_millis(10), LOOK)
+            }
+            Ok(None) => LOOK,
+            Err(_) => STORE_PAUSE,
+        }
+    }
+
+    /// Gives a leased mail to the first smarthost that takes its sender.
+    fn place(&mut self, lease: Lease) {
+        let current = self.shared.config();
+        let (candidates, problem) = candidates(&current.config, &lease);
+        let job = Job { lease, candidates, second_try: false };
+        match job.candidates.is_empty() {
+            true => self.shared.settle_all(job, &Ruling::Later(problem, Duration::ZERO)),
+            false => self.enqueue(job),
+        }
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        let Some(candidate) = job.candidates.front().cloned() else { return };
+        let lane = self.lanes.entry(candidate.key()).or_insert_with_key(|key| Arc::new(Lane::new(key.clone(), self.shared.clone())));
+        Lane::push(lane, job, candidate.smarthost);
+    }
+
+    /// The smarthost in turn can't be reached: the next one, or the queue again.
+    fn next_candidate(&mut self, mut job: Job, reason: String) {
+        job.candidates.pop_front();
+        match job.candidates.is_empty() {
+            true => self.shared.settle_all(job, &Ruling::Later(reason, Duration::ZERO)),
+            false => self.enqueue(job),
+        }
+    }
+
+    async fn end(mut self) {
+        for lane in self.lanes.values() {
+            for job in lane.close() {
+                self.shared.give_back(job, self.shared.now(), "the gateway was stopped");
+            }
+        }
+        for lane in self.lanes.values() {
+            lane.ended().await;
+        }
+        while let Ok((job, _)) = self.homeless.try_recv() {
+            self.shared.give_back(job, self.shared.now(), "the gateway was stopped");
+        }
+        // Every outcome has to be in the store before the process ends.
+        while self.shared.leased.load(Ordering::SeqCst) > 0 {
+            self.shared.room.notified().await;
+        }
+    }
+}
+
+impl Shared {
+    /// The same ruling for all recipients.
+    fn settle_all(self: &Arc<Self>, job: Job, ruling: &Ruling) {
+        let rulings = vec![ruling.clone(); job.lease.recipients.len()];
+        self.settle(job, rulings);
+    }
+
+    /// Back to the queue without having had its turn.
+    fn give_back(self: &Arc<Self>, job: Job, due: i64, why: &str) {
+        let outcomes = job.lease.recipients.iter().map(|r| (r.address.clone(), Outcome::Delayed(due), why.to_owned())).collect();
+        self.commit(Settlement { id: job.id(), outcomes, attempted: false, notice: None, notified: false });
+    }
+
+    /// Writes down what became of a mail, however long the store needs.
+    fn settle(self: &Arc<Self>, job: Job, rulings: Vec<Ruling>) {
+        if rulings.iter().any(|ruling| matches!(ruling, Ruling::Login(_)))
+            && let Some(candidate) = job.candidates.front()
+        {
+            let reason = rulings.iter().find_map(|ruling| if let Ruling::Login(text) = ruling { Some(text.as_str()) } else { None });
+            self.alarm(&candidate.key(), reason.unwrap_or_default());
+        }
+        let shared = self.clone();
+        let current = self.config();
+        tokio::spawn(async move {
+            let settlement = settle::settlement(&shared.store, &current, job, rulings, shared.now()).await;
+            shared.commit(settlement);
+        });
+    }
+
+    fn commit(self: &Arc<Self>, settlement: Settlement) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let _permit = shared.settling.clone().acquire_owned().await;
+            loop {
+                match shared.store.queue_settle(settlement.clone()).await {
+                    Ok(()) | Err(StoreError::NotFound(_) | StoreError::Closed) => break,
+                    Err(error) => {
+                        tracing::error!(mail = settlement.id.0, %error, "the outcome of a mail can't be written down; trying again");
+                        tokio::time::sleep(STORE_PAUSE).await;
+                    }
+                }
+            }
+            shared.leased.fetch_sub(1, Ordering::SeqCst);
+            shared.room.notify_one();
+        });
+    }
+
+    /// Tells the postmaster once that a log-in is refused; once more after it had worked in between.
+    fn alarm(self: &Arc<Self>, key: &Key, reason: &str) {
+        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarmed.insert(key.clone(), self.now()).is_some() {
+            return;
+        }
+        tracing::error!(smarthost = key.smarthost, reason, "the smarthost refuses our log-in; its mail waits in the queue");
+        let (shared, key, reason) = (self.clone(), key.clone(), reason.to_owned());
+        tokio::spawn(async move {
+            let current = shared.config();
+            if let Some(arrival) = settle::login_alarm(&current, &key, &reason, shared.now()) {
+                for result in shared.store.arrive(vec![arrival]).await {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "the alarm could not be delivered to the postmaster");
+                    }
+                }
+            }
+        });
+    }
+
+    fn log_in_works(&self, key: &Key) {
+        self.alarmed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The smarthosts that take this mail, best first, and what to say if there are none.
+fn candidates(config: &Config, lease: &Lease) -> (VecDeque<Candidate>, String) {
+    let mut problem = match &lease.sender {
+        Some(sender) => format!("no smarthost accepts {sender} as sender; name one whose senders has it"),
+        None => "no smarthost accepts mail without a sender".to_owned(),
+    };
+    let mut found = VecDeque::new();
+    for smarthost in accepting(config, lease.sender.as_ref()) {
+        if lease.smarthost.as_ref().is_some_and(|wanted| *wanted != smarthost.name) {
+            continue;
+        }
+        match Account::of(config, smarthost, lease.sender.as_ref()) {
+            Ok(account) => found.push_back(Candidate { smarthost: Arc::new(smarthost.clone()), account }),
+            Err(reason) => problem = reason,
+        }
+    }
+    (found, problem)
+}
+
+fn accepting<'a>(config: &'a Config, _sender: Option<&Address>) -> Vec<&'a Smarthost> {
+    config.smarthosts.iter().filter(|smarthost| smarthost.enabled).collect()
+}
+
+/// Ends when the queue may have something new.
+async fn queue_changed(changes: &mut broadcast::Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Queue | Change::Anything) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            // The store is closed; the caller's other branches end the run.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
