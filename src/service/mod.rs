@@ -11,3 +11,12 @@ pub use unix as platform;
 pub mod windows;
 #[cfg(windows)]
 pub use windows as platform;
+
+/// What the system tells the process to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// End cleanly.
+    Stop,
+    /// Read the files again.
+    Reload,
+}

@@ -1,9 +1,55 @@
 //! Windows: where files usually lie, and how a console program is told to stop.
 
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+
+use super::Told;
 
 /// Where the configuration lies unless somebody says otherwise.
 pub fn system_configuration() -> PathBuf {
     let data = std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
     data.join("Mailroom").join("mailroom.toml")
+}
+
+/// What the system tells the process to do.
+pub struct Signals {
+    key: CtrlC,
+    other_key: CtrlBreak,
+    close: CtrlClose,
+    shutdown: CtrlShutdown,
+}
+
+impl Signals {
+    /// Ctrl-C, Ctrl-Break, a closed window, a shutdown.
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals { key: ctrl_c()?, other_key: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.key.recv() => (),
+            _ = self.other_key.recv() => (),
+            _ = self.close.recv() => (),
+            _ = self.shutdown.recv() => (),
+        }
+        Told::Stop
+    }
+}
+
+/// Nobody listens on this system.
+pub fn announce_ready() {}
+
+/// Nobody listens on this system.
+pub fn announce_stopping() {}
+
+/// Nobody listens on this system.
+pub fn announce_alive() {}
+
+/// Nobody watches on this system.
+pub fn watchdog_interval() -> Option<Duration> {
+    None
 }

@@ -1,0 +1,42 @@
+//! What has to be done now and then: certificates renewed, old things forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::start::identity;
+use crate::config::Current;
+use crate::serve::Stop;
+use crate::store::Store;
+use crate::wire::tls::Acceptor;
+
+/// Ages are days; an hour is near enough.
+const ROUND: Duration = Duration::from_secs(3600);
+/// A certificate that is not ours to renew is warned about when fewer days than this are left.
+const WARN_DAYS: i64 = 14;
+
+/// Goes round until `stop`.
+pub async fn run(store: Store, current: watch::Receiver<Arc<Current>>, tls: Acceptor, mut stop: Stop) {
+    loop {
+        let now = current.borrow().clone();
+        look_at_certificate(&store, &now, &tls);
+        tokio::select! {
+            () = stop.requested() => return,
+            () = tokio::time::sleep(ROUND) => (),
+        }
+    }
+}
+
+/// The local certificate is made anew in time; a configured one can only be warned about.
+fn look_at_certificate(store: &Store, current: &Current, tls: &Acceptor) {
+    match identity(&current.config, store.directory()) {
+        Ok(identity) => tls.replace(identity),
+        Err(error) => tracing::error!(%error, "the certificate can't be renewed"),
+    }
+    let Some(validity) = tls.validity() else { return };
+    let days = (validity.not_after - jiff::Timestamp::now().as_second()) / 86_400;
+    if days < WARN_DAYS {
+        tracing::warn!(days, "the certificate that mail programs see ends soon: renew the files of [tls]");
+    }
+}
