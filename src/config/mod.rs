@@ -2,20 +2,31 @@
 //!
 //! Keeps no state and starts nothing; what needs a user list or the network is checked by those who have them.
 
+mod collector;
+mod listen;
+mod load;
+mod office;
+mod planned;
 pub mod providers;
 pub mod secret;
+mod server;
+mod smarthost;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
+pub use collector::{After, Anchor, Collector, Deliver, EnvelopeHabit, Protocol, Start};
+pub use listen::{Access, Device, DeviceSender, Listen, TlsFiles};
+pub use load::parse;
+pub use office::{Backup, ImpliedAddresses, Language, Level, Log, Office, Storage, UnknownLocal};
 pub use secret::SecretSource;
+pub use server::{Auth, Endpoint, OAuth2, OAuthFlow, OAuthProvider, Tls};
+pub use smarthost::{Smarthost, SmarthostLogin};
 
-use crate::address::{Address, Domain};
-use crate::document::Problem;
-use crate::mapping::Target;
-use crate::schedule::Schedule;
+use crate::document::{Place, Problem};
+use crate::mapping;
+use load::{Reading, name};
+use providers::Profiles;
 
 /// The whole of `mailroom.toml`, checked, with every default filled in and every path absolute.
 #[derive(Debug, Clone)]
@@ -40,353 +51,8 @@ pub struct Config {
     pub collectors: Vec<Collector>,
     /// `[[smarthost]]`
     pub smarthosts: Vec<Smarthost>,
-}
-
-/// Bounces, digests and notices are written in one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Language {
-    /// `en`
-    #[default]
-    English,
-    /// `de`
-    German,
-}
-
-/// What happens when a user writes to our domain and nobody there has that name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownLocal {
-    /// 550 at submission, with the nearest name.
-    Refuse,
-    /// Out through the smarthost: the address may exist at the ISP.
-    Send,
-}
-
-/// `implied_addresses`: at which domains `alice@…` is the user alice without being written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImpliedAddresses {
-    /// At every domain of ours.
-    All,
-    /// At none.
-    None,
-    /// At these.
-    At(Vec<Domain>),
-}
-
-/// `[office]`
-#[derive(Debug, Clone)]
-pub struct Office {
-    /// Outside domains that are ours.
-    pub domains: Vec<Domain>,
-    /// `user@lan_domain` is always that user.
-    pub lan_domain: Domain,
-    /// In greetings, `Received` and the certificate.
-    pub hostname: String,
-    /// The user who gets alarms, digests, postmaster@ and abuse@.
-    pub postmaster: String,
-    /// For schedules; `None` is the system's.
-    pub timezone: Option<jiff::tz::TimeZone>,
-    /// Of bounces, digests and notices.
-    pub language: Language,
-    /// `None`: [`UnknownLocal::Send`] where no collector is multidrop for that domain, else [`UnknownLocal::Refuse`].
-    pub unknown_local: Option<UnknownLocal>,
-    /// Where a user's name alone makes an address.
-    pub implied_addresses: ImpliedAddresses,
-}
-
-/// `[storage]`
-#[derive(Debug, Clone)]
-pub struct Storage {
-    /// The store's directory.
-    pub path: PathBuf,
-    /// How long originals are kept; `None` is not at all.
-    pub journal: Option<Duration>,
-    /// How long held mail is kept; `None` is forever.
-    pub tray: Option<Duration>,
-    /// Free bytes below which fetching pauses and submission answers 452.
-    pub min_free: u64,
-}
-
-/// `[listen]`: an empty list is off.
-#[derive(Debug, Clone, Default)]
-pub struct Listen {
-    /// POP3 with STLS.
-    pub pop3: Vec<SocketAddr>,
-    /// POP3 over TLS.
-    pub pop3s: Vec<SocketAddr>,
-    /// IMAP with STARTTLS.
-    pub imap: Vec<SocketAddr>,
-    /// IMAP over TLS.
-    pub imaps: Vec<SocketAddr>,
-    /// Submission with STARTTLS.
-    pub submission: Vec<SocketAddr>,
-    /// Submission over TLS.
-    pub submissions: Vec<SocketAddr>,
-    /// Port 25.
-    pub smtp: Vec<SocketAddr>,
-    /// Web page, metrics, client autoconfiguration.
-    pub admin: Vec<SocketAddr>,
-}
-
-/// `[tls]`
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// PEM, leaf first.
-    pub cert: PathBuf,
-    /// PEM.
-    pub key: PathBuf,
-}
-
-/// `[access]`
-#[derive(Debug, Clone)]
-pub struct Access {
-    /// Who may connect at all.
-    pub clients: Vec<ipnet::IpNet>,
-    /// Who may deliver to our addresses without log-in.
-    pub inbound: Vec<ipnet::IpNet>,
-    /// Who may log in without TLS.
-    pub plaintext_login: Vec<ipnet::IpNet>,
-    /// Over all listeners.
-    pub max_connections: usize,
-    /// Bytes, for submission and APPEND.
-    pub max_message_size: u64,
-    /// Failed log-ins from one address in ten minutes before it waits.
-    pub login_failures: u32,
-}
-
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// `error`
-    Error,
-    /// `warn`
-    Warn,
-    /// `info`
-    Info,
-    /// `debug`
-    Debug,
-    /// `trace`
-    Trace,
-}
-
-/// `[log]`
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// error, warn, info, debug or trace.
-    pub level: Level,
-    /// One JSON object a line instead of text.
-    pub json: bool,
-}
-
-/// `[[device]]`: a scanner or machine that can't log in.
-#[derive(Debug, Clone)]
-pub struct Device {
-    /// Its name in traces.
-    pub name: String,
-    /// Where it connects from.
-    pub address: Vec<ipnet::IpNet>,
-    /// Whom its mail comes from.
-    pub sender: DeviceSender,
-    /// The user who gets its bounces.
-    pub bounces: Option<String>,
-    /// Only to local users.
-    pub local_only: bool,
-}
-
-/// `send_as` or `user` of a device.
-#[derive(Debug, Clone)]
-pub enum DeviceSender {
-    /// An address without a mailbox of its own.
-    SendAs(Address),
-    /// As this user.
-    User(String),
-}
-
-/// How the connection to a server is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// TLS from the first byte.
-    Implicit,
-    /// STARTTLS or STLS, mandatory.
-    Starttls,
-    /// None; only with `insecure = true`.
-    None,
-}
-
-/// Host, port, protection and trust of one server at the ISP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Protection.
-    pub tls: Tls,
-    /// A PEM file with extra trust roots.
-    pub ca: Option<PathBuf>,
-    /// SHA-256 of the server's SPKI, instead of a chain to a root.
-    pub pin: Option<[u8; 32]>,
-}
-
-/// `auth` and its material.
-#[derive(Debug, Clone)]
-pub enum Auth {
-    /// The best password mechanism that the server offers.
-    Password(SecretSource),
-    /// XOAUTH2 or OAUTHBEARER; refused at load until it is built.
-    OAuth2,
-}
-
-/// POP3 or IMAP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// RFC 1939
-    Pop3,
-    /// RFC 9051
-    Imap,
-}
-
-/// `after`: what becomes of the upstream copy of a message that is safely here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum After {
-    /// Deleted at once.
-    Delete,
-    /// Left alone.
-    Keep,
-    /// Deleted when it has been here this long.
-    Age(Duration),
-    /// IMAP: marked `\Seen`.
-    Seen,
-    /// IMAP: moved to this folder.
-    Move(String),
-}
-
-/// `start`: which mail of a mailbox seen for the first time is fetched.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Start {
-    /// All.
-    All,
-    /// Only what comes from now on.
-    New,
-    /// Not older than this.
-    Age(Duration),
-    /// Not older than this day.
-    Date(jiff::civil::Date),
-}
-
-/// `deliver`: bind to a target, or by mapping.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Deliver {
-    /// Find out whom each message is for.
-    Mapped,
-    /// All of it to this target (bind).
-    To(Target),
-}
-
-/// Where the header that carries the envelope recipient stands (envelope evidence; see [`crate::inbound::recipients`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anchor {
-    /// Above the topmost `Received`; the first instance counts.
-    Top,
-    /// Inside the provider's own run of `Received` lines.
-    Run,
-    /// Appended at the end of the header; the last instance counts.
-    Last,
-}
-
-/// `envelope = {…}`: a provider's habit, or the one that a collector pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvelopeHabit {
-    /// The header's name.
-    pub header: String,
-    /// Its place.
-    pub anchor: Anchor,
-    /// Written before the address by qmail's virtual domains; one level is stripped. Empty: none.
-    pub strip_prefix: String,
-    /// This many instances are passed over first.
-    pub skip: usize,
-}
-
-/// `[[collector]]`
-#[derive(Debug, Clone)]
-pub struct Collector {
-    /// Its name, unique.
-    pub name: String,
-    /// `enabled`
-    pub enabled: bool,
-    /// The profile it took its defaults from.
-    pub provider: Option<String>,
-    /// `protocol`
-    pub protocol: Protocol,
-    /// Server.
-    pub endpoint: Endpoint,
-    /// Log-in name.
-    pub username: String,
-    /// The mailbox's own address.
-    pub address: Option<Address>,
-    /// How to log in.
-    pub auth: Auth,
-    /// One or several; the earliest counts.
-    pub schedule: Vec<Schedule>,
-    /// The provider's shortest polite interval.
-    pub minimum_interval: Duration,
-    /// Hold IMAP IDLE.
-    pub idle: bool,
-    /// Upstream folder and the local folder that its mail goes to (`None`: as mapped, by default INBOX).
-    pub folders: Vec<(String, Option<String>)>,
-    /// What becomes of the upstream copy.
-    pub after: After,
-    /// Bind or mapped.
-    pub deliver: Deliver,
-    /// For what no stage finds; default the tray.
-    pub unclaimed: Target,
-    /// Pinned envelope header.
-    pub envelope: Option<EnvelopeHabit>,
-    /// Envelope habits of the profile: they only order the evidence.
-    pub habits: Vec<EnvelopeHabit>,
-    /// Narrower than `office.domains`; empty: all of those.
-    pub domains: Vec<Domain>,
-    /// Larger mail becomes a stub, in bytes.
-    pub max_size: u64,
-    /// Which mail of a new mailbox is fetched.
-    pub start: Start,
-    /// Line of its `[[collector]]` in the file, from 1.
-    pub line: usize,
-}
-
-/// `login` of a smarthost.
-#[derive(Debug, Clone)]
-pub enum SmarthostLogin {
-    /// None: it knows us by our address.
-    None,
-    /// User name and how to log in.
-    Own(String, Auth),
-    /// Those of the sending identity's own collector.
-    Collector,
-}
-
-/// `[[smarthost]]`
-#[derive(Debug, Clone)]
-pub struct Smarthost {
-    /// Its name, unique.
-    pub name: String,
-    /// `enabled`
-    pub enabled: bool,
-    /// Server.
-    pub endpoint: Endpoint,
-    /// Log-in.
-    pub login: SmarthostLogin,
-    /// Addresses and patterns that it lets us send as; empty: any.
-    pub senders: Vec<String>,
-    /// At most this many mails in that time.
-    pub rate: Option<(u32, Duration)>,
-    /// Connections at once.
-    pub connections: usize,
-    /// Waits between attempts; the last one repeats.
-    pub retry: Vec<Duration>,
-    /// Then it bounces to the local sender.
-    pub expire: Duration,
-    /// Line of its `[[smarthost]]` in the file, from 1.
-    pub line: usize,
+    /// The users that the file names, each time with its place: postmaster, targets of collectors, devices.
+    pub named_users: Vec<(String, Place)>,
 }
 
 /// What a load found: the configuration, and what to warn about.
@@ -394,6 +60,8 @@ pub struct Smarthost {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// The provider profiles that it chose from.
+    pub profiles: Profiles,
     /// Not errors, but worth a word.
     pub warnings: Vec<Problem>,
     /// Every file that was read, with its text: what "the last good configuration" consists of.
@@ -407,12 +75,102 @@ pub struct Current {
     /// `mailroom.toml`
     pub config: Config,
     /// `mappings/*.toml`
-    pub mapping: crate::mapping::Mapping,
+    pub mapping: mapping::Mapping,
 }
 
-/// Reads and checks the configuration. `files` holds the texts of `file` itself (`mailroom.toml`) and of every `mappings/*.toml` and
-/// `mappings/providers/*.toml` beside it, by absolute path: [`crate::gateway::files`] gathers them from the disk, or from the store for
-/// `run --last-good`. Of the mapping files only the paths matter here; they are compiled by [`crate::mapping::Mapping::load`].
-pub fn parse(file: &std::path::Path, files: BTreeMap<PathBuf, String>) -> Result<Loaded, Vec<Problem>> {
-    todo!("{file:?} {files:?}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn load(text: &str) -> Loaded {
+        let file = Path::new("/office/mailroom.toml");
+        let problems = |problems: Vec<Problem>| problems.iter().map(|problem| format!("{problem}\n")).collect::<String>();
+        parse(file, BTreeMap::from([(file.to_owned(), text.to_owned())])).unwrap_or_else(|found| panic!("{}", problems(found)))
+    }
+
+    const SMALL: &str = "[office]\npostmaster = \"alice\"\n";
+
+    #[test]
+    fn the_smallest_office() {
+        let Loaded { config, warnings, .. } = load(SMALL);
+        assert_eq!(warnings, []);
+        assert_eq!(config.office.lan_domain.as_str(), "office.lan");
+        assert_eq!(config.storage.journal, Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(config.storage.tray, None);
+        let ports = |list: &[std::net::SocketAddr]| list.iter().map(std::net::SocketAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(ports(&config.listen.imaps), ["0.0.0.0:993"]);
+        assert_eq!(ports(&config.listen.pop3s), ["0.0.0.0:995"]);
+        assert_eq!(ports(&config.listen.submission), ["0.0.0.0:587"]);
+        assert_eq!(ports(&config.listen.submissions), ["0.0.0.0:465"]);
+        assert_eq!(ports(&config.listen.admin), ["127.0.0.1:8025"]);
+        assert!(config.listen.pop3.is_empty() && config.listen.imap.is_empty() && config.listen.smtp.is_empty());
+        assert_eq!((config.access.max_connections, config.access.max_message_size, config.access.login_failures), (2000, 50_000_000, 10));
+        assert_eq!(config.named_users.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["alice"]);
+    }
+
+    fn collector(keys: &str) -> Collector {
+        let text = format!(
+            "{SMALL}domains = [\"example.com\"]\n[[collector]]\nname = \"isp\"\nusername = \"u@isp.example\"\npassword = {{ env = \"P\" }}\n{keys}"
+        );
+        load(&text).config.collectors.remove(0)
+    }
+
+    #[test]
+    fn a_collector_and_its_defaults() {
+        let pop3 = collector("protocol = \"pop3\"\nhost = \"pop.isp.example\"");
+        assert_eq!((pop3.endpoint.port, pop3.endpoint.tls), (995, Tls::Implicit));
+        assert_eq!(pop3.after, After::Age(Duration::from_secs(7 * 86_400)));
+        assert_eq!(pop3.address.map(|address| address.to_string()).as_deref(), Some("u@isp.example"));
+        assert!(!pop3.idle);
+        assert_eq!(pop3.line, 4);
+        let imap = collector("protocol = \"imap\"\nhost = \"imap.isp.example\"\ntls = \"starttls\"");
+        assert_eq!((imap.endpoint.port, imap.endpoint.tls), (143, Tls::Starttls));
+        assert_eq!((imap.after, imap.idle), (After::Keep, true));
+        assert_eq!(imap.folders, [("INBOX".to_owned(), None)]);
+        assert_eq!(collector("protocol = \"imap\"\nhost = \"x\"\nport = 143").endpoint.tls, Tls::Starttls);
+        assert_eq!(collector("protocol = \"imap\"\nhost = \"x\"\nafter = \"0d\"").after, After::Delete);
+        assert_eq!(collector("protocol = \"imap\"\nhost = \"x\"\nafter = { move = \"Done\" }").after, After::Move("Done".into()));
+        assert_eq!(collector("protocol = \"imap\"\nhost = \"x\"\nstart = 2026-01-31").start, Start::Date(jiff::civil::date(2026, 1, 31)));
+        assert_eq!(collector("protocol = \"imap\"\nhost = \"x\"\nstart = \"3d\"").start, Start::Age(Duration::from_secs(3 * 86_400)));
+        let folders = collector("protocol = \"imap\"\nhost = \"x\"\nfolders = { INBOX = \"INBOX\", Spamverdacht = \"Junk\" }").folders;
+        assert_eq!(folders[1], ("Spamverdacht".to_owned(), Some("Junk".to_owned())));
+    }
+
+    #[test]
+    fn a_provider_fills_in_what_the_file_leaves_out() {
+        let gmx = collector("provider = \"gmx\"\nprotocol = \"pop3\"");
+        assert_eq!((gmx.endpoint.host.as_str(), gmx.endpoint.port), ("pop.gmx.net", 995));
+        assert_eq!(gmx.habits[0].header, "Envelope-To");
+        assert_eq!(gmx.envelope, None);
+        assert_eq!(collector("provider = \"gmx\"").protocol, Protocol::Imap);
+        let own = collector("provider = \"gmx\"\nprotocol = \"imap\"\nhost = \"127.0.0.1\"\nport = 1143");
+        assert_eq!((own.endpoint.host.as_str(), own.endpoint.port, own.endpoint.tls), ("127.0.0.1", 1143, Tls::Implicit));
+    }
+
+    #[test]
+    fn a_smarthost_and_its_defaults() {
+        let smarthost = |keys: &str| load(&format!("{SMALL}[[smarthost]]\nname = \"isp\"\n{keys}")).config.smarthosts.remove(0);
+        let plain = smarthost("host = \"smtp.isp.example\"");
+        assert_eq!((plain.endpoint.port, plain.endpoint.tls), (587, Tls::Starttls));
+        assert_eq!(plain.retry.iter().map(Duration::as_secs).collect::<Vec<_>>(), [60, 300, 900, 3600, 14_400]);
+        assert_eq!((plain.connections, plain.expire), (2, Duration::from_secs(5 * 86_400)));
+        assert!(matches!(plain.login, SmarthostLogin::None));
+        assert_eq!(smarthost("host = \"x\"\nport = 465").endpoint.tls, Tls::Implicit);
+        assert_eq!(smarthost("host = \"x\"\ntls = \"implicit\"").endpoint.port, 465);
+        assert_eq!(smarthost("host = \"x\"\nrate = \"100/h\"").rate, Some((100, Duration::from_secs(3600))));
+        let text = format!(
+            "{SMALL}[[collector]]\nname = \"a\"\nprovider = \"gmx\"\nusername = \"u@gmx.de\"\npassword = {{ env = \"P\" }}\n[[smarthost]]\nname = \"a\"\nprovider = \"gmx\"\nlogin = \"collector\""
+        );
+        assert_eq!(load(&text).config.smarthosts[0].senders, ["u@gmx.de"]);
+    }
+
+    #[test]
+    fn nothing_prints_a_password() {
+        let loaded = load(&format!("{SMALL}[[collector]]\nname = \"a\"\nprovider = \"gmx\"\nusername = \"u\"\npassword = \"hunter2\""));
+        let warning = &loaded.warnings[0];
+        assert!(warning.message.contains("this password can be read"), "{warning}");
+        assert!(!format!("{warning} {:?}", loaded.config).contains("hunter2"));
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A table; remembers which keys were asked for, so that [`finish`](Self::finish) can report the others.
 ///
 /// Every typed reader answers `None` both for a key that is absent and for one that is wrong; the latter is noted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table<'d> {
     document: &'d Document,
     entries: &'d [Entry],

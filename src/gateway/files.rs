@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::LoadError;
-use crate::config::{self, Auth, Config, Current, DeviceSender, ImpliedAddresses, Loaded, SecretSource, SmarthostLogin};
+use crate::config::{self, Auth, Config, Current, ImpliedAddresses, Loaded, SecretSource, SmarthostLogin};
 use crate::document::{Place, Problem};
 use crate::mapping::{self, Fetched, Mailbox, Mapping};
 use crate::store::{Store, StoreError};
@@ -54,7 +54,7 @@ pub fn parse(file: &Path, texts: Texts) -> Result<Loaded, LoadError> {
 
 /// Compiles the mapping with the users that the store knows. A user that is missing is no error here: see [`Compiled::missing`].
 pub async fn compile(loaded: Loaded, store: &Store) -> Result<Compiled, LoadError> {
-    let Loaded { config, mut warnings, files: texts } = loaded;
+    let Loaded { config, mut warnings, files: texts, .. } = loaded;
     let accounts = store.accounts().await.map_err(unreadable)?;
     let mut users: Vec<(String, Option<String>)> = accounts
         .into_iter()
@@ -68,7 +68,7 @@ pub async fn compile(loaded: Loaded, store: &Store) -> Result<Compiled, LoadErro
     let nobody = mapping_office(&config, Vec::new());
     let named = Mapping::load(&mappings, &nobody).map_err(LoadError)?.0.named_users();
     let mut missing: Vec<(String, Option<Place>)> = Vec::new();
-    let in_config = users_named_by(&config).into_iter().map(|name| (name, None));
+    let in_config = config.named_users.iter().map(|(name, place)| (name.clone(), Some(place.clone())));
     for (name, place) in named.into_iter().map(|(name, place)| (name, Some(place))).chain(in_config) {
         if !users.iter().any(|(user, _)| *user == name) {
             users.push((name.clone(), None));
@@ -196,18 +196,6 @@ fn mapping_office(config: &Config, users: Vec<(String, Option<String>)>) -> mapp
         smarthosts: config.smarthosts.iter().map(|smarthost| smarthost.name.clone()).collect(),
         users,
     }
-}
-
-/// Users that `mailroom.toml` names outside of targets.
-fn users_named_by(config: &Config) -> Vec<String> {
-    let mut names = vec![config.office.postmaster.clone()];
-    for device in &config.devices {
-        names.extend(device.bounces.clone());
-        if let DeviceSender::User(user) = &device.sender {
-            names.push(user.clone());
-        }
-    }
-    names
 }
 
 #[cfg(test)]
