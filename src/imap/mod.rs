@@ -1,8 +1,10 @@
 //! IMAP4rev1 and rev2 as values: what a client says, what it is told, and how message numbers follow the mailbox
 //! (RFC 9051, RFC 3501 and extensions). Pure but for the client; names neither the store nor the other protocols.
 
+pub mod bodystructure;
 pub mod command;
 pub mod date;
+pub mod envelope;
 pub mod flags;
 pub mod legal;
 pub mod pattern;

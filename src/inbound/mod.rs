@@ -1,3 +1,4 @@
 //! From the ISP's mailbox to the people: fetch → identify → map → deliver.
 
+pub mod facts;
 pub mod recipients;

@@ -26,14 +26,20 @@ pub struct ContentFacts {
     pub bodystructure: Vec<u8>,
     /// BODY: the same without.
     pub body: Vec<u8>,
-    /// Sort keys (RFC 5256): base subject, first From/To/Cc mailbox, display forms, Date in milliseconds since 1970.
+    /// Where its parts stand: [`crate::message::layout::Layout`] in its compact form.
+    pub parts: Vec<u8>,
+    /// A sort key, like those below (RFC 5256): the subject without reply marks, decoded.
     pub subject: String,
-    /// First From mailbox or name, for lists.
+    /// First From mailbox: the part before the @.
     pub from: String,
     /// First To mailbox.
     pub to: String,
     /// First Cc mailbox.
     pub cc: String,
+    /// Name of the first From, else its address (RFC 5957); for lists too.
+    pub display_from: String,
+    /// Name of the first To, else its address.
+    pub display_to: String,
     /// Milliseconds since 1970; `None` if Date is missing or mad.
     pub date: Option<i64>,
     /// In-Reply-To and References, as found, for THREAD.

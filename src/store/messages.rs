@@ -106,6 +106,10 @@ pub struct SortKeys {
     pub to: String,
     /// First Cc.
     pub cc: String,
+    /// Name or address of the first From (RFC 5957).
+    pub display_from: String,
+    /// Name or address of the first To.
+    pub display_to: String,
     /// Date, else INTERNALDATE.
     pub date: i64,
     /// In-Reply-To and References.

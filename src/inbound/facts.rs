@@ -1,0 +1,59 @@
+//! From what a message says about itself to what the store keeps beside it.
+
+use crate::imap::{bodystructure, envelope};
+use crate::message::address_list::Mailbox;
+use crate::message::facts::Facts;
+use crate::store::ContentFacts;
+
+/// Renders the facts of a scanned message for the store.
+pub fn content_facts(facts: &Facts) -> ContentFacts {
+    let local = |mailbox: &Option<Mailbox>| mailbox.as_ref().map(|m| m.address.local().to_owned()).unwrap_or_default();
+    let display = |mailbox: &Option<Mailbox>| {
+        let shown = mailbox.as_ref().map(|m| m.name.clone().unwrap_or_else(|| m.address.to_string()));
+        shown.unwrap_or_default()
+    };
+    ContentFacts {
+        size: facts.size,
+        header_size: facts.header_size,
+        message_id: facts.message_id.clone(),
+        body_hash: facts.body_hash,
+        hash: facts.hash,
+        envelope: facts.parts.first().and_then(|part| part.envelope.as_deref()).map(envelope::render).unwrap_or_default(),
+        bodystructure: bodystructure::render(&facts.parts, true),
+        body: bodystructure::render(&facts.parts, false),
+        parts: facts.layout().encode(),
+        subject: facts.base_subject.clone(),
+        from: local(&facts.from),
+        to: local(&facts.to),
+        cc: local(&facts.cc),
+        display_from: display(&facts.from),
+        display_to: display(&facts.to),
+        date: facts.date,
+        references: facts.references.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_filled_in() {
+        let message = b"From: =?utf-8?q?J=C3=BC?= <j@example.com>\r\nTo: bob@example.com\r\nCc: c@example.com\r\nSubject: Re: Hi\r\n\
+            Message-ID: <1@x>\r\nIn-Reply-To: <0@x>\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\n\r\nhello\r\n";
+        let facts = content_facts(&Facts::of(message));
+        assert_eq!((facts.size, facts.header_size), (message.len() as u64, message.len() as u64 - 7));
+        assert_eq!([&*facts.subject, &*facts.from, &*facts.to, &*facts.cc], ["hi", "j", "bob", "c"]);
+        assert_eq!([&*facts.display_from, &*facts.display_to], ["Jü", "bob@example.com"]);
+        assert_eq!(
+            (facts.message_id.as_deref(), facts.references, facts.date),
+            (Some("1@x"), vec!["0@x".to_owned()], Some(1_704_103_200_000))
+        );
+        assert_eq!(String::from_utf8_lossy(&facts.body), r#"("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 7 1)"#);
+        assert!(
+            facts
+                .envelope
+                .starts_with(b"(\"Mon, 1 Jan 2024 10:00:00 +0000\" \"Re: Hi\" ((\"=?utf-8?q?J=C3=BC?=\" NIL \"j\" \"example.com\"))")
+        );
+    }
+}
