@@ -53,7 +53,7 @@ impl Account {
         };
         match auth {
             Auth::Password(source) => Ok(Some(Credentials { user: user.clone(), password: reveal(source, store).await? })),
-            Auth::OAuth2 => Err("log-in by OAuth 2 is not built yet".into()),
+            Auth::OAuth2(_) => Err("log-in by OAuth 2 is not built yet".into()),
         }
     }
 }
