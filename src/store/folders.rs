@@ -52,6 +52,10 @@ pub struct Folder {
     pub unseen: u32,
     /// With `\Deleted`.
     pub deleted: u32,
+    /// The lowest UID that no session was told of as `\Recent` yet; see [`Store::folder_take_recent`].
+    pub recent_from: u32,
+    /// Messages from [`Folder::recent_from`] on.
+    pub recent: u32,
     /// Bytes of all, prefixes included.
     pub bytes: u64,
     /// Bytes of those with `\Deleted` (STATUS DELETED-STORAGE).
