@@ -18,6 +18,7 @@ mod queue;
 mod run;
 mod secret;
 mod service;
+pub mod show;
 mod status;
 mod trace;
 mod tray;

@@ -1,8 +1,21 @@
-//! `mailroom status`: collectors, queue, tray, users and disk at a glance.
+//! `mailroom status`: collectors, queue, tray, users and disk at a glance. Works with broken files too: that is when it is asked for.
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use clap::Args;
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
-use super::{Exit, Global};
+use super::{Exit, Global, config_file, log, show};
+use crate::config::{Config, Level, Log};
+use crate::gateway::{CONFIGURATION_ERROR, LoadError, files};
+use crate::mapping::Mailbox;
+use crate::store::collectors::CollectorState;
+use crate::store::queue::{Queued, State};
+use crate::store::{Account, Store};
 
 /// `status [--json]`
 #[derive(Debug, Args)]
@@ -14,6 +27,194 @@ pub struct Arguments {
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let _ = (arguments.json, global);
-    super::planned::refuse("status")
+    log::start(&Log { level: Level::Warn, json: false }, global.verbose);
+    let status = Status::look(global).await?;
+    match arguments.json {
+        true => println!("{}", serde_json::to_string_pretty(&status.json())?),
+        false => print!("{}", status.text()),
+    }
+    Ok(Exit::Done)
+}
+
+struct Status {
+    error: Option<String>,
+    running: bool,
+    collectors: Vec<Collector>,
+    queue: Vec<Queued>,
+    tray: u64,
+    users: Vec<Account>,
+    used: u64,
+    free: u64,
+    journal: u64,
+    zone: TimeZone,
+    now: i64,
+}
+
+struct Collector {
+    name: String,
+    state: &'static str,
+    seen: CollectorState,
+}
+
+impl Status {
+    async fn look(global: &Global) -> anyhow::Result<Status> {
+        let file = config_file(global)?;
+        let loaded = files::gather(&file).and_then(|texts| files::parse(&file, texts));
+        let (config, mut error) = match loaded {
+            Ok(loaded) => (Some(loaded), None),
+            Err(error) => (None, Some(error)),
+        };
+        let path = match (&config, &error) {
+            (Some(loaded), _) => loaded.config.storage.path.clone(),
+            (None, Some(LoadError(problems))) => {
+                files::storage_path_of_broken(&file).filter(|path| path.is_dir()).ok_or_else(|| LoadError(problems.clone()))?
+            }
+            (None, None) => anyhow::bail!("the configuration vanished"),
+        };
+        let store = Store::open(&path).with_context(|| format!("the store in {} does not open", path.display()))?;
+        let config: Option<Config> = match config {
+            Some(loaded) => {
+                let config = loaded.config.clone();
+                error = files::compile(loaded, &store).await.and_then(|compiled| files::require_users(&compiled)).err();
+                Some(config)
+            }
+            None => None,
+        };
+        let running = store.gateway_runs();
+        let error = match (running, error) {
+            // What the running gateway could not load is known to it alone, if the files were mended half-way since.
+            (true, None) => store.setting(CONFIGURATION_ERROR).await?,
+            (_, error) => error.map(|error| error.to_string()),
+        };
+        let users = store.accounts().await?.into_iter().filter(|account| matches!(account.mailbox, Mailbox::User(_))).collect();
+        Ok(Status {
+            error,
+            running,
+            collectors: collectors(config.as_ref(), &store, running).await?,
+            queue: store.queue().await?,
+            tray: store.tray_count().await?,
+            users,
+            used: bytes_in(&path),
+            free: store.free_bytes()?,
+            journal: 0,
+            zone: config.and_then(|config| config.office.timezone).unwrap_or_else(TimeZone::system),
+            now: Timestamp::now().as_millisecond(),
+        })
+    }
+
+    fn json(&self) -> Value {
+        let time = |at: Option<i64>| at.map(|at| show::rfc3339(at, &self.zone));
+        let collectors: Vec<Value> = self
+            .collectors
+            .iter()
+            .map(|collector| {
+                let Collector { name, state, seen } = collector;
+                let error = seen.suspended.as_ref().or(seen.last_error.as_ref());
+                json!({ "name": name, "state": state, "last_run": time(seen.last_run), "next_run": time(seen.next_run), "last_error": error })
+            })
+            .collect();
+        let user = |user: &Account| json!({ "name": user.name(), "messages": user.messages, "bytes": user.bytes, "quota": user.quota });
+        json!({
+            "config": { "ok": self.error.is_none(), "error": self.error },
+            "running": self.running,
+            "collectors": collectors,
+            "queue": { "mails": self.queue.len(), "held": self.held(), "oldest": time(self.oldest()) },
+            "tray": self.tray,
+            "users": self.users.iter().map(user).collect::<Vec<_>>(),
+            "storage": { "bytes": self.used, "free": self.free, "journal_bytes": self.journal },
+        })
+    }
+
+    fn text(&self) -> String {
+        let time = |at: i64| show::time(at, self.now, &self.zone);
+        let mut text = match &self.error {
+            None => "configuration  ok\n".to_owned(),
+            Some(error) => format!(
+                "configuration  does not load{}:\n{}\n",
+                if self.running { "; the last good one is in force" } else { "" },
+                indented(error)
+            ),
+        };
+        text.push_str(if self.running { "gateway        runs\n" } else { "gateway        does not run\n" });
+        let mut table = plain_table();
+        for Collector { name, state, seen } in &self.collectors {
+            let last = seen.last_run.map_or("never ran".into(), |at| format!("last run {}", time(at)));
+            let next = seen.next_run.filter(|_| self.running).map_or(String::new(), |at| format!("next {}", time(at)));
+            table.add_row(vec![format!("collector {name}"), (*state).to_owned(), last, next]);
+            if let Some(error) = seen.suspended.as_ref().or(seen.last_error.as_ref()) {
+                table.add_row(vec![String::new(), error.clone()]);
+            }
+        }
+        for user in &self.users {
+            let quota = user.quota.map_or(String::new(), |quota| format!("of {}", show::size(quota)));
+            let state = if user.disabled { "disabled" } else { "" };
+            table.add_row(vec![
+                format!("user {}", user.name()),
+                show::count(user.messages, "message", "messages"),
+                show::size(user.bytes),
+                quota,
+                state.into(),
+            ]);
+        }
+        text.push_str(&table.trim_fmt());
+        let oldest = self.oldest().map_or(String::new(), |at| format!(", the oldest from {}", time(at)));
+        let held = if self.held() > 0 { format!(", {} held", self.held()) } else { String::new() };
+        text.push_str(&format!("\nqueue          {}{held}{oldest}\n", show::count(self.queue.len() as u64, "mail", "mails")));
+        text.push_str(&format!("tray           {}\n", show::count(self.tray, "mail", "mails")));
+        text.push_str(&format!("disk           {} used, {} free\n", show::size(self.used), show::size(self.free)));
+        text
+    }
+
+    fn held(&self) -> usize {
+        self.queue.iter().filter(|mail| mail.recipients.iter().any(|recipient| recipient.state == State::Held)).count()
+    }
+
+    fn oldest(&self) -> Option<i64> {
+        self.queue.iter().map(|mail| mail.queued_at).min()
+    }
+}
+
+/// Those of the configuration, in its order; those that ever ran, if it does not load.
+async fn collectors(config: Option<&Config>, store: &Store, running: bool) -> anyhow::Result<Vec<Collector>> {
+    let mut seen = store.collector_states().await?;
+    let Some(config) = config else {
+        return Ok(seen.into_iter().map(|(name, seen)| Collector { name, state: state(true, &seen, running), seen }).collect());
+    };
+    let one = |collector: &crate::config::Collector| {
+        let at = seen.iter().position(|(name, _)| *name == collector.name);
+        let seen = at.map(|at| seen.swap_remove(at).1).unwrap_or_default();
+        Collector { name: collector.name.clone(), state: state(collector.enabled, &seen, running), seen }
+    };
+    Ok(config.collectors.iter().map(one).collect())
+}
+
+/// `waiting` is for its next try after a failure.
+fn state(enabled: bool, seen: &CollectorState, running: bool) -> &'static str {
+    match () {
+        () if !enabled => "disabled",
+        () if seen.suspended.is_some() => "suspended",
+        () if running && seen.fetching_since.is_some() => "fetching",
+        () if seen.failures > 0 => "waiting",
+        () => "idle",
+    }
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => bytes_in(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect::<String>().trim_end().to_owned()
 }
