@@ -2,9 +2,11 @@
 //! (RFC 9051, RFC 3501 and extensions). Pure but for the client; names neither the store nor the other protocols.
 
 pub mod bodystructure;
+pub mod client;
 pub mod command;
 pub mod date;
 pub mod envelope;
+pub mod fetch_response;
 pub mod flags;
 pub mod legal;
 pub mod pattern;

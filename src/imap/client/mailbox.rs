@@ -1,0 +1,201 @@
+//! Folders and what is done to messages in them besides reading: listing, removing, moving, marking, and waiting for news.
+
+use super::super::fetch_response::{self, Next, Reader};
+use super::super::utf7;
+use super::{Client, ClientError, MAX_LINE, MAX_MESSAGES, MAX_SET, fetch_text};
+use crate::wire::dial::Phase;
+use crate::wire::{Instant, LineEnd, WireError};
+use std::collections::HashMap;
+
+/// An open folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// UIDs mean something only together with it.
+    pub uid_validity: u32,
+    /// The next UID, if the server tells.
+    pub uid_next: Option<u32>,
+    /// How many messages.
+    pub exists: u32,
+}
+
+/// How a removal ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// They are gone.
+    Expunged,
+    /// They are marked `\Deleted`: the server has no UIDPLUS, and an EXPUNGE would take mail with it that somebody else has marked.
+    Marked,
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Something arrived.
+    Arrived,
+    /// Nothing, for as long as was asked.
+    Nothing,
+}
+
+impl Client {
+    /// Opens a folder; without `change` for reading only (EXAMINE).
+    pub async fn select(&mut self, folder: &str, change: bool) -> Result<Selected, ClientError> {
+        let mut selected = Selected::default();
+        let verb = if change { "SELECT" } else { "EXAMINE" };
+        let command = format!("{verb} {}", mailbox(folder));
+        self.command(&command, "the folder", Phase::Command, |response| {
+            let mut words = response.split(u8::is_ascii_whitespace);
+            match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
+                (count, kind) if kind.eq_ignore_ascii_case(b"EXISTS") => selected.exists = number(count).unwrap_or(0),
+                (ok, _) if ok.eq_ignore_ascii_case(b"OK") => match fetch_response::response_code(response[2..].trim_ascii_start()) {
+                    Some((code, value)) if code == "UIDVALIDITY" => selected.uid_validity = number(value).unwrap_or(0),
+                    Some((code, value)) if code == "UIDNEXT" => selected.uid_next = number(value),
+                    _ => {}
+                },
+                _ => {}
+            }
+            Ok(())
+        })
+        .await?;
+        if selected.uid_validity == 0 {
+            return Err(ClientError::OutOfStep("the folder has no UIDVALIDITY".into()));
+        }
+        self.listed.clear();
+        Ok(selected)
+    }
+
+    /// The UIDs of all messages in the open folder, ascending.
+    pub async fn search(&mut self) -> Result<Vec<u32>, ClientError> {
+        let command = if self.offers("ESEARCH") { "UID SEARCH RETURN (ALL) ALL" } else { "UID SEARCH ALL" };
+        let mut found = self.search_for(command).await?;
+        found.sort_unstable();
+        found.dedup();
+        self.listed.clone_from(&found);
+        Ok(found)
+    }
+
+    /// Sizes and arrival dates of these messages: UID → (RFC822.SIZE, INTERNALDATE).
+    pub async fn sizes(&mut self, uids: &[u32]) -> Result<HashMap<u32, (u64, Option<i64>)>, ClientError> {
+        let mut found = HashMap::new();
+        for (set, _) in fetch_response::uid_sets(uids, &self.listed, MAX_SET) {
+            self.command(&format!("UID FETCH {set} (UID RFC822.SIZE INTERNALDATE)"), "sizes", Phase::Command, |response| {
+                let Some(text) = fetch_text(response) else { return Ok(()) };
+                let mut reader = Reader::default();
+                if let Next::End(_) = reader.feed(text)?
+                    && let (Some(uid), Some(size)) = (reader.fetched.uid, reader.fetched.size)
+                    && found.len() < MAX_MESSAGES
+                {
+                    found.insert(uid, (size, reader.fetched.internal_date));
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(found)
+    }
+
+    /// Removes messages for good. Without UIDPLUS (RFC 4315) only if no other message is marked `\Deleted`.
+    pub async fn remove(&mut self, uids: &[u32]) -> Result<Removed, ClientError> {
+        self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), "deletion").await?;
+        if self.offers("UIDPLUS") || self.offers("IMAP4REV2") {
+            self.each_set(uids, |set| format!("UID EXPUNGE {set}"), "deletion").await?;
+            return Ok(Removed::Expunged);
+        }
+        let marked = self.search_for("UID SEARCH DELETED").await?;
+        if marked.iter().any(|uid| uids.binary_search(uid).is_err()) {
+            return Ok(Removed::Marked);
+        }
+        self.command("EXPUNGE", "deletion", Phase::Command, |_| Ok(())).await?;
+        Ok(Removed::Expunged)
+    }
+
+    /// Marks messages `\Seen`.
+    pub async fn mark_seen(&mut self, uids: &[u32]) -> Result<(), ClientError> {
+        self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Seen)"), "marking as read").await
+    }
+
+    /// Moves messages to another folder: MOVE (RFC 6851), or COPY and removal.
+    pub async fn relocate(&mut self, uids: &[u32], folder: &str) -> Result<Removed, ClientError> {
+        let folder = mailbox(folder);
+        if self.offers("MOVE") || self.offers("IMAP4REV2") {
+            self.each_set(uids, |set| format!("UID MOVE {set} {folder}"), "moving").await?;
+            return Ok(Removed::Expunged);
+        }
+        self.each_set(uids, |set| format!("UID COPY {set} {folder}"), "moving").await?;
+        self.remove(uids).await
+    }
+
+    /// Waits by IDLE (RFC 2177) until something arrives or `until` has come. An IDLE that lasts longer than NAT tables live is deaf:
+    /// ask again every few minutes. May be dropped while waiting; then the session must be ended.
+    pub async fn idle(&mut self, until: Instant) -> Result<News, ClientError> {
+        let tag = self.next_tag();
+        self.say(&format!("{tag} IDLE"), Phase::Command).await?;
+        let mut news = News::Nothing;
+        let mut accepted = false;
+        self.connection.rest();
+        while news == News::Nothing {
+            let deadline = if accepted { until } else { self.patience.deadline(Phase::Command) };
+            let line = match self.connection.line(MAX_LINE, LineEnd::Tolerant, deadline).await {
+                Ok(line) => line,
+                Err(WireError::TimedOut) if accepted => break,
+                Err(source) => return Err(ClientError::Wire { phase: Phase::Command, source }),
+            };
+            if line.first() == Some(&b'+') {
+                accepted = true;
+            } else if let Some(rest) = line.strip_prefix(b"* ") {
+                let mut words = rest.split(u8::is_ascii_whitespace).skip(1);
+                if words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"EXISTS") || word.eq_ignore_ascii_case(b"RECENT")) {
+                    news = News::Arrived;
+                }
+                self.unasked(rest).await?;
+            } else {
+                super::status(super::tagged(&line, &tag)?, "IDLE")?;
+                return Ok(news);
+            }
+        }
+        self.say("DONE", Phase::Command).await?;
+        // News that came before the server accepted: its "+" is still on the way.
+        for _ in 0..super::MAX_UNTAGGED {
+            let line = self.line(MAX_LINE, Phase::Command).await?;
+            match line.strip_prefix(b"* ") {
+                Some(rest) => self.unasked(rest).await?,
+                None if line.first() == Some(&b'+') => {}
+                None => {
+                    super::status(super::tagged(&line, &tag)?, "IDLE")?;
+                    return Ok(news);
+                }
+            }
+        }
+        Err(ClientError::OutOfStep("endless responses".into()))
+    }
+
+    async fn search_for(&mut self, command: &str) -> Result<Vec<u32>, ClientError> {
+        let mut found = Vec::new();
+        self.command(command, "the listing", Phase::Command, |response| {
+            let (word, rest) = response.split_at(memchr::memchr(b' ', response).unwrap_or(response.len()));
+            let extended = word.eq_ignore_ascii_case(b"ESEARCH");
+            if extended || word.eq_ignore_ascii_case(b"SEARCH") {
+                found.extend(fetch_response::search_result(rest, extended, MAX_MESSAGES - found.len().min(MAX_MESSAGES))?);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    async fn each_set(&mut self, uids: &[u32], command: impl Fn(&str) -> String, what: &'static str) -> Result<(), ClientError> {
+        for (set, _) in fetch_response::uid_sets(uids, &self.listed, MAX_SET) {
+            self.command(&command(&set), what, Phase::Command, |_| Ok(())).await?;
+        }
+        Ok(())
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u32> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A folder's name as a quoted string, in modified UTF-7 (RFC 3501 §5.1.3).
+fn mailbox(name: &str) -> String {
+    let name: String = utf7::encode(name).chars().filter(|c| !c.is_control()).collect();
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,444 @@
+//! The client for the ISP's side: RFC 3501 and RFC 9051 as far as collecting mail needs them, with ESEARCH, UIDPLUS, MOVE and IDLE.
+//!
+//! Messages are asked for in sets ([`Client::retrieve`]) and come through [`Client::next`] and [`Client::piece`], a literal of any size in
+//! pieces. A FETCH that ends in NO, BAD or not at all is a failure, never a short success. Every line, literal and wait is bounded.
+
+mod login;
+mod mailbox;
+
+pub use mailbox::{News, Removed, Selected};
+
+use super::fetch_response::{self, Fetched, Malformed, Next, Reader, SetLimit};
+use crate::config::{Endpoint, Tls};
+use crate::schedule::Failure;
+use crate::wire::dial::{self, DialError, Patience, Phase};
+use crate::wire::sasl::SaslError;
+use crate::wire::{Connection, Instant, LineEnd, Stream, WireError, redact};
+use bytes::Bytes;
+use std::collections::{HashSet, VecDeque};
+
+/// A response line; ours are short, and what servers say unasked is too.
+const MAX_LINE: usize = 64 * 1024;
+/// A search result: ten digits for each message.
+const MAX_SEARCH_LINE: usize = 8 * 1024 * 1024;
+/// Messages in one folder that we can deal with; more is an attack.
+const MAX_MESSAGES: usize = 700_000;
+/// A literal that nobody asked for, and that is passed over.
+const MAX_UNASKED_LITERAL: u64 = 1024 * 1024;
+/// Untagged responses to one command that is not about messages.
+const MAX_UNTAGGED: usize = 10_000;
+/// A set in one command; RFC 7162 §4 advises clients to stay below 8000 bytes for the line, and each message may bring a response.
+const MAX_SET: SetLimit = SetLimit { bytes: 1000, messages: 1000 };
+/// FETCH commands on their way at once.
+const COMMANDS_AHEAD: usize = 2;
+
+/// Why a session ended, or what it could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The connection failed.
+    #[error("{phase}: {source}")]
+    Wire {
+        /// When.
+        phase: Phase,
+        /// How.
+        source: WireError,
+    },
+    /// NO or BAD.
+    #[error("the server refused {what}: {text}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// Its words.
+        text: String,
+        /// The response code (RFC 5530), upper case; may be empty.
+        code: String,
+    },
+    /// BYE.
+    #[error("the server ended the session: {0}")]
+    Bye(String),
+    /// What came is no answer to what was asked: the session can't go on.
+    #[error("the server's answers make no sense: {0}")]
+    OutOfStep(String),
+    /// The server offers no protection although the configuration wants it.
+    #[error("{0}")]
+    Unprotected(&'static str),
+    /// The log-in conversation failed on our side.
+    #[error("logging in: {0}")]
+    Sasl(#[from] SaslError),
+}
+
+/// [`ClientError::Refused::what`] of a log-in.
+const LOG_IN: &str = "the log-in";
+
+impl ClientError {
+    /// What it means for the next attempt.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Refused { code, .. } if code == "AUTHENTICATIONFAILED" || code == "AUTHORIZATIONFAILED" => Failure::LogIn,
+            Self::Refused { code, .. } if code == "LIMIT" => Failure::Throttled,
+            Self::Refused { what: LOG_IN, code, .. } if code.is_empty() || code == "ALERT" => Failure::LogInPerhaps,
+            Self::Refused { .. } | Self::Bye(_) | Self::Unprotected(_) => Failure::Temporary,
+            Self::Sasl(SaslError::Refused) => Failure::LogIn,
+            Self::Sasl(_) => Failure::Temporary,
+            Self::Dial(_) | Self::Wire { .. } | Self::OutOfStep(_) => Failure::Network,
+        }
+    }
+}
+
+impl From<Malformed> for ClientError {
+    fn from(malformed: Malformed) -> Self {
+        Self::OutOfStep(malformed.0.into())
+    }
+}
+
+/// What comes of [`Client::retrieve`] and [`Client::headers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Bytes begin: call [`Client::piece`] until they have ended; then [`Client::ended`] says whose they were.
+    Begins,
+    /// The server won't give this one, or it is no longer there.
+    Refused(u32, String),
+}
+
+/// A session with an IMAP server.
+pub struct Client {
+    connection: Connection<Stream>,
+    patience: Patience,
+    capabilities: HashSet<String>,
+    logged_in: bool,
+    leaving: bool,
+    tag: u32,
+    listed: Vec<u32>,
+    waiting: VecDeque<Ask>,
+    sent: VecDeque<(String, Ask)>,
+    refused: VecDeque<Answer>,
+    body: Option<Body>,
+    ended: Fetched,
+}
+
+/// One FETCH command: the messages it is about; those that came are taken out.
+#[derive(Debug)]
+struct Ask {
+    items: &'static str,
+    set: String,
+    missing: Vec<u32>,
+}
+
+struct Body {
+    reader: Reader,
+    left: u64,
+    started: Instant,
+    bytes: u64,
+    quoted: Option<Vec<u8>>,
+}
+
+impl Client {
+    /// Connects, reads the greeting, changes to TLS if the endpoint says so, asks for the capabilities.
+    pub async fn connect(endpoint: &Endpoint, patience: Patience) -> Result<Self, ClientError> {
+        let mut client = Self {
+            connection: dial::open(endpoint, &patience).await?,
+            patience,
+            capabilities: HashSet::new(),
+            logged_in: false,
+            leaving: false,
+            tag: 0,
+            listed: Vec::new(),
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            refused: VecDeque::new(),
+            body: None,
+            ended: Fetched::default(),
+        };
+        client.greeting(endpoint.tls).await?;
+        if endpoint.tls == Tls::Starttls {
+            client.command("STARTTLS", "STARTTLS", Phase::Tls, |_| Ok(())).await?;
+            client.connection = dial::upgrade(client.connection, endpoint, &client.patience).await?;
+            client.capabilities.clear();
+        }
+        if client.capabilities.is_empty() {
+            client.read_capabilities().await?;
+        }
+        Ok(client)
+    }
+
+    /// Whether the server offers something.
+    pub fn offers(&self, capability: &str) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    /// Asks for whole messages of the selected folder, by UID, ascending.
+    pub fn retrieve(&mut self, uids: &[u32]) {
+        self.ask_for("(UID INTERNALDATE BODY.PEEK[])", uids);
+    }
+
+    /// Asks for headers only.
+    pub fn headers(&mut self, uids: &[u32]) {
+        self.ask_for("(UID INTERNALDATE BODY.PEEK[HEADER])", uids);
+    }
+
+    /// How many messages were asked for and have not come.
+    pub fn pending(&self) -> usize {
+        let asks = self.waiting.iter().chain(self.sent.iter().map(|(_, ask)| ask));
+        asks.map(|ask| ask.missing.len()).sum::<usize>() + self.refused.len()
+    }
+
+    /// The next answer; `None` when everything that was asked for has been answered, and well.
+    pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
+        while self.body.is_some() {
+            self.piece(&mut Vec::new()).await?;
+        }
+        loop {
+            if let Some(answer) = self.refused.pop_front() {
+                return Ok(Some(answer));
+            }
+            self.send_waiting().await?;
+            if self.sent.is_empty() {
+                return Ok(None);
+            }
+            let line = self.line(MAX_LINE, Phase::Command).await?;
+            if let Some(rest) = line.strip_prefix(b"* ") {
+                if let Some(text) = fetch_text(rest) {
+                    if self.begins(text).await? {
+                        return Ok(Some(Answer::Begins));
+                    }
+                } else {
+                    self.unasked(rest).await?;
+                }
+                continue;
+            }
+            let Some((tag, _)) = self.sent.front() else { return Ok(None) };
+            let text = tagged(&line, tag)?;
+            let result = status(text, "messages");
+            let Some((_, ask)) = self.sent.pop_front() else { return Ok(None) };
+            let reason = match result {
+                Ok(_) => "the message is no longer there".to_owned(),
+                // Some that were asked for may have come before; the others must not be taken for gone.
+                Err(ClientError::Refused { text, .. }) => text,
+                Err(error) => return Err(error),
+            };
+            self.refused.extend(ask.missing.into_iter().map(|uid| Answer::Refused(uid, reason.clone())));
+        }
+    }
+
+    /// Adds the next bytes of what [`Answer::Begins`] announced to `to`; false when it has ended.
+    pub async fn piece(&mut self, to: &mut Vec<u8>) -> Result<bool, ClientError> {
+        let Some(body) = &mut self.body else { return Ok(false) };
+        if let Some(quoted) = body.quoted.take() {
+            to.extend_from_slice(&quoted);
+            self.finish_body();
+            return Ok(false);
+        }
+        if body.left > 0 {
+            if self.connection.buffered().is_empty() {
+                let deadline = self.patience.transfer_deadline(body.started, body.bytes);
+                self.connection.fill(deadline).await.map_err(|source| ClientError::Wire { phase: Phase::Transfer, source })?;
+            }
+            let buffered = self.connection.buffered();
+            let length = usize::try_from(body.left).unwrap_or(usize::MAX).min(buffered.len());
+            to.extend_from_slice(&buffered[..length]);
+            self.connection.consume(length);
+            body.left -= length as u64;
+            body.bytes += length as u64;
+            if body.left > 0 {
+                return Ok(true);
+            }
+        }
+        // What follows the literal belongs to the same response.
+        loop {
+            let deadline = self.patience.deadline(Phase::Transfer);
+            let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, deadline).await;
+            let line = line.map_err(|source| ClientError::Wire { phase: Phase::Transfer, source })?;
+            let Some(body) = &mut self.body else { return Ok(false) };
+            match body.reader.feed(&line)? {
+                Next::End(_) => break,
+                Next::Skip(length) => self.skip(length).await?,
+                Next::Body(_) => return Err(ClientError::OutOfStep("a message has two bodies".into())),
+            }
+        }
+        self.finish_body();
+        Ok(false)
+    }
+
+    /// Whose bytes the last ones were.
+    pub fn ended(&self) -> &Fetched {
+        &self.ended
+    }
+
+    /// Says goodbye. What was expunged stays so, whatever the answer.
+    pub async fn log_out(mut self) {
+        self.leaving = true;
+        if self.command("LOGOUT", "LOGOUT", Phase::Tls, |_| Ok(())).await.is_ok() {
+            self.connection.close(self.patience.deadline(Phase::Tls)).await;
+        }
+    }
+
+    fn ask_for(&mut self, items: &'static str, uids: &[u32]) {
+        let mut from = 0;
+        for (set, count) in fetch_response::uid_sets(uids, &self.listed, MAX_SET) {
+            let missing = uids[from..from + count].to_vec();
+            from += count;
+            self.waiting.push_back(Ask { items, set, missing });
+        }
+    }
+
+    async fn send_waiting(&mut self) -> Result<(), ClientError> {
+        while self.sent.len() < COMMANDS_AHEAD
+            && let Some(ask) = self.waiting.pop_front()
+        {
+            let tag = self.next_tag();
+            self.say(&format!("{tag} UID FETCH {} {}", ask.set, ask.items), Phase::Command).await?;
+            self.sent.push_back((tag, ask));
+        }
+        Ok(())
+    }
+
+    /// Reads a FETCH response up to its body; false if it has none, having been told unasked.
+    async fn begins(&mut self, text: &[u8]) -> Result<bool, ClientError> {
+        let mut reader = Reader::default();
+        let mut next = reader.feed(text)?;
+        loop {
+            let (left, quoted) = match next {
+                Next::Body(length) => (length, None),
+                Next::End(Some(body)) => (0, Some(body)),
+                Next::End(None) => return Ok(false),
+                Next::Skip(length) => {
+                    self.skip(length).await?;
+                    next = reader.feed(&self.line(MAX_LINE, Phase::Command).await?)?;
+                    continue;
+                }
+            };
+            self.body = Some(Body { reader, left, started: Instant::now(), bytes: 0, quoted });
+            return Ok(true);
+        }
+    }
+
+    fn finish_body(&mut self) {
+        let Some(body) = self.body.take() else { return };
+        self.ended = body.reader.fetched;
+        if let Some(uid) = self.ended.uid {
+            for (_, ask) in &mut self.sent {
+                if let Some(at) = ask.missing.iter().position(|missing| *missing == uid) {
+                    ask.missing.remove(at);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Sends a command and reads its answer; `each` sees the untagged responses.
+    async fn command(
+        &mut self,
+        command: &str,
+        what: &'static str,
+        phase: Phase,
+        each: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<Bytes, ClientError> {
+        let tag = self.next_tag();
+        self.say(&format!("{tag} {command}"), phase).await?;
+        self.answer(&tag, what, phase, each).await
+    }
+
+    async fn answer(
+        &mut self,
+        tag: &str,
+        what: &'static str,
+        phase: Phase,
+        mut each: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<Bytes, ClientError> {
+        for _ in 0..MAX_UNTAGGED {
+            let line = self.line(MAX_SEARCH_LINE, phase).await?;
+            if let Some(rest) = line.strip_prefix(b"* ") {
+                each(rest)?;
+                self.unasked(rest).await?;
+                continue;
+            }
+            let text = tagged(&line, tag)?;
+            status(text, what)?;
+            return Ok(line.slice_ref(text));
+        }
+        Err(ClientError::OutOfStep("endless responses".into()))
+    }
+
+    /// An untagged response that is not read as a message: BYE ends the session, literals are passed over.
+    async fn unasked(&mut self, response: &[u8]) -> Result<(), ClientError> {
+        let word = response.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        if word.eq_ignore_ascii_case(b"BYE") {
+            return if self.leaving { Ok(()) } else { Err(ClientError::Bye(redact::shown(response[3..].trim_ascii()))) };
+        }
+        if [&b"OK"[..], b"NO", b"BAD", b"PREAUTH"].iter().any(|status| word.eq_ignore_ascii_case(status)) {
+            return Ok(());
+        }
+        let mut literal = fetch_response::trailing_literal(response);
+        while let Some(length) = literal {
+            self.skip(length).await?;
+            literal = fetch_response::trailing_literal(&self.line(MAX_LINE, Phase::Command).await?);
+        }
+        Ok(())
+    }
+
+    async fn skip(&mut self, length: u64) -> Result<(), ClientError> {
+        if length > MAX_UNASKED_LITERAL {
+            return Err(ClientError::OutOfStep(format!("a literal of {length} bytes that nobody asked for")));
+        }
+        let mut left = usize::try_from(length).unwrap_or(usize::MAX);
+        while left > 0 {
+            let deadline = self.patience.deadline(Phase::Transfer);
+            let chunk = self.connection.chunk(left, deadline).await;
+            left -= chunk.map_err(|source| ClientError::Wire { phase: Phase::Transfer, source })?.len();
+        }
+        Ok(())
+    }
+
+    fn next_tag(&mut self) -> String {
+        self.tag += 1;
+        format!("m{}", self.tag)
+    }
+
+    async fn say(&mut self, line: &str, phase: Phase) -> Result<(), ClientError> {
+        self.connection.queue(line.as_bytes());
+        self.connection.queue(b"\r\n");
+        let deadline = self.patience.deadline(phase);
+        self.connection.flush(deadline).await.map_err(|source| ClientError::Wire { phase, source })
+    }
+
+    async fn line(&mut self, max: usize, phase: Phase) -> Result<Bytes, ClientError> {
+        let deadline = self.patience.deadline(phase);
+        match self.connection.line(max, LineEnd::Tolerant, deadline).await {
+            Err(WireError::LineTooLong(max)) => Err(ClientError::OutOfStep(format!("a line of more than {max} bytes"))),
+            other => other.map_err(|source| ClientError::Wire { phase, source }),
+        }
+    }
+}
+
+/// The text behind `n FETCH `.
+fn fetch_text(response: &[u8]) -> Option<&[u8]> {
+    let space = memchr::memchr(b' ', response)?;
+    let (number, rest) = response.split_at(space);
+    let rest = rest.trim_ascii_start();
+    let fetch = number.iter().all(u8::is_ascii_digit) && rest.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"FETCH "));
+    fetch.then(|| &rest[6..])
+}
+
+/// The text behind the tag that is expected now.
+fn tagged<'a>(line: &'a [u8], tag: &str) -> Result<&'a [u8], ClientError> {
+    line.strip_prefix(tag.as_bytes())
+        .and_then(|rest| rest.strip_prefix(b" "))
+        .ok_or_else(|| ClientError::OutOfStep(format!("“{}”", redact::shown(line))))
+}
+
+/// The text behind OK; NO and BAD are errors.
+fn status<'a>(text: &'a [u8], what: &'static str) -> Result<&'a [u8], ClientError> {
+    let (word, rest) = text.split_at(memchr::memchr(b' ', text).unwrap_or(text.len()));
+    let rest = rest.trim_ascii_start();
+    if word.eq_ignore_ascii_case(b"OK") {
+        return Ok(rest);
+    }
+    if word.eq_ignore_ascii_case(b"NO") || word.eq_ignore_ascii_case(b"BAD") {
+        let code = fetch_response::response_code(rest).map(|(code, _)| code).unwrap_or_default();
+        return Err(ClientError::Refused { what, text: redact::shown(rest), code });
+    }
+    Err(ClientError::OutOfStep(format!("“{}”", redact::shown(text))))
+}
