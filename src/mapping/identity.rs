@@ -160,7 +160,7 @@ impl Mapping {
     }
 
     /// Everybody whom an address reaches, whoever writes.
-    pub(super) fn reach(&self, address: &Address) -> Option<Found> {
+    pub(crate) fn reach(&self, address: &Address) -> Option<Found> {
         self.find(address, &mut Asker { sender: None, share: &mut everybody })
     }
 

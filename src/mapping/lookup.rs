@@ -78,14 +78,21 @@ impl Addresses {
     }
 
     pub(super) fn look_up<'m>(&'m self, address: &Address, implied: &'m Implied) -> Option<Hit<'m>> {
-        let named = |address: &Address| {
-            let entry = self.exact.get(address.key()).map(|entry| Hit::Entry(entry, Vec::new()));
-            entry.or_else(|| implied.user(address).map(Hit::User))
-        };
-        named(address)
+        self.by_name(address, implied)
             .or_else(|| self.best(&self.tagged, address))
-            .or_else(|| named(&address.without_tag()?))
+            .or_else(|| self.by_name(&address.without_tag()?, implied))
             .or_else(|| self.best(&self.plain, address))
+    }
+
+    fn by_name<'m>(&'m self, address: &Address, implied: &'m Implied) -> Option<Hit<'m>> {
+        let entry = self.exact.get(address.key()).map(|entry| Hit::Entry(entry, Vec::new()));
+        entry.or_else(|| implied.user(address).map(Hit::User))
+    }
+
+    /// Whether an exact entry or a user has this name, with a tag or without.
+    pub(super) fn names_exactly(&self, address: &Address, implied: &Implied) -> bool {
+        let named = |address: &Address| self.by_name(address, implied).is_some();
+        named(address) || address.without_tag().is_some_and(|address| named(&address))
     }
 
     fn best(&self, index: &Index, address: &Address) -> Option<Hit<'_>> {
@@ -118,9 +125,5 @@ impl Addresses {
 
     pub(super) fn exact(&self) -> impl Iterator<Item = &Entry> {
         self.exact.values()
-    }
-
-    pub(super) fn patterns(&self) -> impl Iterator<Item = &(Glob, Entry)> {
-        self.patterns.iter()
     }
 }

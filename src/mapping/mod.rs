@@ -21,7 +21,6 @@ mod target;
 pub use decision::{Decision, Direction, Forward, Held, Mailbox, Outcome, Recipient, Sender, Step};
 pub use expect::{Expectation, Expected};
 pub use identity::Identity;
-#[allow(unused_imports)]
 pub(crate) use resolve::{Asker, Found};
 pub(crate) use rules::{Question, Rule};
 pub use target::{RESERVED, Target, user_name};
@@ -170,6 +169,16 @@ impl Mapping {
     /// `[[expect]]`, in file order.
     pub fn expectations(&self) -> &[Expectation] {
         &self.expectations
+    }
+
+    /// Outside domains that are ours, in the office's order.
+    pub fn domains(&self) -> &[Domain] {
+        &self.domains
+    }
+
+    /// Whether somebody claims an address by name: by an exact entry, or as a user's own, with a `+tag` or without.
+    pub(crate) fn claims(&self, address: &Address) -> bool {
+        self.addresses.names_exactly(address, &self.implied)
     }
 
     /// The target that a List-Id has in `[lists]`, with its place.

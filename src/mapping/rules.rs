@@ -99,10 +99,6 @@ impl Rules {
         all
     }
 
-    pub(super) fn as_slice(&self) -> &[Rule] {
-        &self.rules
-    }
-
     /// The rules that match, in file order, up to the first that stops.
     pub(super) fn matching(&self, question: &Question<'_>) -> Vec<&Rule> {
         let mut matching = Vec::new();

@@ -1,1 +1,0 @@
-//! Evidence → addresses → [`crate::mapping::Decision`]: whom a fetched message is for. Pure.
