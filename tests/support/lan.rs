@@ -1,0 +1,114 @@
+//! The LAN side without sockets: a store with users and mail, and what a server needs to talk over a pipe.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mailroom::config::{self, Current};
+use mailroom::gateway::files;
+use mailroom::mapping::Mailbox;
+use mailroom::serve::login::Login;
+use mailroom::serve::{Context, Peer, Stop, Stream};
+use mailroom::store::{Arrival, ContentFacts, Deposit, NewContent, Store};
+use mailroom::wire::tls::{Acceptor, LocalNames, local_identity};
+use secrecy::SecretString;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::watch;
+
+/// Every user's password here.
+pub const PASSWORD: &str = "lan password";
+
+/// What a dialogue may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A store with the users alice, bob and carol (who is disabled), and all that servers share.
+pub struct Lan {
+    pub store: Store,
+    pub context: Arc<Context>,
+    pub stop: Stop,
+    _switch: watch::Sender<bool>,
+    _publish: watch::Sender<Arc<Current>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Lan {
+    pub async fn new(access: &str) -> Lan {
+        let folder = tempfile::Builder::new().prefix("lan").tempdir().unwrap();
+        let file = folder.path().join("mailroom.toml");
+        let text = format!(
+            "[office]\ndomains = [\"example.com\"]\nhostname = \"mail.office.lan\"\npostmaster = \"alice\"\n[storage]\npath = \"store\"\n[access]\n{access}\n"
+        );
+        let loaded = config::parse(&file, BTreeMap::from([(file.clone(), text)])).unwrap();
+        let store = Store::open(&loaded.config.storage.path).unwrap();
+        for name in ["alice", "bob", "carol"] {
+            let id = store.account_add(&Mailbox::User(name.into()), None, None).await.unwrap();
+            store.password_set(id, &SecretString::from(PASSWORD)).await.unwrap();
+            store.account_disable(id, name == "carol").await.unwrap();
+        }
+        let compiled = files::compile(loaded, &store).await.unwrap();
+        let (publish, current) = watch::channel(Arc::new(compiled.current));
+        let names = LocalNames { hosts: vec!["localhost".into()], addresses: vec![] };
+        let identity = local_identity(&folder.path().join("tls"), &names, 1_800_000_000).unwrap();
+        let login = Login::new(store.clone(), current.clone()).unwrap();
+        let context = Arc::new(Context { store: store.clone(), current, login, tls: Acceptor::new(identity).unwrap() });
+        let (switch, stop) = Stop::channel();
+        Lan { store, context, stop, _switch: switch, _publish: publish, _folder: folder }
+    }
+
+    /// Puts mail into a user's INBOX, without anything above it.
+    pub async fn deliver(&self, user: &str, messages: impl IntoIterator<Item = Vec<u8>>) {
+        let arrival = |bytes: Vec<u8>| {
+            let header_size = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4) as u64;
+            let facts =
+                ContentFacts { size: bytes.len() as u64, header_size, hash: *blake3::hash(&bytes).as_bytes(), ..Default::default() };
+            let deposit = Deposit {
+                mailbox: Mailbox::User(user.into()),
+                folder: None,
+                prefix: Bytes::new(),
+                flags: 0,
+                internal_date: 1_800_000_000_000,
+                dedupe: None,
+            };
+            Arrival { deposits: vec![deposit], ..Arrival::new(NewContent::Inline(bytes.into(), Box::new(facts))) }
+        };
+        for outcome in self.store.arrive(messages.into_iter().map(arrival).collect()).await {
+            outcome.unwrap();
+        }
+    }
+
+    /// A client at this address; the server's side is what `serve` is given.
+    pub fn connect(&self, from: &str, tls: bool) -> (Pipe, Stream, Peer) {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let peer = Peer { address: format!("{from}:4000").parse().unwrap(), local: "192.168.1.1:110".parse().unwrap(), tls };
+        (Pipe(BufReader::new(near)), Box::new(far), peer)
+    }
+}
+
+/// The client's end.
+pub struct Pipe(pub BufReader<DuplexStream>);
+
+impl Pipe {
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// The next line without its CRLF; `None` at the end.
+    pub async fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        tokio::time::timeout(PATIENCE, self.0.read_until(b'\n', &mut line)).await.expect("the server said nothing").unwrap();
+        let line = String::from_utf8(line).unwrap();
+        (!line.is_empty()).then(|| line.strip_suffix("\r\n").expect("a line ends in CR LF").to_owned())
+    }
+}
+
+/// Whether the line is as expected, where `…` stands for anything.
+pub fn fits(expected: &str, line: &str) -> bool {
+    match expected.split_once('…') {
+        None => expected == line,
+        Some((start, rest)) => match line.strip_prefix(start) {
+            None => false,
+            Some(tail) => tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| fits(rest, &tail[at..])),
+        },
+    }
+}
