@@ -150,7 +150,7 @@ impl Collector {
         }
         let endpoint = match protocol {
             Some(protocol) if server.is_some() || table.has("host") || provider.is_none() => {
-                Endpoint::read(table, &protocol.defaults(server))
+                Endpoint::read(table, &protocol.defaults(server.map(|server| &server.endpoint)))
             }
             _ => {
                 // Asked for, so that they are not called unknown.
@@ -167,7 +167,7 @@ impl Collector {
             table.missing("password", "password = { file = \"isp.pass\" }");
         }
         let auth = Auth::read(table);
-        let minimum_interval = provider.map_or(Duration::ZERO, |profile| profile.minimum_interval);
+        let minimum_interval = server.map_or(Duration::ZERO, |server| server.minimum_interval);
         let pop3 = protocol == Some(Protocol::Pop3);
         let target = |value: &Value<'_>, reading: &mut Reading| {
             let target = Target::read(value);

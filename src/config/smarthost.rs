@@ -53,7 +53,7 @@ impl Smarthost {
         let name = super::name(table, reading, "smarthost", "isp");
         let provider = table.get("provider").and_then(|value| profiles.find(&value));
         let defaults = Defaults {
-            endpoint: provider.and_then(|profile| profile.smtp.as_ref()),
+            endpoint: provider.and_then(|profile| profile.smtp.as_ref()).map(|server| &server.endpoint),
             tls: |port| if port == Some(465) { Tls::Implicit } else { Tls::Starttls },
             port: |tls| if tls == Tls::Implicit { 465 } else { 587 },
             example: "smtp.isp.example",
