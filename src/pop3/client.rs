@@ -21,12 +21,10 @@ const MAX_LINE: usize = 4096;
 const MAX_CAPABILITIES: usize = 200;
 /// A listing of more messages is no mailbox but an attack; the rest is seen when these are gone.
 const MAX_LISTED: usize = 500_000;
-/// A header beyond this is cut off.
-const MAX_HEADER: usize = 256 * 1024;
 /// RFC 1939 §7 allows 70 characters; servers with longer ones exist.
 const MAX_UIDL: usize = 512;
-/// Requests on their way at once.
-const WINDOW: usize = 64;
+/// Requests on their way at once: their lines, and the short answers to them, fit into any socket's buffers.
+const WINDOW: usize = 256;
 /// Bytes of messages on their way at once, by what LIST announced.
 const WINDOW_BYTES: u64 = 4_000_000;
 /// Challenges of one log-in.
@@ -154,9 +152,11 @@ pub struct Client {
     sent: VecDeque<Request>,
     sent_bytes: u64,
     body: Option<Body>,
+    ended: Option<u32>,
 }
 
 struct Body {
+    number: u32,
     unstuffer: dot::Unstuffer,
     started: Instant,
     bytes: u64,
@@ -184,6 +184,7 @@ impl Client {
             sent: VecDeque::new(),
             sent_bytes: 0,
             body: None,
+            ended: None,
         };
         let greeting = client.status("the connection", Phase::Greeting).await?;
         client.timestamp = apop_timestamp(&greeting);
@@ -287,8 +288,7 @@ impl Client {
         }
         self.send_waiting().await?;
         let Some(request) = self.sent.front().copied() else { return Ok(None) };
-        let phase = if matches!(request, Request::Retrieve { .. }) { Phase::Transfer } else { Phase::Command };
-        let status = self.status("a request", if phase == Phase::Transfer { Phase::Command } else { phase }).await;
+        let status = self.status("a request", Phase::Command).await;
         self.sent.pop_front();
         if let Request::Retrieve { size, .. } = request {
             self.sent_bytes -= size;
@@ -300,7 +300,7 @@ impl Client {
         };
         Ok(Some(match (request, refused) {
             (Request::Retrieve { number, .. } | Request::Header(number), None) => {
-                self.body = Some(Body { unstuffer: dot::Unstuffer::default(), started: Instant::now(), bytes: 0 });
+                self.body = Some(Body { number, unstuffer: dot::Unstuffer::default(), started: Instant::now(), bytes: 0 });
                 Answer::Begins(number)
             }
             (Request::Retrieve { number, .. } | Request::Header(number), Some(text)) => Answer::Refused(number, text),
@@ -322,24 +322,15 @@ impl Client {
         let done = body.unstuffer.is_done();
         self.connection.consume(taken);
         if done {
+            self.ended = Some(body.number);
             self.body = None;
         }
         Ok(!done)
     }
 
-    /// The header of one message, at most 256 KB of it. Nothing else may be pending.
-    pub async fn header_now(&mut self, number: u32) -> Result<Option<Vec<u8>>, ClientError> {
-        self.header(number);
-        match self.next().await? {
-            Some(Answer::Begins(_)) => {
-                let mut header = Vec::new();
-                while self.piece(&mut header).await? {
-                    header.truncate(MAX_HEADER);
-                }
-                Ok(Some(header))
-            }
-            _ => Ok(None),
-        }
+    /// Whose bytes ended last.
+    pub fn ended(&self) -> Option<u32> {
+        self.ended
     }
 
     /// Ends the session; the server deletes what was marked. False if it says that it did not.

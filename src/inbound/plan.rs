@@ -1,0 +1,211 @@
+//! What a session will do: the listing compared with the ledger. Values in, values out.
+
+use super::upstream::Item;
+use crate::config::After;
+use crate::store::ledger::{Entry, State, UpstreamId};
+use std::collections::{HashMap, HashSet};
+
+/// Outcomes that leave the upstream copy where it is, whatever `after` says: it is somebody else's, or not all of it is here.
+const STAYS: [&str; 3] = ["remote", "stub", "quarantined"];
+/// As much of a header as its fingerprint is made of: `TOP` and `RETR` give the same bytes here.
+const FINGERPRINT_BYTES: usize = 16 * 1024;
+/// A deletion that the server has not carried out after so long is worth an alarm: a day.
+const STUCK_AFTER: i64 = 24 * 3600 * 1000;
+
+/// What a session will do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// New: to be retrieved, many at once.
+    pub fetch: Vec<Item>,
+    /// In flight when something ended badly: to be retrieved after the others, one at a time.
+    pub singly: Vec<(Item, u32)>,
+    /// Safely here and still listed, and `after` says that they go.
+    pub dispose: Vec<Item>,
+    /// In the ledger and no longer listed.
+    pub gone: Vec<UpstreamId>,
+    /// Listed and dealt with before.
+    pub known: u64,
+    /// Deletions that the server was asked for long ago.
+    pub stuck: u64,
+}
+
+/// Compares. `ledger` holds what is known of the source, those listed ids included that are gone by the ledger. `complete`: the listing
+/// shows everything that is there.
+pub fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, now: i64) -> Plan {
+    let known: HashMap<(&str, u32), &Entry> = ledger.iter().map(|entry| ((entry.uid.as_str(), entry.ordinal), entry)).collect();
+    let mut plan = Plan::default();
+    let mut listed = HashSet::new();
+    for item in listing {
+        let key = (item.id.0.as_str(), item.id.1);
+        listed.insert(key);
+        match known.get(&key) {
+            None => plan.fetch.push(item.clone()),
+            Some(entry) if entry.state == State::Attempted && entry.attempts == 0 => plan.fetch.push(item.clone()),
+            Some(entry) if entry.state == State::Attempted => plan.singly.push((item.clone(), entry.attempts)),
+            Some(entry) => {
+                plan.known += 1;
+                plan.stuck += u64::from(entry.state == State::DeleteSent && now - entry.changed > STUCK_AFTER);
+                if is_due(entry, after, now) {
+                    plan.dispose.push(item.clone());
+                }
+            }
+        }
+    }
+    if complete {
+        let open = ledger.iter().filter(|entry| entry.state != State::Gone);
+        let vanished = open.filter(|entry| !listed.contains(&(entry.uid.as_str(), entry.ordinal)));
+        plan.gone = vanished.map(|entry| (entry.uid.clone(), entry.ordinal)).collect();
+    }
+    plan
+}
+
+/// Whether `after` says that the upstream copy goes now. Ageing does not wait for new mail.
+pub fn is_due(entry: &Entry, after: &After, now: i64) -> bool {
+    let here = matches!(entry.state, State::Stored | State::DeleteSent | State::Gone) && !STAYS.contains(&entry.outcome.as_str());
+    here && match after {
+        After::Delete | After::Move(_) => true,
+        After::Age(age) => {
+            let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            entry.stored.is_some_and(|stored| stored.saturating_add(age) <= now)
+        }
+        After::Keep | After::Seen => false,
+    }
+}
+
+/// Whether a fresh arrival with this outcome goes at once.
+pub fn goes_at_once(outcome: &str, after: &After) -> bool {
+    let now = match after {
+        After::Delete | After::Move(_) | After::Seen => true,
+        After::Age(age) => age.is_zero(),
+        After::Keep => false,
+    };
+    now && !STAYS.contains(&outcome)
+}
+
+/// Whether the server seems to have given everything new ids: there is about as much as we know of, and next to nothing has an id that
+/// we know.
+pub fn looks_renumbered(plan: &Plan, listed: usize, ledger: &[Entry]) -> bool {
+    let here = ledger.iter().filter(|entry| matches!(entry.state, State::Stored | State::Known)).count();
+    here > 0 && plan.known as usize * 20 <= here && listed * 2 >= here && plan.fetch.len() * 20 >= listed * 19
+}
+
+/// Old id → new id, for those listed messages whose header is one that we know; each id is used once.
+pub fn match_fingerprints(ledger: &[Entry], fingerprints: &[(UpstreamId, String)]) -> Vec<(UpstreamId, UpstreamId)> {
+    let mut by_fingerprint: HashMap<&str, Vec<&Entry>> = HashMap::new();
+    for entry in ledger.iter().rev() {
+        if let Some(fingerprint) = &entry.fingerprint {
+            by_fingerprint.entry(fingerprint).or_default().push(entry);
+        }
+    }
+    let pairs = fingerprints.iter().filter_map(|(new, fingerprint)| {
+        let entry = by_fingerprint.get_mut(fingerprint.as_str())?.pop()?;
+        Some(((entry.uid.clone(), entry.ordinal), new.clone()))
+    });
+    pairs.collect()
+}
+
+/// What recognises a message by its header when ids don't.
+pub fn fingerprint(header: &[u8]) -> String {
+    let header = &header[..header.len().min(FINGERPRINT_BYTES)];
+    blake3::hash(header.trim_ascii_end()).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const DAY: i64 = 24 * 3600 * 1000;
+    const NOW: i64 = 1000 * DAY;
+
+    fn item(handle: u32, uid: &str) -> Item {
+        Item { handle, id: (uid.into(), 0), size: Some(1), arrived: None }
+    }
+
+    fn entry(uid: &str, state: State, outcome: &str, days_ago: i64) -> Entry {
+        Entry {
+            uid: uid.into(),
+            ordinal: 0,
+            state,
+            outcome: outcome.into(),
+            size: 1,
+            fingerprint: Some(format!("print of {uid}")),
+            attempts: u32::from(state == State::Attempted),
+            first_seen: NOW - days_ago * DAY,
+            stored: Some(NOW - days_ago * DAY),
+            changed: NOW - days_ago * DAY,
+        }
+    }
+
+    fn handles(items: &[Item]) -> Vec<u32> {
+        items.iter().map(|item| item.handle).collect()
+    }
+
+    #[test]
+    fn each_message_has_its_place() {
+        let listing = [item(1, "new"), item(2, "tried"), item(3, "here"), item(4, "asked"), item(5, "before"), item(6, "returned")];
+        let ledger = [
+            entry("tried", State::Attempted, "", 0),
+            entry("here", State::Stored, "delivered", 1),
+            entry("asked", State::DeleteSent, "held", 2),
+            entry("before", State::Known, "", 1),
+            entry("returned", State::Gone, "delivered", 9),
+            entry("vanished", State::DeleteSent, "delivered", 1),
+        ];
+        let plan = plan(&listing, true, &ledger, &After::Delete, NOW);
+        assert_eq!(handles(&plan.fetch), [1]);
+        assert_eq!(plan.singly, [(item(2, "tried"), 1)]);
+        assert_eq!(handles(&plan.dispose), [3, 4, 6], "a message that reappears is deleted again, not fetched again");
+        assert_eq!(plan.gone, [("vanished".to_owned(), 0)]);
+        assert_eq!((plan.known, plan.stuck), (4, 1));
+    }
+
+    #[test]
+    fn a_listing_with_broken_lines_makes_nothing_gone() {
+        let plan = plan(&[], false, &[entry("a", State::Stored, "delivered", 1)], &After::Delete, NOW);
+        assert!(plan.gone.is_empty());
+    }
+
+    #[test]
+    fn what_stays_upstream_and_for_how_long() {
+        let week = After::Age(Duration::from_secs(7 * 86_400));
+        for (outcome, days, after, due) in [
+            ("delivered", 8, &week, true),
+            ("delivered", 6, &week, false),
+            ("discarded", 0, &After::Delete, true),
+            ("remote", 90, &week, false),
+            ("stub", 90, &After::Delete, false),
+            ("quarantined", 90, &After::Delete, false),
+            ("delivered", 90, &After::Keep, false),
+            ("delivered", 90, &After::Seen, false),
+            ("delivered", 0, &After::Move("Done".into()), true),
+        ] {
+            assert_eq!(is_due(&entry("x", State::Stored, outcome, days), after, NOW), due, "{outcome} {days} {after:?}");
+        }
+        assert!(!is_due(&entry("x", State::Known, "", 90), &After::Delete, NOW));
+    }
+
+    #[test]
+    fn new_ids_for_old_mail_are_found_out() {
+        let ledger: Vec<Entry> = (0..100).map(|n| entry(&format!("old{n}"), State::Stored, "delivered", 1)).collect();
+        let listing: Vec<Item> = (0..101).map(|n| item(n, &format!("new{n}"))).collect();
+        let renumbered = plan(&listing, true, &ledger, &After::Keep, NOW);
+        assert!(looks_renumbered(&renumbered, listing.len(), &ledger));
+        let prints: Vec<_> = listing.iter().map(|item| (item.id.clone(), format!("print of old{}", item.handle))).collect();
+        let pairs = match_fingerprints(&ledger, &prints);
+        assert_eq!(pairs.len(), 100);
+        assert_eq!(pairs[0], (("old0".into(), 0), ("new0".into(), 0)));
+        let few_new: Vec<Item> = (0..10).map(|n| item(n, &format!("new{n}"))).collect();
+        assert!(
+            !looks_renumbered(&plan(&few_new, true, &ledger, &After::Keep, NOW), few_new.len(), &ledger),
+            "somebody emptied the mailbox"
+        );
+        assert!(!looks_renumbered(&plan(&few_new, true, &[], &After::Keep, NOW), few_new.len(), &[]), "a new mailbox");
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_same_by_top_and_by_retr() {
+        assert_eq!(fingerprint(b"A: b\r\nC: d\r\n\r\n"), fingerprint(b"A: b\r\nC: d\r\n"));
+        assert_ne!(fingerprint(b"A: b\r\n"), fingerprint(b"A: c\r\n"));
+    }
+}

@@ -1,0 +1,326 @@
+//! One face for both kinds of mailbox at the ISP: list, retrieve in pieces, remove, say goodbye.
+//!
+//! A message is known by its *handle* inside a session (POP3 number, IMAP UID) and by its [`UpstreamId`] in the ledger.
+
+use crate::config::{After, Collector, Protocol};
+use crate::imap::client as imap;
+use crate::pop3::client as pop3;
+use crate::schedule::Failure;
+use crate::store::ledger::UpstreamId;
+use crate::wire::dial::Patience;
+use secrecy::SecretString;
+use std::collections::HashMap;
+
+/// As much of a header as is looked at before a message is fetched.
+const MAX_HEADER: usize = 256 * 1024;
+
+/// An open, logged-in session.
+pub enum Upstream {
+    /// POP3.
+    Pop3(Box<pop3::Client>),
+    /// IMAP.
+    Imap(Box<imap::Client>),
+}
+
+/// A listed message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Good for this session.
+    pub handle: u32,
+    /// Good for ever; empty text: the server has no ids, see [`Listing::without_ids`].
+    pub id: UpstreamId,
+    /// As announced; `None`: not asked yet (IMAP).
+    pub size: Option<u64>,
+    /// When it arrived upstream, if known (IMAP), milliseconds since 1970.
+    pub arrived: Option<i64>,
+}
+
+/// What a mailbox or folder holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// All of it.
+    pub items: Vec<Item>,
+    /// Lines that could not be read.
+    pub malformed: usize,
+    /// The server has no UIDL: ids have to be made from headers.
+    pub without_ids: bool,
+}
+
+/// The next thing that a session brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The bytes of a message begin: [`Upstream::piece`] until they have ended.
+    Begins,
+    /// A message won't come.
+    Refused(u32, String),
+    /// All that came before was well framed.
+    InStep,
+    /// Nothing is pending.
+    Done,
+}
+
+/// Whose bytes have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// `None`: the server did not say; nothing can be done with it.
+    pub handle: Option<u32>,
+    /// INTERNALDATE, for IMAP.
+    pub internal_date: Option<i64>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// POP3
+    #[error(transparent)]
+    Pop3(#[from] pop3::ClientError),
+    /// IMAP
+    #[error(transparent)]
+    Imap(#[from] imap::ClientError),
+}
+
+impl UpstreamError {
+    /// What it means for the next attempt.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Pop3(error) => error.failure(),
+            Self::Imap(error) => error.failure(),
+        }
+    }
+
+    /// Whether asking for one thing at a time may help.
+    pub fn is_out_of_step(&self) -> bool {
+        matches!(self, Self::Pop3(pop3::ClientError::OutOfStep(_)))
+    }
+}
+
+impl Upstream {
+    /// Connects and logs in. `pipeline` allows POP3 several requests at once.
+    pub async fn open(collector: &Collector, password: &SecretString, pipeline: bool, patience: Patience) -> Result<Self, UpstreamError> {
+        match collector.protocol {
+            Protocol::Pop3 => {
+                let mut client = pop3::Client::connect(&collector.endpoint, patience).await?;
+                client.log_in(&collector.username, password, pipeline).await?;
+                Ok(Self::Pop3(Box::new(client)))
+            }
+            Protocol::Imap => {
+                let mut client = imap::Client::connect(&collector.endpoint, patience).await?;
+                client.log_in(&collector.username, password).await?;
+                Ok(Self::Imap(Box::new(client)))
+            }
+        }
+    }
+
+    /// What is there. `change`: something may be removed, moved or marked later.
+    pub async fn list(&mut self, folder: &str, change: bool) -> Result<Listing, UpstreamError> {
+        match self {
+            Self::Pop3(client) => Ok(pop3_listing(client.list().await?)),
+            Self::Imap(client) => {
+                let validity = client.select(folder, change).await?.uid_validity;
+                let uids = client.search().await?;
+                let item = |uid| Item { handle: uid, id: (format!("{validity}.{uid}"), 0), size: None, arrived: None };
+                Ok(Listing { items: uids.into_iter().map(item).collect(), malformed: 0, without_ids: false })
+            }
+        }
+    }
+
+    /// Fills in sizes (and arrival dates, if the server knows them) that the listing did not bring.
+    pub async fn measure(&mut self, items: &mut [Item]) -> Result<(), UpstreamError> {
+        let Self::Imap(client) = self else { return Ok(()) };
+        let unknown: Vec<u32> = items.iter().filter(|item| item.size.is_none()).map(|item| item.handle).collect();
+        let sizes = client.sizes(&unknown).await?;
+        for item in items {
+            if let Some((size, arrived)) = sizes.get(&item.handle) {
+                (item.size, item.arrived) = (Some(*size), *arrived);
+            }
+        }
+        Ok(())
+    }
+
+    /// Headers of some messages, cut off at 256 KB each; those that the server won't give are missing. Nothing may be pending.
+    pub async fn headers(&mut self, handles: &[u32]) -> Result<HashMap<u32, Vec<u8>>, UpstreamError> {
+        match self {
+            Self::Pop3(client) => handles.iter().for_each(|handle| client.header(*handle)),
+            Self::Imap(client) => client.headers(handles),
+        }
+        let mut found = HashMap::new();
+        loop {
+            let begun = match self {
+                Self::Pop3(client) => match client.next().await? {
+                    Some(pop3::Answer::Begins(number)) => Some(number),
+                    Some(_) => continue,
+                    None => return Ok(found),
+                },
+                Self::Imap(client) => match client.next().await? {
+                    Some(imap::Answer::Begins) => None,
+                    Some(_) => continue,
+                    None => return Ok(found),
+                },
+            };
+            let mut header = Vec::new();
+            let ended = loop {
+                match self.piece(&mut header).await? {
+                    None => header.truncate(MAX_HEADER),
+                    Some(ended) => break ended,
+                }
+            };
+            if let Some(handle) = begun.or(ended.handle) {
+                header.truncate(MAX_HEADER);
+                found.insert(handle, header);
+            }
+        }
+    }
+
+    /// Asks for whole messages, in this order.
+    pub fn retrieve(&mut self, items: &[Item]) {
+        match self {
+            Self::Pop3(client) => {
+                items.iter().for_each(|item| client.retrieve(item.handle, item.size.unwrap_or(0)));
+                // Its answer shows that the last message ended where it seemed to.
+                client.check();
+            }
+            Self::Imap(client) => {
+                let mut uids: Vec<u32> = items.iter().map(|item| item.handle).collect();
+                uids.sort_unstable();
+                client.retrieve(&uids);
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> Result<Event, UpstreamError> {
+        match self {
+            Self::Pop3(client) => Ok(match client.next().await? {
+                Some(pop3::Answer::Begins(_)) => Event::Begins,
+                Some(pop3::Answer::Refused(number, text)) => Event::Refused(number, text),
+                Some(pop3::Answer::InStep | pop3::Answer::Deleted(_) | pop3::Answer::NotDeleted(..)) => Event::InStep,
+                None => Event::Done,
+            }),
+            Self::Imap(client) => Ok(match client.next().await? {
+                Some(imap::Answer::Begins) => Event::Begins,
+                Some(imap::Answer::Refused(uid, text)) => Event::Refused(uid, text),
+                None => Event::Done,
+            }),
+        }
+    }
+
+    /// Adds the next bytes of a message to `to`; says whose they were when they have ended.
+    pub async fn piece(&mut self, to: &mut Vec<u8>) -> Result<Option<Ended>, UpstreamError> {
+        match self {
+            Self::Pop3(client) => {
+                let more = client.piece(to).await?;
+                Ok((!more).then(|| Ended { handle: client.ended(), internal_date: None }))
+            }
+            Self::Imap(client) => {
+                let more = client.piece(to).await?;
+                let fetched = client.ended();
+                Ok((!more).then_some(Ended { handle: fetched.uid, internal_date: fetched.internal_date }))
+            }
+        }
+    }
+
+    /// Does with messages that are safely here what `after` says; which of them the server agreed to. For POP3 deletion takes place with
+    /// [`Upstream::leave`]. Nothing may be pending.
+    pub async fn dispose(&mut self, handles: &[u32], after: &After) -> Result<Vec<u32>, UpstreamError> {
+        if handles.is_empty() {
+            return Ok(Vec::new());
+        }
+        match (self, after) {
+            (_, After::Keep) => Ok(Vec::new()),
+            (Self::Pop3(client), _) => {
+                handles.iter().for_each(|handle| client.delete(*handle));
+                let mut deleted = Vec::with_capacity(handles.len());
+                while let Some(answer) = client.next().await? {
+                    match answer {
+                        pop3::Answer::Deleted(number) => deleted.push(number),
+                        pop3::Answer::NotDeleted(number, text) => tracing::warn!(number, text, "the server does not delete a message"),
+                        _ => {}
+                    }
+                }
+                Ok(deleted)
+            }
+            (Self::Imap(client), after) => {
+                let mut uids = handles.to_vec();
+                uids.sort_unstable();
+                let removed = match after {
+                    After::Seen => {
+                        client.mark_seen(&uids).await?;
+                        return Ok(Vec::new());
+                    }
+                    After::Move(folder) => client.relocate(&uids, folder).await?,
+                    _ => client.remove(&uids).await?,
+                };
+                if removed == imap::Removed::Marked {
+                    tracing::warn!(
+                        "the server can't remove single messages (no UIDPLUS), and somebody else has marked mail as deleted: \
+                         ours is marked too and stays until a mail program compacts the folder"
+                    );
+                }
+                Ok(uids)
+            }
+        }
+    }
+
+    /// Ends the session. False: the server says that it did not delete what it was asked to.
+    pub async fn leave(self) -> Result<bool, UpstreamError> {
+        match self {
+            Self::Pop3(client) => Ok(client.quit().await?),
+            Self::Imap(client) => {
+                client.log_out().await;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Seconds that the server wants between log-ins.
+    pub fn login_delay(&self) -> Option<u64> {
+        match self {
+            Self::Pop3(client) => client.login_delay(),
+            Self::Imap(_) => None,
+        }
+    }
+}
+
+/// Equal UIDLs in one listing are told apart by an ordinal, in the order of the listing (RFC 1939 §7 allows them for equal messages).
+fn pop3_listing(listing: pop3::Listing) -> Listing {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    let without_ids = !listing.messages.is_empty() && listing.messages.iter().all(|message| message.uidl.is_none());
+    let items = listing.messages.into_iter().map(|message| {
+        let uidl = message.uidl.unwrap_or_default();
+        let next = seen.entry(uidl.clone()).or_default();
+        let ordinal = *next;
+        *next += 1;
+        Item { handle: message.number, id: (uidl, ordinal), size: Some(message.size), arrived: None }
+    });
+    // A message whose UIDL line was missing or broken waits until the server lists it well, unless there are no ids at all.
+    let items = items.filter(|item| without_ids || !item.id.0.is_empty()).collect();
+    Listing { items, malformed: listing.malformed, without_ids }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(number: u32, uidl: Option<&str>) -> pop3::Listed {
+        pop3::Listed { number, size: 10, uidl: uidl.map(str::to_owned) }
+    }
+
+    #[test]
+    fn equal_ids_get_ordinals() {
+        let listing = pop3_listing(pop3::Listing {
+            messages: vec![listed(1, Some("a")), listed(2, Some("b")), listed(3, Some("a")), listed(4, None)],
+            malformed: 1,
+        });
+        let ids: Vec<_> = listing.items.iter().map(|item| (item.handle, item.id.0.as_str(), item.id.1)).collect();
+        assert_eq!(ids, [(1, "a", 0), (2, "b", 0), (3, "a", 1)]);
+        assert!(!listing.without_ids);
+    }
+
+    #[test]
+    fn a_server_without_ids_is_recognised() {
+        let listing = pop3_listing(pop3::Listing { messages: vec![listed(1, None), listed(2, None)], malformed: 0 });
+        assert!(listing.without_ids);
+        assert_eq!(listing.items.len(), 2);
+        assert!(!pop3_listing(pop3::Listing::default()).without_ids);
+    }
+}
