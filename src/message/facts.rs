@@ -172,3 +172,65 @@ fn first_word(text: &str) -> Option<String> {
     let word = text.split(|c: char| c.is_whitespace() || c == ';' || c == '(').find(|word| !word.is_empty())?;
     Some(word.chars().filter(|c| !c.is_control()).take(MAX_ID).collect::<String>().to_lowercase())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_message_says() {
+        let message =
+            b"From: A <a@x.example>, b@x.example\r\nTo: undisclosed:;\r\nTo: c@x.example\r\nSubject: Re: =?utf-8?q?=C3=9Cber?=\r\n\
+            Message-ID:\r\n <1@x>\r\nIn-Reply-To: Your mail <0@x> of yesterday\r\nReferences: <-1@x>\r\n <0@\r\n x>\r\n\
+            Auto-Submitted: Auto-Replied; x=y\r\nList-Id: The list <L.x.example>\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\n\r\nbody";
+        let facts = Facts::of(message);
+        assert_eq!((facts.size, facts.header_size), (message.len() as u64, message.len() as u64 - 4));
+        assert_eq!(facts.header, message[..message.len() - 4]);
+        assert_eq!(facts.hash, *blake3::hash(message).as_bytes());
+        assert_eq!(facts.body_hash, *blake3::hash(b"body").as_bytes());
+        assert_eq!(facts.from.map(|m| m.address.to_string()), Some("a@x.example".into()));
+        assert_eq!(facts.to.map(|m| m.address.to_string()), Some("c@x.example".into()));
+        assert_eq!((facts.subject.as_str(), facts.base_subject.as_str()), ("Re: Über", "über"));
+        assert_eq!(facts.message_id.as_deref(), Some("1@x"));
+        assert_eq!(facts.in_reply_to, ["0@x"]);
+        assert_eq!(facts.references, ["-1@x", "0@x"]);
+        assert_eq!(facts.auto_submitted.as_deref(), Some("auto-replied"));
+        assert_eq!(facts.list_id.as_deref(), Some("l.x.example"));
+        assert_eq!(facts.date, Some(1_704_103_200_000));
+    }
+
+    #[test]
+    fn ids_of_all_kinds() {
+        for (value, expected) in [
+            ("<a@b>", "a@b"),
+            ("<a@b><c@d>\r\n\t<e@f>", "a@b c@d e@f"),
+            ("<a\r\n @b>", "a@b"),
+            ("<<a@b>", "a@b"),
+            ("<>", ""),
+            ("a@b", ""),
+            ("<open", ""),
+        ] {
+            assert_eq!(ids(value.as_bytes()).join(" "), expected, "{value}");
+        }
+        assert_eq!(message_id(b" bare@x (c)"), Some("bare@x".into()));
+    }
+
+    #[test]
+    fn the_nearest_references_are_kept() {
+        let message: String = (0..5000).map(|n| format!("References: <{n}@x>\n")).collect();
+        let facts = Facts::of(message.as_bytes());
+        assert_eq!((facts.references.len(), facts.references.last().map(String::as_str)), (MAX_REFERENCES, Some("4999@x")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces(message in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400), piece in 1usize..50) {
+            let mut scanner = Scanner::default();
+            message.chunks(piece).for_each(|piece| scanner.feed(piece));
+            let facts = scanner.finish();
+            prop_assert_eq!(facts.header_size, Header::parse(&message).size() as u64);
+            prop_assert_eq!(facts, Facts::of(&message));
+        }
+    }
+}

@@ -391,3 +391,147 @@ impl Part {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scan(message: &[u8], piece: usize) -> Vec<Part> {
+        let mut scanner = Scanner::default();
+        message.chunks(piece.max(1)).for_each(|piece| scanner.feed(piece));
+        scanner.finish().0
+    }
+
+    /// Type and body of each part, in order.
+    fn check(message: &str, expected: &[(&str, &str)]) {
+        let parts = scan(message.as_bytes(), usize::MAX);
+        let shown = |part: &Part| {
+            let body = &message[part.place.body as usize..part.place.end as usize];
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (format!("{}/{}", text(&part.media.main), text(&part.media.sub)), body.to_owned())
+        };
+        let found: Vec<_> = parts.iter().map(shown).collect();
+        let expected: Vec<_> = expected.iter().map(|(t, b)| (t.to_string(), b.to_string())).collect();
+        assert_eq!(found, expected, "{message}");
+        for piece in 1..5 {
+            assert_eq!(scan(message.as_bytes(), piece), parts, "{message} by {piece}");
+        }
+    }
+
+    #[test]
+    fn trees() {
+        check("", &[("text/plain", "")]);
+        check("To: a\r\n\r\nbody", &[("text/plain", "body")]);
+        let multipart = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+        let body = "pre\r\n--b\r\n\r\none\r\n--b \t\r\nContent-Type: text/html\r\n\r\ntwo\r\n\r\n--b--\r\npost";
+        check(&format!("{multipart}{body}"), &[("multipart/mixed", body), ("text/plain", "one"), ("text/html", "two\r\n")]);
+        check(&format!("{multipart}--b\n\none\n--b--"), &[("multipart/mixed", "--b\n\none\n--b--"), ("text/plain", "one")]);
+        check(
+            &format!("{multipart}--b\r\n--b\r\nX: y\r\n--b--"),
+            &[("multipart/mixed", "--b\r\n--b\r\nX: y\r\n--b--"), ("text/plain", ""), ("text/plain", "")],
+        );
+        check(&format!("{multipart}--b\r\n\r\none"), &[("multipart/mixed", "--b\r\n\r\none"), ("text/plain", "one")]);
+        check(&format!("{multipart}--bc\r\n--b-\r\n --b\r\n-\r\n"), &[("multipart/mixed", "--bc\r\n--b-\r\n --b\r\n-\r\n")]);
+    }
+
+    #[test]
+    fn an_outer_delimiter_ends_the_inner_parts() {
+        let inner = "Content-Type: multipart/mixed; boundary=bb\n\n--bb\n\none\n";
+        let body = format!("--b\n{inner}--b\n\ntwo\n--bb\nthree\n--b--\n--b\n");
+        check(
+            &format!("Content-Type: multipart/mixed; boundary=b\n\n{body}"),
+            &[("multipart/mixed", &body), ("multipart/mixed", "--bb\n\none"), ("text/plain", "one"), ("text/plain", "two\n--bb\nthree")],
+        );
+    }
+
+    #[test]
+    fn a_message_inside_has_its_own_parts() {
+        let inner = "Subject: in\nContent-Type: multipart/mixed; boundary=c\n\n--c\n\nx\n--c--\n";
+        let body = format!("--b\nContent-Type: message/rfc822\n\n{inner}\n--b--\n");
+        let message = format!("Content-Type: multipart/mixed; boundary=b\n\n{body}");
+        check(
+            &message,
+            &[("multipart/mixed", &body), ("message/rfc822", inner), ("multipart/mixed", "--c\n\nx\n--c--\n"), ("text/plain", "x")],
+        );
+        let layout = layout(&scan(message.as_bytes(), 7));
+        let slice = |range: Option<std::ops::Range<u64>>| range.map(|r| &message[r.start as usize..r.end as usize]);
+        assert_eq!(slice(layout.message_header(&[1])), Some("Subject: in\nContent-Type: multipart/mixed; boundary=c\n\n"));
+        assert_eq!(slice(layout.content(&[1, 1]).map(|c| c.0)), Some("x"));
+        assert_eq!(slice(layout.mime_header(&[1])), Some("Content-Type: message/rfc822\n\n"));
+        let subject = |part: &Part| part.envelope.as_ref().and_then(|e| e.subject.clone());
+        assert_eq!(subject(&scan(message.as_bytes(), 7)[2]), Some(b"in".to_vec()));
+        // Cut off in its header.
+        check("Content-Type: message/rfc822\n\nSubject: in", &[("message/rfc822", "Subject: in"), ("text/plain", "")]);
+        check("Content-Type: message/rfc822", &[("message/rfc822", ""), ("text/plain", "")]);
+    }
+
+    #[test]
+    fn nesting_and_numbers_are_bounded() {
+        let deep: String = (0..3000).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n")).collect();
+        let parts = scan(deep.as_bytes(), 1000);
+        assert_eq!(parts.len(), MAX_DEPTH);
+        assert!(parts[MAX_DEPTH - 1].media.is("application", "octet-stream"));
+        assert_eq!(scan("Content-Type: message/rfc822\n\n".repeat(3000).as_bytes(), 1000).len(), MAX_DEPTH);
+        let many = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", "--b\nSubject: x\n\ny\n".repeat(MAX_PARTS * 2));
+        assert_eq!(scan(many.as_bytes(), 1000).len(), MAX_PARTS);
+        let long = format!("Content-Type: multipart/mixed; boundary={}\n\n", "b".repeat(MAX_BOUNDARY + 1));
+        assert!(scan(long.as_bytes(), 1000)[0].media.is("text", "plain"));
+    }
+
+    #[test]
+    fn a_field_that_a_limit_cuts_is_left_out() {
+        let header = format!("Content-Type: message/rfc822\n\nSubject: a\nX: {}\n b\nTo: c\n\nbody\n", "x".repeat(MAX_PART_HEADER));
+        let parts = scan(header.as_bytes(), 4096);
+        let envelope = parts[1].envelope.as_deref().cloned().unwrap_or_default();
+        assert_eq!((envelope.subject, envelope.to), (Some(b"a".to_vec()), vec![]));
+        assert_eq!(parts[1].place.end - parts[1].place.body, 5);
+    }
+
+    /// Lines from which trees grow, with all line ends.
+    fn mail() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            Just("--b"),
+            Just("--b--"),
+            Just("--bb"),
+            Just("--bb--"),
+            Just(""),
+            Just("text"),
+            Just("-"),
+            Just("--"),
+            Just(" folded"),
+            Just("Content-Type: multipart/mixed; boundary=b"),
+            Just("Content-Type: multipart/digest; boundary=bb"),
+            Just("Content-Type: message/rfc822"),
+            Just("Content-Transfer-Encoding: base64"),
+            Just("Subject: \0\u{e9}"),
+        ];
+        let end = prop_oneof![4 => Just("\r\n"), 2 => Just("\n"), 1 => Just("\r\r\n"), 1 => Just("\r"), 1 => Just("")];
+        let lines = proptest::collection::vec((line, end), 0..30);
+        lines.prop_map(|lines| lines.into_iter().flat_map(|(line, end)| [line.as_bytes(), end.as_bytes()].concat()).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_pieces_give_the_same_parts(message in mail(), piece in 1usize..40) {
+            prop_assert_eq!(scan(&message, piece), scan(&message, usize::MAX));
+        }
+
+        #[test]
+        fn parts_lie_inside_their_parents(message in mail()) {
+            let parts = scan(&message, usize::MAX);
+            prop_assert_eq!((parts[0].place.start, parts[0].place.end), (0, message.len() as u64));
+            for (at, part) in parts.iter().enumerate() {
+                let Place { start, body, end, .. } = part.place;
+                prop_assert!(start <= body && body <= end);
+                prop_assert_eq!(part.lines, memchr_iter(b'\n', &message[body as usize..end as usize]).count() as u64);
+                if let Some(parent) = part.place.parent {
+                    let outer = parts[parent].place;
+                    prop_assert!(parent < at && outer.kind != Kind::Leaf && outer.body <= start && end <= outer.end);
+                }
+            }
+            let layout = layout(&parts);
+            prop_assert_eq!(Layout::decode(&layout.encode()), Some(layout));
+        }
+    }
+}
