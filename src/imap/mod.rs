@@ -11,6 +11,7 @@ pub mod flags;
 pub mod legal;
 pub mod pattern;
 pub mod response;
+pub mod search;
 pub mod sequence;
 pub mod sort;
 pub mod thread;

@@ -88,6 +88,24 @@ impl Ranges {
         after > 0 && self.0[after - 1].1 >= number
     }
 
+    /// What lies in both.
+    pub fn intersection(&self, other: &Ranges) -> Ranges {
+        let (mut one, mut two) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut both = Vec::new();
+        while let (Some(&&(low, high)), Some(&&(other_low, other_high))) = (one.peek(), two.peek()) {
+            let (start, end) = (low.max(other_low), high.min(other_high));
+            if start <= end {
+                both.push((start, end));
+            }
+            if high < other_high {
+                one.next();
+            } else {
+                two.next();
+            }
+        }
+        Ranges(both)
+    }
+
     /// Nothing at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -135,6 +153,9 @@ mod tests {
         let inside: Vec<u32> = (0..30).filter(|number| ranges.contains(*number)).collect();
         assert_eq!(inside, [1, 2, 5, 6, 7, 20]);
         assert_eq!(Ranges::from_sorted(inside), ranges);
+        let other = Ranges::from_pairs([(2, 5), (7, 30)]);
+        assert_eq!(ranges.intersection(&other).to_string(), "2,5,7,20");
+        assert_eq!(other.intersection(&ranges), ranges.intersection(&other));
     }
 
     #[test]

@@ -105,24 +105,24 @@ impl View {
         !self.pending.is_empty()
     }
 
-    /// The UIDs that a set names, ascending. Message numbers that do not exist are the client's error; UIDs that do not exist are passed over.
-    pub fn resolve(&self, set: &SequenceSet, by_uid: bool, saved: &Ranges) -> Result<Vec<u32>, NoSuchNumber> {
+    /// The UIDs that a set names, as ranges that may hold UIDs of no message, but none above the last one of this view. Message numbers that
+    /// do not exist are the client's error; UIDs that do not exist are passed over.
+    pub fn spans(&self, set: &SequenceSet, by_uid: bool, saved: &Ranges) -> Result<Ranges, NoSuchNumber> {
         if *set == SequenceSet::Saved {
-            return Ok(self.within(saved));
+            return Ok(saved.clone());
         }
+        let last = self.last_uid();
         if by_uid {
-            return Ok(self.within(&set.resolve(self.last_uid())));
+            let named = set.resolve(last);
+            return Ok(Ranges::from_pairs(
+                named.as_slice().iter().filter(|(low, _)| *low <= last).map(|(low, high)| (*low, (*high).min(last))),
+            ));
         }
         if set.exceeds(self.exists()) {
             return Err(NoSuchNumber);
         }
         let numbers = set.resolve(self.exists());
-        Ok(numbers
-            .as_slice()
-            .iter()
-            .flat_map(|(low, high)| self.uids.get(*low as usize - 1..*high as usize).unwrap_or(&[]))
-            .copied()
-            .collect())
+        Ok(Ranges::from_pairs(numbers.as_slice().iter().filter_map(|(low, high)| Some((self.uid(*low)?, self.uid(*high)?)))))
     }
 
     /// The UIDs of the mailbox that lie in `ranges`, ascending.
@@ -266,7 +266,8 @@ mod tests {
         let view = View::new(vec![10, 20, 30, 40], 1);
         let check = |ranges: &[(End, End)], by_uid, expected: Result<&[u32], NoSuchNumber>| {
             let set = SequenceSet::Ranges(ranges.to_vec());
-            assert_eq!(view.resolve(&set, by_uid, &Ranges::default()), expected.map(<[u32]>::to_vec), "{ranges:?}");
+            let found = view.spans(&set, by_uid, &Ranges::default()).map(|spans| view.within(&spans));
+            assert_eq!(found, expected.map(<[u32]>::to_vec), "{ranges:?}");
         };
         check(&[(N(2), N(3))], false, Ok(&[20, 30]));
         check(&[(N(4), N(5))], false, Err(NoSuchNumber));

@@ -2,6 +2,7 @@
 //!
 //! Each server is a function `serve(stream, peer, context, stop)` that returns when its client is gone; it never fails, it replies.
 
+pub mod imap;
 pub mod listener;
 pub mod login;
 pub mod pop3;

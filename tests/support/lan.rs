@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailroom::config::{self, Current};
 use mailroom::gateway::files;
+use mailroom::inbound::facts::content_facts;
 use mailroom::mapping::Mailbox;
+use mailroom::message::facts::Facts;
 use mailroom::serve::login::Login;
 use mailroom::serve::{Context, Peer, Stop, Stream};
-use mailroom::store::{Arrival, ContentFacts, Deposit, NewContent, Store};
+use mailroom::store::{Arrival, Deposit, NewContent, Store};
 use mailroom::wire::tls::{Acceptor, LocalNames, local_identity};
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
@@ -59,9 +61,7 @@ impl Lan {
     /// Puts mail into a user's INBOX, without anything above it.
     pub async fn deliver(&self, user: &str, messages: impl IntoIterator<Item = Vec<u8>>) {
         let arrival = |bytes: Vec<u8>| {
-            let header_size = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4) as u64;
-            let facts =
-                ContentFacts { size: bytes.len() as u64, header_size, hash: *blake3::hash(&bytes).as_bytes(), ..Default::default() };
+            let facts = content_facts(&Facts::of(&bytes));
             let deposit = Deposit {
                 mailbox: Mailbox::User(user.into()),
                 folder: None,

@@ -1,0 +1,342 @@
+//! FETCH (RFC 9051 §6.4.5): rows by the page, bytes by the piece. ENVELOPE and the structures were rendered when the message came in.
+
+use std::ops::RangeInclusive;
+
+use super::Session;
+use super::outcome::{Done, Failure, Performed};
+use super::section::{Message, Piece};
+use crate::imap::command::{FetchItem, FetchModifiers, Section, SectionText};
+use crate::imap::response;
+use crate::imap::sequence::{Ranges, SequenceSet};
+use crate::imap::{date, flags};
+use crate::store::messages::{Filter, FlagAction, FlagChange, MessageRow, Wanted};
+use crate::wire::WireError;
+
+/// Rows of one query: enough that the query's own cost vanishes, few enough to stand in memory.
+const PAGE: usize = 256;
+/// Headers are up to 64 KB each.
+const PAGE_WITH_HEADERS: usize = 64;
+
+impl Session {
+    pub(super) async fn fetch(&mut self, set: &SequenceSet, items: &[FetchItem], modifiers: FetchModifiers, by_uid: bool) -> Performed {
+        if modifiers.vanished && !(by_uid && self.enabled.qresync && modifiers.changed_since.is_some()) {
+            return Err(Failure::Bad("VANISHED goes with UID FETCH and CHANGEDSINCE, after ENABLE QRESYNC.".into()));
+        }
+        let mut plan = Plan::new(items, by_uid);
+        if modifiers.changed_since.is_some() || plan.modseq {
+            self.enable_condstore().await?;
+            plan.modseq |= modifiers.changed_since.is_some();
+        }
+        let mut spans = self.spans(set, by_uid)?;
+        if let Some(modseq) = modifiers.changed_since {
+            if modifiers.vanished {
+                let asked = set.resolve(u32::MAX - 1);
+                let vanished = self.vanished_since(modseq, &asked).await?;
+                if !vanished.is_empty() {
+                    self.send(response::vanished(&vanished, true).as_bytes()).await?;
+                }
+            }
+            let filter = Filter { uids: Some(uids(&spans)), modseq: Some(modseq.saturating_add(1)), ..Filter::default() };
+            spans = Ranges::from_sorted(self.filtered(filter).await?);
+        }
+        let mut pages = Pages::new(&spans);
+        let page = if plan.wanted.header { PAGE_WITH_HEADERS } else { PAGE };
+        while !pages.rest().is_empty() {
+            let store = self.store();
+            let folder = self.selected()?.folder.id;
+            let mut rows = store.rows(folder, pages.rest(), plan.wanted, page).await?;
+            pages.go_behind(rows.last().filter(|_| rows.len() == page).map(|row| row.view.uid));
+            let newly_seen = if plan.sets_seen { self.mark_seen(&mut rows).await? } else { Vec::new() };
+            for row in rows {
+                let seen_now = newly_seen.binary_search(&row.view.uid).is_ok();
+                Box::pin(self.fetch_row(&row, &plan, seen_now)).await?;
+            }
+        }
+        if !by_uid && self.selected()?.view.has_pending() && self.names_pending(set) {
+            return Err(Failure::no("EXPUNGEISSUED", "Some of these messages are no longer there."));
+        }
+        Ok(Done::ok("Fetched."))
+    }
+
+    /// The UIDs that a set names.
+    pub(super) fn spans(&mut self, set: &SequenceSet, by_uid: bool) -> Result<Ranges, Failure> {
+        let selected = self.selected()?;
+        selected.view.spans(set, by_uid, &selected.saved).map_err(|_| Failure::Bad("There is no message with such a number.".into()))
+    }
+
+    fn names_pending(&mut self, set: &SequenceSet) -> bool {
+        let Ok(spans) = self.spans(set, false) else { return false };
+        self.selected.as_ref().is_some_and(|selected| selected.view.within(&spans).iter().any(|uid| selected.view.is_pending(*uid)))
+    }
+
+    /// Fetching a body reads it. Returns the UIDs that were not seen before, ascending.
+    async fn mark_seen(&mut self, rows: &mut [MessageRow]) -> Result<Vec<u32>, Failure> {
+        let store = self.store();
+        let selected = self.selected()?;
+        let unseen: Vec<u32> = rows.iter().filter(|row| row.view.flags & flags::SEEN == 0).map(|row| row.view.uid).collect();
+        if selected.read_only || unseen.is_empty() {
+            return Ok(Vec::new());
+        }
+        let change = FlagChange { action: FlagAction::Add, flags: flags::SEEN, keywords: Vec::new(), unchanged_since: None };
+        let flagged = store.flag(selected.folder.id, uids(&Ranges::from_sorted(unseen.iter().copied())), change).await?;
+        selected.folder.keywords = flagged.folder.keywords;
+        selected.dirty = true;
+        for row in rows {
+            if let Ok(at) = flagged.rows.binary_search_by_key(&row.view.uid, |now| now.uid) {
+                row.view = flagged.rows[at];
+                selected.told.insert((row.view.uid, row.view.modseq));
+            }
+        }
+        Ok(unseen)
+    }
+
+    async fn fetch_row(&mut self, row: &MessageRow, plan: &Plan<'_>, seen_now: bool) -> Result<(), Failure> {
+        let rev2 = self.enabled.rev2;
+        let condstore = self.enabled.condstore;
+        let selected = self.selected()?;
+        let Some(number) = selected.view.number(row.view.uid) else { return Ok(()) };
+        let recent = selected.is_recent(row.view.uid) && !rev2;
+        let shown = selected.changed(&row.view);
+        let folder = selected.folder.id;
+        let mut message = Message::new(self.store(), folder, row);
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(format!("* {number} FETCH (").as_bytes());
+        let mut first = true;
+        let mut text = |out: &mut Vec<u8>, text: &str| {
+            if !std::mem::take(&mut first) {
+                out.push(b' ');
+            }
+            out.extend_from_slice(text.as_bytes());
+        };
+        if plan.adds_uid {
+            text(&mut out, &format!("UID {}", row.view.uid));
+        }
+        if plan.adds_modseq() {
+            text(&mut out, &format!("MODSEQ ({})", row.view.modseq));
+        }
+        if seen_now && !plan.has_flags {
+            text(&mut out, &format!("FLAGS ({})", flags::render(shown.flags, &shown.keywords, recent)));
+            if condstore && !plan.modseq {
+                text(&mut out, &format!("MODSEQ ({})", row.view.modseq));
+            }
+        }
+        for item in plan.items {
+            match item {
+                FetchItem::Flags => text(&mut out, &format!("FLAGS ({})", flags::render(shown.flags, &shown.keywords, recent))),
+                FetchItem::Uid => text(&mut out, &format!("UID {}", row.view.uid)),
+                FetchItem::InternalDate => text(&mut out, &format!("INTERNALDATE \"{}\"", date::render(row.internal_date))),
+                FetchItem::SaveDate => text(&mut out, &format!("SAVEDATE \"{}\"", date::render(row.saved))),
+                FetchItem::Size => text(&mut out, &format!("RFC822.SIZE {}", row.size)),
+                FetchItem::ModSeq => text(&mut out, &format!("MODSEQ ({})", row.view.modseq)),
+                FetchItem::EmailId => text(&mut out, &format!("EMAILID ({})", row.email_id)),
+                FetchItem::ThreadId => text(&mut out, "THREADID NIL"),
+                FetchItem::Envelope => {
+                    text(&mut out, "ENVELOPE ");
+                    out.extend_from_slice(&row.envelope);
+                }
+                FetchItem::BodyStructure => {
+                    text(&mut out, "BODYSTRUCTURE ");
+                    out.extend_from_slice(&row.bodystructure);
+                }
+                FetchItem::Body => {
+                    text(&mut out, "BODY ");
+                    out.extend_from_slice(&row.body);
+                }
+                FetchItem::Section { section, partial, .. } => {
+                    text(&mut out, &format!("BODY[{}]", response::section(section)));
+                    if let Some((offset, _)) = partial {
+                        out.extend_from_slice(format!("<{offset}>").as_bytes());
+                    }
+                    out.push(b' ');
+                    self.section(&mut out, &mut message, section, *partial).await?;
+                }
+                FetchItem::Rfc822 { section, .. } => {
+                    text(
+                        &mut out,
+                        match section.text {
+                            SectionText::Header => "RFC822.HEADER ",
+                            SectionText::Text => "RFC822.TEXT ",
+                            _ => "RFC822 ",
+                        },
+                    );
+                    self.section(&mut out, &mut message, section, None).await?;
+                }
+                FetchItem::Binary { part, partial, .. } => {
+                    let number = part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+                    text(&mut out, &format!("BINARY[{number}]"));
+                    if let Some((offset, _)) = partial {
+                        out.extend_from_slice(format!("<{offset}>").as_bytes());
+                    }
+                    out.push(b' ');
+                    let decoded = message.decoded(part).await?;
+                    match decoded {
+                        Some(bytes) => binary(&mut out, cut(&bytes, *partial)),
+                        None => out.extend_from_slice(b"NIL"),
+                    }
+                }
+                FetchItem::BinarySize { part } => {
+                    let number = part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+                    let size = message.decoded(part).await?.map_or(0, |bytes| bytes.len());
+                    text(&mut out, &format!("BINARY.SIZE[{number}] {size}"));
+                }
+            }
+        }
+        out.extend_from_slice(b")\r\n");
+        self.send(&out).await?;
+        Ok(())
+    }
+
+    /// `nstring` with what a section holds. What is long goes out in pieces, `out` before it.
+    async fn section(
+        &mut self,
+        out: &mut Vec<u8>,
+        message: &mut Message<'_>,
+        section: &Section,
+        partial: Option<(u64, u64)>,
+    ) -> Result<(), Failure> {
+        match message.section(section).await? {
+            Piece::Nil => out.extend_from_slice(b"NIL"),
+            Piece::Bytes(bytes) => response::literal(out, cut(&bytes, partial)),
+            Piece::Range(start, length) => {
+                let (skip, most) = partial.unwrap_or((0, u64::MAX));
+                let (start, length) = (start.saturating_add(skip), length.saturating_sub(skip).min(most));
+                response::literal_start(out, length);
+                let (mut at, end) = (start, start.saturating_add(length));
+                while at < end {
+                    let piece = message.read(at, end - at).await;
+                    // The length is out: the only honest way to say that the rest can't be had is to hang up.
+                    let piece = piece.ok().filter(|piece| !piece.is_empty()).ok_or(WireError::Closed)?;
+                    at += piece.len() as u64;
+                    out.extend_from_slice(&piece);
+                    self.send(out).await?;
+                    out.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `literal8` if the bytes hold NUL (RFC 3516 §4.2).
+fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
+    if memchr::memchr(0, bytes).is_some() {
+        out.push(b'~');
+    }
+    response::literal(out, bytes);
+}
+
+/// `<offset.length>` of bytes; beyond the end there is nothing.
+fn cut(bytes: &[u8], partial: Option<(u64, u64)>) -> &[u8] {
+    let Some((offset, length)) = partial else { return bytes };
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+    &bytes[start..end]
+}
+
+/// Ranges as the store takes them.
+pub fn uids(ranges: &Ranges) -> Vec<RangeInclusive<u32>> {
+    ranges.as_slice().iter().map(|(low, high)| *low..=*high).collect()
+}
+
+/// Items, and what they take.
+struct Plan<'a> {
+    items: &'a [FetchItem],
+    wanted: Wanted,
+    adds_uid: bool,
+    has_flags: bool,
+    modseq: bool,
+    asks_modseq: bool,
+    sets_seen: bool,
+}
+
+impl<'a> Plan<'a> {
+    fn new(items: &'a [FetchItem], by_uid: bool) -> Plan<'a> {
+        let has = |wanted: &FetchItem| items.contains(wanted);
+        let header = |section: &Section| section.part.is_empty() && matches!(section.text, SectionText::Header | SectionText::Fields(_));
+        Plan {
+            items,
+            wanted: Wanted {
+                envelope: has(&FetchItem::Envelope),
+                bodystructure: has(&FetchItem::BodyStructure),
+                body: has(&FetchItem::Body),
+                sort: false,
+                header: items.iter().any(|item| match item {
+                    FetchItem::Section { section, .. } | FetchItem::Rfc822 { section, .. } => header(section),
+                    _ => false,
+                }),
+            },
+            adds_uid: by_uid && !has(&FetchItem::Uid),
+            has_flags: has(&FetchItem::Flags),
+            modseq: has(&FetchItem::ModSeq),
+            asks_modseq: has(&FetchItem::ModSeq),
+            sets_seen: items.iter().any(FetchItem::sets_seen),
+        }
+    }
+
+    /// CHANGEDSINCE implies it (RFC 7162 §3.1.4.1).
+    fn adds_modseq(&self) -> bool {
+        self.modseq && !self.asks_modseq
+    }
+}
+
+/// Goes through ranges of UIDs page by page.
+pub struct Pages {
+    ranges: Vec<RangeInclusive<u32>>,
+    at: usize,
+}
+
+impl Pages {
+    /// From the start.
+    pub fn new(ranges: &Ranges) -> Pages {
+        Pages { ranges: uids(ranges), at: 0 }
+    }
+
+    /// What has not been read.
+    pub fn rest(&self) -> &[RangeInclusive<u32>] {
+        &self.ranges[self.at..]
+    }
+
+    /// Everything up to `uid` was read; `None`: everything.
+    pub fn go_behind(&mut self, uid: Option<u32>) {
+        let Some(uid) = uid else {
+            self.at = self.ranges.len();
+            return;
+        };
+        while let Some(range) = self.ranges.get_mut(self.at) {
+            if *range.end() > uid {
+                let start = (*range.start()).max(uid.saturating_add(1));
+                *range = start..=*range.end();
+                return;
+            }
+            self.at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_bytes() {
+        let check = |partial, expected: &[u8]| assert_eq!(cut(b"0123456789", partial), expected);
+        check(None, b"0123456789");
+        check(Some((2, 3)), b"234");
+        check(Some((8, 100)), b"89");
+        check(Some((10, 1)), b"");
+        check(Some((u64::MAX, u64::MAX)), b"");
+    }
+
+    #[test]
+    fn page_by_page() {
+        let mut pages = Pages::new(&Ranges::from_pairs([(1, 5), (9, 9), (12, 20)]));
+        pages.go_behind(Some(3));
+        assert_eq!(pages.rest(), [4..=5, 9..=9, 12..=20]);
+        pages.go_behind(Some(9));
+        assert_eq!(pages.rest(), [12..=20]);
+        pages.go_behind(Some(20));
+        assert!(pages.rest().is_empty());
+        pages.go_behind(None);
+        assert!(pages.rest().is_empty());
+    }
+}

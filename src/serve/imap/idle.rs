@@ -1,0 +1,62 @@
+//! IDLE (RFC 2177): the client is told at once, and costs next to nothing while nothing happens.
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::outcome::{Done, Failure, Performed};
+use super::{AUTOLOGOUT, Session};
+use crate::store::Change;
+use crate::wire::{LineEnd, WireError};
+
+/// `DONE`, with some room for spaces.
+const MAX_DONE: usize = 64;
+
+/// What ends a wait.
+enum Woken {
+    Line(Result<bytes::Bytes, WireError>),
+    Changed,
+    Stopping,
+}
+
+impl Session {
+    pub(super) async fn idle(&mut self) -> Performed {
+        self.queue("+ Idling.\r\n");
+        let deadline = Instant::now() + AUTOLOGOUT;
+        loop {
+            self.sync(true, true).await?;
+            self.flush().await?;
+            self.wire.rest();
+            match self.wake(deadline).await {
+                Woken::Changed => {}
+                Woken::Line(Ok(line)) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => return Ok(Done::ok("No longer idle.")),
+                Woken::Line(Ok(_) | Err(WireError::LineTooLong(_))) => return Err(Failure::Bad("DONE ends IDLE.".into())),
+                Woken::Line(Err(WireError::TimedOut)) => return Err(Failure::Bye("You were idle for too long.".into())),
+                Woken::Line(Err(error)) => return Err(error.into()),
+                Woken::Stopping => return Err(Failure::Bye("The server is stopping.".into())),
+            }
+        }
+    }
+
+    /// Until the client speaks, or the selected mailbox changes.
+    async fn wake(&mut self, deadline: Instant) -> Woken {
+        let folder = self.selected.as_ref().map(|selected| selected.folder.id);
+        let changes = &mut self.changes;
+        let changed = async move {
+            let Some(changes) = changes else { return std::future::pending().await };
+            loop {
+                match changes.recv().await {
+                    Ok(Change::Folder(changed)) if Some(changed) == folder => return,
+                    Ok(Change::Anything | Change::Users) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                    Ok(_) => {}
+                    Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            line = self.wire.line(MAX_DONE, LineEnd::Tolerant, deadline) => Woken::Line(line),
+            () = self.stop.requested() => Woken::Stopping,
+            () = changed => Woken::Changed,
+        }
+    }
+}

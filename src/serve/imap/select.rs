@@ -1,0 +1,213 @@
+//! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, RFC 7162).
+
+use std::collections::HashSet;
+
+use super::Session;
+use super::outcome::{Done, Failure, Performed};
+use crate::imap::command::{Qresync, Select};
+use crate::imap::response;
+use crate::imap::sequence::Ranges;
+use crate::imap::view::View;
+use crate::store::messages::{Filter, ViewRow};
+use crate::store::{Folder, flags};
+
+/// The open mailbox.
+pub struct Selected {
+    /// As of the last look.
+    pub folder: Folder,
+    /// EXAMINE.
+    pub read_only: bool,
+    /// How this client counts.
+    pub view: View,
+    /// From this UID on messages are `\Recent` in this session.
+    pub recent_from: u32,
+    /// Something was changed since the last look.
+    pub dirty: bool,
+    /// (UID, MODSEQ) of changes that this client made itself and was told of.
+    pub told: HashSet<(u32, u64)>,
+    /// Keywords in the last FLAGS response.
+    pub keywords_told: Vec<String>,
+    /// `$` (RFC 5182), as UIDs.
+    pub saved: Ranges,
+}
+
+impl Selected {
+    /// Messages with `\Recent`.
+    pub fn recent(&self) -> usize {
+        self.view.uids().len() - self.view.uids().partition_point(|uid| *uid < self.recent_from)
+    }
+
+    /// Whether this message has `\Recent`.
+    pub fn is_recent(&self, uid: u32) -> bool {
+        uid >= self.recent_from
+    }
+
+    /// For a command that changes something.
+    pub fn writable(&self) -> Result<(), Failure> {
+        if self.read_only { Err(Failure::no("READ-ONLY", "The mailbox was opened with EXAMINE.")) } else { Ok(()) }
+    }
+}
+
+impl Session {
+    pub(super) async fn select(&mut self, select: Select) -> Performed {
+        let had_one = self.selected.take().is_some();
+        if had_one && (self.enabled.qresync || self.enabled.rev2) {
+            self.queue("* OK [CLOSED] The previous mailbox is closed.\r\n");
+        }
+        if select.qresync.is_some() && !self.enabled.qresync {
+            return Err(Failure::Bad("ENABLE QRESYNC first.".into()));
+        }
+        self.enabled.condstore |= select.condstore || select.qresync.is_some();
+        let store = self.store();
+        let folder = self.find(&select.mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        let recent_from = if select.read_only { folder.recent_from } else { store.folder_take_recent(folder.id).await? };
+        let view = store.view(folder.id).await?;
+        let first_unseen = view.rows.iter().position(|row| row.flags & flags::SEEN == 0);
+        let uids: Vec<u32> = view.rows.iter().map(|row| row.uid).collect();
+        let selected = Selected {
+            view: View::new(uids, view.folder.highest_modseq),
+            folder: view.folder,
+            read_only: select.read_only,
+            recent_from,
+            dirty: false,
+            told: HashSet::new(),
+            keywords_told: Vec::new(),
+            saved: Ranges::default(),
+        };
+        let (exists, recent, folder) = (selected.view.exists(), selected.recent(), selected.folder.clone());
+        self.selected = Some(Box::new(selected));
+        self.queue_flags();
+        let mut lines = format!("* {exists} EXISTS\r\n");
+        if self.enabled.rev2 {
+            lines.push_str(&format!("* LIST () \"/\" {}\r\n", self.name(&folder.name)));
+        } else {
+            lines.push_str(&format!("* {recent} RECENT\r\n"));
+            if let Some(first) = first_unseen {
+                lines.push_str(&format!("* OK [UNSEEN {}] The first unseen message.\r\n", first + 1));
+            }
+        }
+        lines.push_str(&format!("* OK [UIDVALIDITY {}] UIDs are valid.\r\n", folder.uidvalidity));
+        lines.push_str(&format!("* OK [UIDNEXT {}] The next UID.\r\n", folder.uidnext));
+        lines.push_str(&format!("* OK [HIGHESTMODSEQ {}] The highest mod-sequence.\r\n", folder.highest_modseq));
+        lines.push_str(&format!("* OK [MAILBOXID ({})] The mailbox.\r\n", folder.object_id));
+        self.queue(&lines);
+        if let Some(known) = select.qresync.filter(|known| known.uidvalidity == folder.uidvalidity) {
+            self.resynchronise(&known, &view.rows).await?;
+        }
+        let code = if select.read_only { "READ-ONLY" } else { "READ-WRITE" };
+        Ok(Done::with_code(code, "The mailbox is open."))
+    }
+
+    /// What a returning client missed (RFC 7162 §3.2.5.1).
+    async fn resynchronise(&mut self, known: &Qresync, rows: &[ViewRow]) -> Result<(), Failure> {
+        let store = self.store();
+        let selected = self.selected()?;
+        let (folder, last) = (selected.folder.id, selected.folder.uidnext.saturating_sub(1));
+        let asked = known.known.as_ref().map_or_else(|| Ranges::from_pairs([(1, last)]), |set| set.resolve(last));
+        let changes = store.changes_since(folder, known.modseq).await?;
+        let vanished = if changes.complete {
+            Ranges::from_sorted(changes.vanished.into_iter().filter(|uid| asked.contains(*uid)))
+        } else {
+            absent(&asked, rows, last)
+        };
+        let lines: Vec<(u32, crate::imap::view::Changed)> = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.modseq > known.modseq && asked.contains(row.uid))
+            .filter_map(|(at, row)| Some((u32::try_from(at + 1).ok()?, selected.changed(row))))
+            .collect();
+        if !vanished.is_empty() {
+            let line = response::vanished(&vanished, true);
+            self.send(line.as_bytes()).await?;
+        }
+        for (number, changed) in lines {
+            let line = self.flags_line(number, &changed, true)?;
+            self.send(line.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    /// UIDs among `asked` that went after `modseq`, for `FETCH … (VANISHED)`.
+    pub(super) async fn vanished_since(&mut self, modseq: u64, asked: &Ranges) -> Result<Ranges, Failure> {
+        let store = self.store();
+        let selected = self.selected()?;
+        let changes = store.changes_since(selected.folder.id, modseq).await?;
+        if changes.complete {
+            return Ok(Ranges::from_sorted(changes.vanished.into_iter().filter(|uid| asked.contains(*uid))));
+        }
+        let last = selected.folder.uidnext.saturating_sub(1);
+        let view = store.view(selected.folder.id).await?;
+        Ok(absent(asked, &view.rows, last))
+    }
+
+    /// CLOSE expunges without saying so.
+    pub(super) async fn close(&mut self) -> Performed {
+        let store = self.store();
+        let selected = self.selected()?;
+        let (folder, read_only) = (selected.folder.id, selected.read_only);
+        if !read_only {
+            store.expunge(folder, None).await?;
+        }
+        self.selected = None;
+        Ok(Done::ok("Closed."))
+    }
+
+    pub(super) fn unselect(&mut self) -> Performed {
+        self.selected = None;
+        Ok(Done::ok("Closed; nothing was removed."))
+    }
+
+    /// From now on MODSEQ goes with every FLAGS; the open mailbox's is told (RFC 7162 §3.1).
+    pub(super) async fn enable_condstore(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.enabled.condstore, true) {
+            return Ok(());
+        }
+        if let Some(selected) = &self.selected {
+            let line = format!("* OK [HIGHESTMODSEQ {}] The highest mod-sequence.\r\n", selected.view.modseq());
+            self.queue(&line);
+        }
+        Ok(())
+    }
+
+    /// UIDs of the open mailbox that pass a filter.
+    pub(super) async fn filtered(&mut self, filter: Filter) -> Result<Vec<u32>, Failure> {
+        let store = self.store();
+        let folder = self.selected()?.folder.id;
+        Ok(store.search(folder, filter).await?)
+    }
+}
+
+/// UIDs of `asked` up to `last` that no row has.
+fn absent(asked: &Ranges, rows: &[ViewRow], last: u32) -> Ranges {
+    let mut gaps = Vec::new();
+    for (low, high) in asked.as_slice() {
+        let high = (*high).min(last);
+        let mut next = *low;
+        let start = rows.partition_point(|row| row.uid < *low);
+        for row in rows[start..].iter().take_while(|row| row.uid <= high) {
+            if row.uid > next {
+                gaps.push((next, row.uid - 1));
+            }
+            next = row.uid + 1;
+        }
+        if next <= high {
+            gaps.push((next, high));
+        }
+    }
+    Ranges::from_pairs(gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps() {
+        let rows: Vec<ViewRow> = [2, 3, 7].map(|uid| ViewRow { uid, flags: 0, keywords: 0, modseq: 1 }).into();
+        let check =
+            |asked: &[(u32, u32)], expected: &str| assert_eq!(absent(&Ranges::from_pairs(asked.to_vec()), &rows, 9).to_string(), expected);
+        check(&[(1, 20)], "1,4:6,8:9");
+        check(&[(2, 3), (7, 7)], "");
+        check(&[(4, 5), (8, 8)], "4:5,8");
+    }
+}

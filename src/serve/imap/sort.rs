@@ -1,0 +1,107 @@
+//! SORT and THREAD (RFC 5256, RFC 5267's ESORT): what is compared was computed when the messages were stored.
+
+use super::Session;
+use super::fetch::Pages;
+use super::outcome::{Done, Failure, Performed};
+use super::search::esearch;
+use crate::imap::command::{ResultOption, Search, SortCriterion, ThreadAlgorithm};
+use crate::imap::response;
+use crate::imap::sequence::Ranges;
+use crate::imap::sort::{SortRow, sort};
+use crate::imap::thread::{ThreadRow, thread};
+use crate::message::header::Header;
+use crate::store::messages::{MessageRow, Wanted};
+
+/// Rows of one query.
+const PAGE: usize = 512;
+
+impl Session {
+    pub(super) async fn sort(&mut self, tag: &str, search: &Search, criteria: &[SortCriterion], by_uid: bool) -> Performed {
+        let found = self.find_messages(search).await?;
+        let mut rows = Vec::with_capacity(found.uids.len());
+        self.each_row(&found.uids, Wanted { sort: true, ..Wanted::default() }, |row| rows.push(sort_row(row))).await?;
+        sort(&mut rows, criteria);
+        let sorted: Vec<u32> = rows.iter().map(|row| row.uid).collect();
+        let numbers = self.numbers(&sorted, by_uid)?;
+        if let Some(options) = &search.returns {
+            if options.contains(&ResultOption::Save) {
+                self.selected()?.saved = Ranges::from_sorted(found.uids.iter().copied());
+            }
+            let line = esearch(tag, by_uid, options, &numbers, response::ordered_set(&numbers), found.modseq).to_string();
+            self.send(line.as_bytes()).await?;
+            return Ok(Done::ok("Sorted."));
+        }
+        self.queue("* SORT");
+        for page in numbers.chunks(1000) {
+            let line: String = page.iter().map(|number| format!(" {number}")).collect();
+            self.send(line.as_bytes()).await?;
+        }
+        if let Some(modseq) = found.modseq.filter(|_| !numbers.is_empty()) {
+            self.queue(&format!(" (MODSEQ {modseq})"));
+        }
+        self.queue("\r\n");
+        Ok(Done::ok("Sorted."))
+    }
+
+    pub(super) async fn thread(&mut self, search: &Search, algorithm: ThreadAlgorithm, by_uid: bool) -> Performed {
+        let found = self.find_messages(search).await?;
+        let mut rows = Vec::with_capacity(found.uids.len());
+        let wanted = Wanted { sort: true, header: algorithm == ThreadAlgorithm::References, ..Wanted::default() };
+        self.each_row(&found.uids, wanted, |row| rows.push(thread_row(row))).await?;
+        let view = &self.selected()?.view;
+        rows.retain_mut(|row| {
+            let number = view.number(row.number);
+            row.number = if by_uid { row.number } else { number.unwrap_or(0) };
+            number.is_some()
+        });
+        let threads = thread(&rows, algorithm);
+        let space = if threads.is_empty() { "" } else { " " };
+        self.send(format!("* THREAD{space}{threads}\r\n").as_bytes()).await?;
+        Ok(Done::ok("Put together."))
+    }
+
+    /// The rows of these messages, page by page.
+    async fn each_row(&mut self, uids: &[u32], wanted: Wanted, mut take: impl FnMut(&MessageRow)) -> Result<(), Failure> {
+        let mut pages = Pages::new(&Ranges::from_sorted(uids.iter().copied()));
+        while !pages.rest().is_empty() {
+            let store = self.store();
+            let folder = self.selected()?.folder.id;
+            let rows = store.rows(folder, pages.rest(), wanted, PAGE).await?;
+            pages.go_behind(rows.last().filter(|_| rows.len() == PAGE).map(|row| row.view.uid));
+            rows.iter().for_each(&mut take);
+        }
+        Ok(())
+    }
+}
+
+fn sort_row(row: &MessageRow) -> SortRow {
+    let keys = row.sort.as_deref().cloned();
+    let Some(keys) = keys else { return SortRow { uid: row.view.uid, ..SortRow::default() } };
+    SortRow {
+        uid: row.view.uid,
+        arrival: row.internal_date,
+        date: keys.date,
+        size: row.size,
+        subject: keys.subject,
+        from: keys.from,
+        to: keys.to,
+        cc: keys.cc,
+        display_from: keys.display_from,
+        display_to: keys.display_to,
+    }
+}
+
+/// The UID stands for the number until the view is asked.
+fn thread_row(row: &MessageRow) -> ThreadRow {
+    let keys = row.sort.as_deref();
+    let subject = keys.map_or_else(String::new, |keys| keys.subject.clone());
+    let written = row.header.as_ref().and_then(|header| Header::parse(header).text("subject"));
+    ThreadRow {
+        number: row.view.uid,
+        message_id: row.message_id.clone(),
+        references: keys.map_or_else(Vec::new, |keys| keys.references.clone()),
+        reply: written.is_some_and(|written| written.trim().to_lowercase() != subject.to_lowercase()),
+        subject,
+        date: keys.map_or(row.internal_date, |keys| keys.date),
+    }
+}

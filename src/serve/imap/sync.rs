@@ -1,0 +1,180 @@
+//! Tells a client what happened to its mailbox since it was told last.
+
+use std::collections::HashSet;
+
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::Session;
+use super::outcome::Failure;
+use super::select::Selected;
+use crate::imap::view::{Changed, Delta, Notice};
+use crate::imap::{flags, response};
+use crate::store::messages::{Changes, ViewRow};
+use crate::store::{Change, StoreError};
+
+impl Session {
+    /// Untagged EXPUNGE or VANISHED, EXISTS and FETCH responses. Without `look`, the store is asked only if somebody changed something.
+    pub(super) async fn sync(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
+        self.notice_changes().await?;
+        let store = self.store();
+        let Some(selected) = self.selected.as_deref_mut() else { return Ok(()) };
+        if !(look || selected.dirty || (may_expunge && selected.view.has_pending())) {
+            return Ok(());
+        }
+        let changes = match store.changes_since(selected.folder.id, selected.view.modseq()).await {
+            Ok(changes) => changes,
+            // RFC 2180 §3.3: whoever has a deleted mailbox open is told so, and sent away.
+            Err(StoreError::NotFound(_)) => return Err(Failure::Bye("[CLOSED] The mailbox was deleted.".into())),
+            Err(error) => {
+                // What can't be told now is told next time; the command itself succeeded.
+                tracing::error!(%error, "changes can't be read");
+                return Ok(());
+            }
+        };
+        let delta = match selected.delta(changes) {
+            Some(delta) => delta,
+            None => {
+                let view = store.view(selected.folder.id).await?;
+                selected.compare(&view.rows, view.folder.highest_modseq)
+            }
+        };
+        selected.dirty = false;
+        let notices = selected.view.update(delta, may_expunge);
+        let told = std::mem::take(&mut selected.told);
+        let keywords_grew = selected.keywords_told != selected.folder.keywords;
+        if keywords_grew && notices.iter().any(|notice| matches!(notice, Notice::Fetch(..) | Notice::Exists(_))) {
+            self.queue_flags();
+        }
+        for notice in notices {
+            self.tell(notice, &told).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks the mailbox as changed if a change was published; ends the session of a user who may no longer be here.
+    async fn notice_changes(&mut self) -> Result<(), Failure> {
+        let Some(changes) = &mut self.changes else { return Ok(()) };
+        let mut users = false;
+        loop {
+            let (folder, user) = match changes.try_recv() {
+                Ok(Change::Folder(id)) => (Some(id), false),
+                Ok(Change::Users) => (None, true),
+                Ok(Change::Anything) | Err(TryRecvError::Lagged(_)) => {
+                    users = true;
+                    if let Some(selected) = &mut self.selected {
+                        selected.dirty = true;
+                    }
+                    continue;
+                }
+                Ok(_) => continue,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            };
+            users |= user;
+            if let Some(selected) = &mut self.selected {
+                selected.dirty |= folder == Some(selected.folder.id);
+            }
+        }
+        if users
+            && let Some(account) = &self.account
+            && let Ok(now) = self.context.store.account_by_id(account.id).await
+            && now.is_none_or(|now| now.disabled)
+        {
+            return Err(Failure::Bye("This user is disabled.".into()));
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, notice: Notice, told: &HashSet<(u32, u64)>) -> Result<(), Failure> {
+        match notice {
+            Notice::Expunged { uids, .. } if self.enabled.qresync => {
+                let line = response::vanished(&uids, false);
+                self.send(line.as_bytes()).await?;
+            }
+            Notice::Expunged { numbers, .. } => {
+                for number in numbers {
+                    self.send(format!("* {number} EXPUNGE\r\n").as_bytes()).await?;
+                }
+            }
+            Notice::Exists(count) => {
+                let recent = self.selected()?.recent();
+                let mut line = format!("* {count} EXISTS\r\n");
+                if !self.enabled.rev2 {
+                    line.push_str(&format!("* {recent} RECENT\r\n"));
+                }
+                self.send(line.as_bytes()).await?;
+            }
+            Notice::Fetch(_, changed) if told.contains(&(changed.uid, changed.modseq)) => {}
+            Notice::Fetch(number, changed) => {
+                let line = self.flags_line(number, &changed, false)?;
+                self.send(line.as_bytes()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `* n FETCH (FLAGS (…))` with what else this client wants beside it.
+    pub(super) fn flags_line(&mut self, number: u32, changed: &Changed, by_uid: bool) -> Result<String, Failure> {
+        let enabled = self.enabled;
+        let recent = self.selected()?.is_recent(changed.uid);
+        let mut line = format!("* {number} FETCH (");
+        if by_uid || enabled.qresync {
+            line.push_str(&format!("UID {} ", changed.uid));
+        }
+        if enabled.condstore {
+            line.push_str(&format!("MODSEQ ({}) ", changed.modseq));
+        }
+        line.push_str(&format!("FLAGS ({}))\r\n", flags::render(changed.flags, &changed.keywords, recent && !enabled.rev2)));
+        Ok(line)
+    }
+
+    /// `* FLAGS (…)` and what may be set, when the keywords of the mailbox are not those that the client was told.
+    pub(super) fn queue_flags(&mut self) {
+        let Some(selected) = self.selected.as_deref_mut() else { return };
+        selected.keywords_told = selected.folder.keywords.clone();
+        let keywords: Vec<String> = selected.folder.keywords.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let all = flags::render(u32::MAX, &keywords, false);
+        let permanent = if selected.read_only { String::new() } else { format!("{all} \\*") };
+        self.queue(&format!("* FLAGS ({all})\r\n* OK [PERMANENTFLAGS ({permanent})] These can be set.\r\n"));
+    }
+}
+
+impl Selected {
+    /// `None`: the store no longer knows all that vanished.
+    fn delta(&mut self, changes: Changes) -> Option<Delta> {
+        self.folder = changes.folder;
+        if !changes.complete {
+            return None;
+        }
+        let last = self.view.last_uid();
+        let new = changes.changed.iter().map(|row| row.uid).filter(|uid| *uid > last).collect();
+        let changed = changes.changed.iter().filter(|row| row.uid <= last).map(|row| self.changed(row)).collect();
+        Some(Delta { new, gone: changes.vanished, changed, modseq: self.folder.highest_modseq })
+    }
+
+    /// The same from a whole snapshot.
+    fn compare(&self, rows: &[ViewRow], modseq: u64) -> Delta {
+        let last = self.view.last_uid();
+        let known = self.view.modseq();
+        let there = |uid: &u32| rows.binary_search_by_key(uid, |row| row.uid).is_ok();
+        Delta {
+            new: rows.iter().map(|row| row.uid).filter(|uid| *uid > last).collect(),
+            gone: self.view.uids().iter().copied().filter(|uid| !there(uid)).collect(),
+            changed: rows.iter().filter(|row| row.uid <= last && row.modseq > known).map(|row| self.changed(row)).collect(),
+            modseq,
+        }
+    }
+
+    /// A row as the client is told of it.
+    pub fn changed(&self, row: &ViewRow) -> Changed {
+        Changed { uid: row.uid, modseq: row.modseq, flags: row.flags, keywords: self.keyword_names(row.keywords) }
+    }
+
+    /// The names of keyword bits.
+    pub fn keyword_names(&self, bits: u64) -> Vec<String> {
+        if bits == 0 {
+            return Vec::new();
+        }
+        let named = self.folder.keywords.iter().enumerate().filter(|(bit, name)| *bit < 64 && bits >> bit & 1 == 1 && !name.is_empty());
+        named.map(|(_, name)| name.clone()).collect()
+    }
+}

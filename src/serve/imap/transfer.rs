@@ -1,0 +1,63 @@
+//! COPY, MOVE, EXPUNGE (RFC 9051 §6.4.3, §6.4.7–8; RFC 4315, RFC 6851).
+
+use super::Session;
+use super::fetch::uids;
+use super::outcome::{Done, Failure, Performed};
+use crate::imap::response;
+use crate::imap::sequence::SequenceSet;
+use crate::store::FolderId;
+
+impl Session {
+    pub(super) async fn copy(&mut self, set: &SequenceSet, mailbox: &str, by_uid: bool) -> Performed {
+        let spans = self.spans(set, by_uid)?;
+        let target = self.target(mailbox).await?;
+        let store = self.store();
+        let selected = self.selected()?;
+        selected.dirty |= selected.folder.id == target;
+        let copied = store.copy(selected.folder.id, uids(&spans), target).await?;
+        if copied.uids.is_empty() {
+            return Ok(Done::ok("There was nothing to copy."));
+        }
+        Ok(Done::with_code(response::copyuid(copied.uidvalidity, &copied.uids), "Copied."))
+    }
+
+    /// COPYUID comes in an untagged OK, ahead of the EXPUNGE responses (RFC 6851 §4.3).
+    pub(super) async fn move_messages(&mut self, set: &SequenceSet, mailbox: &str, by_uid: bool) -> Performed {
+        self.selected()?.writable()?;
+        let spans = self.spans(set, by_uid)?;
+        let target = self.target(mailbox).await?;
+        let store = self.store();
+        let selected = self.selected()?;
+        let moved = store.move_messages(selected.folder.id, uids(&spans), target).await?;
+        selected.dirty = true;
+        if moved.uids.is_empty() {
+            return Ok(Done::ok("There was nothing to move."));
+        }
+        self.queue(&format!("* OK [{}] Moved.\r\n", response::copyuid(moved.uidvalidity, &moved.uids)));
+        Ok(Done::ok("Moved."))
+    }
+
+    pub(super) async fn expunge(&mut self, set: Option<&SequenceSet>) -> Performed {
+        self.selected()?.writable()?;
+        let spans = match set {
+            Some(set) => Some(uids(&self.spans(set, true)?)),
+            None => None,
+        };
+        let store = self.store();
+        let selected = self.selected()?;
+        let expunged = store.expunge(selected.folder.id, spans).await?;
+        selected.dirty = true;
+        if self.enabled.condstore && !expunged.is_empty() {
+            let folder = self.selected()?.folder.id;
+            if let Some(folder) = store.folder(folder).await? {
+                return Ok(Done::with_code(format!("HIGHESTMODSEQ {}", folder.highest_modseq), "Expunged."));
+            }
+        }
+        Ok(Done::ok("Expunged."))
+    }
+
+    /// Where COPY, MOVE and APPEND put things. A client that is told TRYCREATE makes the mailbox and comes again.
+    pub(super) async fn target(&self, mailbox: &str) -> Result<FolderId, Failure> {
+        Ok(self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("TRYCREATE"))?.id)
+    }
+}
