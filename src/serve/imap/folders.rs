@@ -9,8 +9,9 @@ use crate::store::{Folder, StoreError};
 
 impl Session {
     /// A mailbox of this user.
-    pub(super) async fn find(&self, mailbox: &str) -> Result<Option<Folder>, Failure> {
-        Ok(self.context.store.folder_by_name(self.account()?.id, mailbox).await?)
+    pub(super) async fn find(&mut self, mailbox: &str) -> Result<Option<Folder>, Failure> {
+        let account = self.account()?.id;
+        Ok(self.store().folder_by_name(account, mailbox).await?)
     }
 
     /// A final separator says that mailboxes below it will come; they may anyway.

@@ -57,7 +57,7 @@ impl Session {
     }
 
     /// Where COPY, MOVE and APPEND put things. A client that is told TRYCREATE makes the mailbox and comes again.
-    pub(super) async fn target(&self, mailbox: &str) -> Result<FolderId, Failure> {
+    pub(super) async fn target(&mut self, mailbox: &str) -> Result<FolderId, Failure> {
         Ok(self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("TRYCREATE"))?.id)
     }
 }
