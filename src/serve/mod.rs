@@ -23,8 +23,8 @@ use crate::wire::tls::Acceptor;
 pub type Stream = Box<dyn Duplex>;
 
 /// Both directions of a connection: a socket, TLS over one, or a test's pipe.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// What all sessions share.
 pub struct Context {
