@@ -1,6 +1,8 @@
 //! From the people to the outside: submit → route → queue → relay.
 
+pub mod complete;
 pub mod credentials;
+pub mod intake;
 pub mod judge;
 pub mod relay;
 pub mod submit;

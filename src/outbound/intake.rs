@@ -1,0 +1,145 @@
+//! A message on its way in: completed, scanned and stored while it arrives, in bounded memory.
+
+use crate::address::{Address, Domain};
+use crate::message::facts::{Facts, Scanner};
+use crate::message::header::{EndFinder, MAX_BYTES};
+use crate::outbound::complete::{self, Missing};
+use crate::store::{ContentFacts, NewContent, Spool, Store, StoreError};
+use bytes::Bytes;
+
+/// Messages up to this size are kept in memory until they are stored whole.
+const INLINE: usize = 1_000_000;
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// Its header is larger than any reader of mail accepts.
+    #[error("the header is larger than {MAX_BYTES} bytes")]
+    Header,
+    /// Nothing of it is kept; the client should try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes one message in pieces. Dropped, it leaves nothing visible.
+pub struct Intake {
+    store: Store,
+    sender: Option<Address>,
+    domain: Domain,
+    now: i64,
+    end: EndFinder,
+    header: Option<Vec<u8>>,
+    scanner: Scanner,
+    held: Vec<u8>,
+    spool: Option<Spool>,
+}
+
+/// A message that is in, but not yet visible.
+#[derive(Debug)]
+pub struct Taken {
+    /// For the store.
+    pub content: NewContent,
+    /// What it says about itself.
+    pub facts: Facts,
+}
+
+impl Intake {
+    /// `domain` makes a missing Message-ID unique; `now` is milliseconds since 1970.
+    pub fn new(store: Store, sender: Option<Address>, domain: Domain, now: i64) -> Self {
+        Self {
+            store,
+            sender,
+            domain,
+            now,
+            end: EndFinder::default(),
+            header: Some(Vec::new()),
+            scanner: Scanner::default(),
+            held: Vec::new(),
+            spool: None,
+        }
+    }
+
+    /// Takes the next bytes; line ends are CRLF already.
+    pub async fn feed(&mut self, piece: &[u8]) -> Result<(), IntakeError> {
+        let Some(header) = &mut self.header else { return self.keep(piece).await };
+        match self.end.feed(piece) {
+            Some(end) => {
+                header.extend_from_slice(&piece[..end]);
+                self.end_header().await?;
+                self.keep(&piece[end..]).await
+            }
+            None if header.len() + piece.len() > MAX_BYTES => Err(IntakeError::Header),
+            None => {
+                header.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// The message is complete.
+    pub async fn finish(mut self) -> Result<Taken, IntakeError> {
+        self.end_header().await?;
+        let facts = self.scanner.finish();
+        let stored = Box::new(content_facts(&facts));
+        let content = match self.spool {
+            Some(mut spool) => {
+                spool.write(&self.held).await?;
+                NewContent::Spooled(spool.finish().await?, stored)
+            }
+            None => NewContent::Inline(Bytes::from(self.held), stored),
+        };
+        Ok(Taken { content, facts })
+    }
+
+    async fn end_header(&mut self) -> Result<(), IntakeError> {
+        let Some(header) = self.header.take() else { return Ok(()) };
+        if header.len() > MAX_BYTES {
+            return Err(IntakeError::Header);
+        }
+        let message_id = format!("{}@{}", unique(self.now), self.domain);
+        let missing = Missing { from: self.sender.as_ref(), date: self.now, message_id };
+        let completed = complete::complete(&header, &missing);
+        self.keep(&completed).await
+    }
+
+    async fn keep(&mut self, piece: &[u8]) -> Result<(), IntakeError> {
+        self.scanner.feed(piece);
+        self.held.extend_from_slice(piece);
+        if self.held.len() > INLINE {
+            let spool = self.spool.get_or_insert_with(|| self.store.spool());
+            spool.write(&self.held).await?;
+            self.held.clear();
+        }
+        Ok(())
+    }
+}
+
+/// A name that no other message has: time and 64 random bits.
+fn unique(now: i64) -> String {
+    let mut random = [0; 8];
+    // Without randomness the time alone has to do; two mails in one millisecond are one office's rare bad luck.
+    let _ = getrandom::fill(&mut random);
+    format!("{now:x}.{:016x}", u64::from_be_bytes(random))
+}
+
+/// What the store keeps of the facts.
+fn content_facts(facts: &Facts) -> ContentFacts {
+    let person =
+        |mailbox: &Option<crate::message::address_list::Mailbox>| mailbox.as_ref().map(|m| m.address.to_string()).unwrap_or_default();
+    ContentFacts {
+        size: facts.size,
+        header_size: facts.header_size,
+        message_id: facts.message_id.clone(),
+        body_hash: facts.body_hash,
+        hash: facts.hash,
+        envelope: Vec::new(),
+        bodystructure: Vec::new(),
+        body: Vec::new(),
+        subject: facts.base_subject.clone(),
+        from: person(&facts.from),
+        to: person(&facts.to),
+        cc: person(&facts.cc),
+        date: facts.date,
+        references: facts.references.clone(),
+    }
+}

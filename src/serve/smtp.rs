@@ -1,0 +1,469 @@
+//! The SMTP server: submission by users who log in (RFC 6409), and on port 25 devices and mail for our own domains.
+//!
+//! Performs the steps of [`crate::smtp::session`]. Who may send what to whom is [`crate::outbound::submit`]'s business; here bytes are
+//! taken in. A message is acknowledged when the store has it, not before.
+//!
+//! Only CR LF `.` CR LF ends DATA. A bare CR or LF of somebody who logged in is made a line end, and logged: old scanners write them.
+//! From anyone else the message is refused, since such line ends serve to smuggle a second one past us (CVE-2023-51764 and its kin).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::login::Refused;
+use super::{Context, Peer, Stop, Stream};
+use crate::outbound::intake::{Intake, IntakeError};
+use crate::outbound::submit::{self, Submission, Submitter};
+use crate::smtp::canonical::Canonical;
+use crate::smtp::command::{Command, MAX_LINE, Mail, Rcpt};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::{Session, Step, Terms, too_large};
+use crate::wire::dot::Unstuffer;
+use crate::wire::{Connection, LineEnd, WireError, sasl};
+
+/// RFC 5321 §4.5.3.2.7: a server waits five minutes for a command.
+const COMMAND: Duration = Duration::from_secs(300);
+/// Whoever has not logged in by then occupies a place for nothing.
+const LOG_IN: Duration = Duration::from_secs(120);
+/// RFC 5321 §4.5.3.2.5: for each piece of a message.
+const PIECE: Duration = Duration::from_secs(180);
+/// For the client to take what we say.
+const WRITE: Duration = Duration::from_secs(300);
+/// A message that is too large is read to its end, so that the client hears why; but not for ever.
+const PATIENCE_WITH_EXCESS: u64 = 4;
+
+/// Which door the client came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// Users.
+    Submission,
+    /// Devices and other servers, and users too.
+    Mail,
+}
+
+/// Serves a client of `submission` or `submissions` until it is gone.
+pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop) {
+    run(stream, peer, context, stop, Door::Submission).await;
+}
+
+/// Serves a client of `smtp` until it is gone.
+pub async fn serve_mail(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop) {
+    run(stream, peer, context, stop, Door::Mail).await;
+}
+
+async fn run(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop, door: Door) {
+    let current = context.now();
+    let stranger = match door {
+        Door::Submission => None,
+        Door::Mail => submit::stranger(&current, peer.ip()),
+    };
+    let terms = Terms {
+        hostname: current.config.office.hostname.clone(),
+        max_size: current.config.access.max_message_size,
+        starttls: !peer.tls,
+        plaintext_login: context.plaintext_login(peer.ip()),
+        anonymous: stranger.is_some(),
+    };
+    let max_size = terms.max_size;
+    let server = Server {
+        connection: Connection::new(stream),
+        session: Session::new(terms, peer.tls),
+        submitter: stranger,
+        intake: None,
+        max_size,
+        peer,
+        context,
+        stop,
+    };
+    match server.converse().await {
+        Ok(()) | Err(WireError::Closed) => (),
+        Err(error) => tracing::debug!(%error, "the session broke off"),
+    }
+}
+
+struct Server {
+    connection: Connection<Stream>,
+    session: Session,
+    /// Who hands mail in: known by address at first, by log-in later.
+    submitter: Option<Submitter>,
+    /// A message that comes by BDAT.
+    intake: Option<Reception>,
+    max_size: u64,
+    peer: Peer,
+    context: Arc<Context>,
+    stop: Stop,
+}
+
+/// A message while it comes in.
+struct Reception {
+    intake: Intake,
+    canonical: Canonical,
+    /// Bytes as they came.
+    received: u64,
+    /// Why it will not be taken.
+    failed: Option<Reply>,
+}
+
+/// Whether the conversation goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Flow {
+    Go,
+    End,
+}
+
+impl Server {
+    async fn converse(mut self) -> Result<(), WireError> {
+        let greeting = self.session.greeting();
+        self.say(&greeting);
+        loop {
+            let line = match self.next_line().await {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.say(&Reply::new(421, "4.3.2", "The server is stopping; try again soon"));
+                    break;
+                }
+                Err(WireError::LineTooLong(_)) => {
+                    self.say(&Reply::new(421, "4.5.2", "That line is too long; good-bye"));
+                    break;
+                }
+                Err(WireError::BareLineEnd) => {
+                    self.say(&Reply::new(421, "4.5.2", "A line has to end in CR LF; good-bye"));
+                    break;
+                }
+                Err(WireError::TimedOut) => {
+                    self.say(&Reply::new(421, "4.4.2", "You said nothing for too long; good-bye"));
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let step = self.session.step(Command::parse(&line));
+            if self.session.envelope().is_none() {
+                self.intake = None;
+            }
+            if let Step::Starttls(reply) = step {
+                self = self.start_tls(&reply).await?;
+                continue;
+            }
+            if self.perform(step).await? == Flow::End {
+                break;
+            }
+        }
+        self.flush().await?;
+        self.connection.close(Instant::now() + WRITE).await;
+        Ok(())
+    }
+
+    /// The next line. What is queued goes out first, unless the client has sent more commands already (RFC 2920 §3.2).
+    async fn next_line(&mut self) -> Result<Option<bytes::Bytes>, WireError> {
+        if self.connection.is_full() || !self.connection.buffered().contains(&b'\n') {
+            self.flush().await?;
+            self.connection.rest();
+        }
+        let patience = if self.submitter.is_some() { COMMAND } else { LOG_IN };
+        // A client that is known may be a scanner with its own idea of lines; nobody else may.
+        let end = if self.session.user().is_some() { LineEnd::Tolerant } else { LineEnd::Strict };
+        let line = self.connection.line(MAX_LINE, end, Instant::now() + patience);
+        tokio::select! {
+            biased;
+            line = line => line.map(Some),
+            () = self.stop.requested() => Ok(None),
+        }
+    }
+
+    async fn perform(&mut self, step: Step) -> Result<Flow, WireError> {
+        match step {
+            Step::Reply(reply) => self.say(&reply),
+            Step::Close(reply) => {
+                self.say(&reply);
+                return Ok(Flow::End);
+            }
+            Step::Authenticate(mechanism, initial) => return self.authenticate(&mechanism, initial).await,
+            Step::Sender(mail) => return Ok(self.sender(mail)),
+            Step::Recipient(rcpt) => return Ok(self.recipient(rcpt)),
+            Step::Data(reply) => return self.data(&reply).await,
+            Step::Chunk(size, last) => return self.chunk(size, last).await,
+            Step::Discard(size, reply) => {
+                if size > self.max_size.saturating_mul(PATIENCE_WITH_EXCESS) {
+                    self.say(&Reply::new(421, "4.5.0", "That is too much to throw away; good-bye"));
+                    return Ok(Flow::End);
+                }
+                let mut left = size;
+                while left > 0 {
+                    left -= self.piece(left).await?.len() as u64;
+                }
+                self.say(&reply);
+            }
+            // Taken out by `converse`: it replaces the connection.
+            Step::Starttls(_) => return Ok(Flow::End),
+        }
+        Ok(Flow::Go)
+    }
+
+    async fn start_tls(mut self, reply: &Reply) -> Result<Server, WireError> {
+        // What came behind the command was sent in the clear, by whoever could: not one byte of it counts, and no 220 invites more.
+        if !self.connection.buffered().is_empty() {
+            self.say(&Reply::new(501, "5.5.1", "Nothing may follow STARTTLS before TLS is there"));
+            self.flush().await?;
+            return Err(WireError::EarlyBytes);
+        }
+        self.say(reply);
+        self.flush().await?;
+        let stream = self.connection.into_inner()?;
+        let stream = self.context.upgrade(stream).await.map_err(|error| {
+            tracing::debug!(%error, "no TLS");
+            WireError::Closed
+        })?;
+        self.session.secured();
+        Ok(Server { connection: Connection::new(stream), ..self })
+    }
+
+    /// The SASL dialogue (RFC 4954 §4).
+    async fn authenticate(&mut self, mechanism: &str, initial: Option<String>) -> Result<Flow, WireError> {
+        self.connection.hush(true);
+        let asked = match mechanism {
+            "PLAIN" => self.ask_plain(initial).await,
+            _ => self.ask_login(initial).await,
+        };
+        self.connection.hush(false);
+        let reply = match asked? {
+            Some((name, password)) => match self.context.login.check(self.peer.ip(), &name, &password).await {
+                Ok(account) => {
+                    tracing::info!(user = account.name(), "logged in");
+                    self.submitter = Some(Submitter::User(account.name().to_owned()));
+                    let reply = self.session.authenticated(account.name().to_owned());
+                    self.say(&reply);
+                    return Ok(Flow::Go);
+                }
+                Err(refused) => refusal(refused),
+            },
+            None => Reply::new(501, "5.5.2", "The log-in was cancelled, or its base64 is broken"),
+        };
+        Ok(self.refuse(reply))
+    }
+
+    async fn ask_plain(&mut self, initial: Option<String>) -> Result<Option<(String, SecretString)>, WireError> {
+        let response = match initial {
+            Some(initial) => STANDARD.decode(initial.trim_start_matches('=')).ok(),
+            None => self.ask("").await?,
+        };
+        let response = response.and_then(|response| sasl::plain_response(&response).ok());
+        // Nobody acts for somebody else here.
+        let response = response.filter(|r| r.authorize_as.is_empty() || r.authorize_as == r.user);
+        Ok(response.map(|response| (response.user, response.password)))
+    }
+
+    async fn ask_login(&mut self, initial: Option<String>) -> Result<Option<(String, SecretString)>, WireError> {
+        let name = match initial {
+            Some(initial) => STANDARD.decode(initial).ok(),
+            None => self.ask("Username:").await?,
+        };
+        let Some(name) = name.and_then(|name| String::from_utf8(name).ok()) else { return Ok(None) };
+        let password = self.ask("Password:").await?.and_then(|password| String::from_utf8(password).ok());
+        Ok(password.map(|password| (name, SecretString::from(password))))
+    }
+
+    /// Sends a challenge. `None`: the client cancelled, or wrote no base64.
+    async fn ask(&mut self, challenge: &str) -> Result<Option<Vec<u8>>, WireError> {
+        self.say(&Reply::new(334, "", STANDARD.encode(challenge)));
+        self.flush().await?;
+        let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, Instant::now() + LOG_IN).await?;
+        Ok(STANDARD.decode(line.trim_ascii()).ok())
+    }
+
+    fn sender(&mut self, mail: Mail) -> Flow {
+        let Some(submitter) = &self.submitter else { return self.refuse(Reply::new(530, "5.7.0", "Log in first")) };
+        let current = self.context.now();
+        let min_free = current.config.storage.min_free;
+        if self.context.store.free_bytes().is_ok_and(|free| free < min_free.saturating_add(mail.size.unwrap_or(0))) {
+            tracing::warn!(min_free, "little disk space is left: no mail is taken");
+            self.say(&Reply::new(452, "4.3.1", "The disk of the mail server is nearly full; try again later"));
+            return Flow::Go;
+        }
+        match submit::check_sender(&current, submitter, &mail) {
+            Ok(()) => {
+                let reply = self.session.sender(mail);
+                self.say(&reply);
+                Flow::Go
+            }
+            Err(reply) => self.refuse(reply),
+        }
+    }
+
+    fn recipient(&mut self, rcpt: Rcpt) -> Flow {
+        let Some(submitter) = &self.submitter else { return self.refuse(Reply::new(530, "5.7.0", "Log in first")) };
+        let utf8 = self.session.utf8();
+        match submit::check_recipient(&self.context.now(), submitter, &rcpt, utf8) {
+            Ok(()) => {
+                let reply = self.session.recipient(rcpt);
+                self.say(&reply);
+                Flow::Go
+            }
+            Err(reply) => self.refuse(reply),
+        }
+    }
+
+    /// A refusal that others decided counts among the client's mistakes.
+    fn refuse(&mut self, reply: Reply) -> Flow {
+        match self.session.mistake(Step::Reply(reply)) {
+            Step::Close(reply) => {
+                self.say(&reply);
+                Flow::End
+            }
+            Step::Reply(reply) => {
+                self.say(&reply);
+                Flow::Go
+            }
+            _ => Flow::Go,
+        }
+    }
+
+    fn reception(&self) -> Reception {
+        let current = self.context.now();
+        let sender = self.session.envelope().and_then(|envelope| submit::sender_address(&current, &envelope.mail.from));
+        let now = jiff::Timestamp::now().as_millisecond();
+        let intake = Intake::new(self.context.store.clone(), sender, current.config.office.lan_domain.clone(), now);
+        Reception { intake, canonical: Canonical::default(), received: 0, failed: None }
+    }
+
+    /// DATA: up to CR LF `.` CR LF.
+    async fn data(&mut self, reply: &Reply) -> Result<Flow, WireError> {
+        self.say(reply);
+        self.flush().await?;
+        let mut reception = self.reception();
+        let mut unstuffer = Unstuffer::default();
+        let mut plain = Vec::new();
+        while !unstuffer.is_done() {
+            if self.connection.buffered().is_empty() {
+                self.connection.fill(Instant::now() + PIECE).await?;
+            }
+            let taken = unstuffer.feed(self.connection.buffered(), |bytes| plain.extend_from_slice(bytes));
+            self.connection.consume(taken);
+            reception.take(&plain, self.max_size).await;
+            plain.clear();
+            if reception.received > self.max_size.saturating_mul(PATIENCE_WITH_EXCESS) {
+                self.say(&too_large(self.max_size));
+                return Ok(Flow::End);
+            }
+        }
+        self.finish(reception).await
+    }
+
+    /// BDAT (RFC 3030): exactly so many bytes.
+    async fn chunk(&mut self, size: u64, last: bool) -> Result<Flow, WireError> {
+        let mut reception = match self.intake.take() {
+            Some(reception) => reception,
+            None => self.reception(),
+        };
+        if reception.received.saturating_add(size) > self.max_size.saturating_mul(PATIENCE_WITH_EXCESS) {
+            self.say(&too_large(self.max_size));
+            return Ok(Flow::End);
+        }
+        let mut left = size;
+        while left > 0 {
+            let piece = self.piece(left).await?;
+            left -= piece.len() as u64;
+            reception.take(&piece, self.max_size).await;
+        }
+        if last || reception.failed.is_some() {
+            return self.finish(reception).await;
+        }
+        self.intake = Some(reception);
+        self.say(&Reply::new(250, "2.0.0", format!("{size} bytes")));
+        Ok(Flow::Go)
+    }
+
+    async fn piece(&mut self, most: u64) -> Result<bytes::Bytes, WireError> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.connection.chunk(most, Instant::now() + PIECE).await
+    }
+
+    /// The message is in: whoever decides, decides.
+    async fn finish(&mut self, reception: Reception) -> Result<Flow, WireError> {
+        let protocol = self.session.protocol();
+        let utf8 = self.session.utf8();
+        let (Some(envelope), Some(submitter)) = (self.session.take(), &self.submitter) else { return Ok(Flow::Go) };
+        let reply = match reception.finish(submitter).await {
+            Ok(taken) => {
+                let submission = Submission {
+                    submitter,
+                    envelope: &envelope,
+                    taken,
+                    client: self.session.client().unwrap_or_default(),
+                    peer: self.peer.ip(),
+                    protocol,
+                    now: jiff::Timestamp::now().as_millisecond(),
+                };
+                submit::submit(&self.context.store, &self.context.now(), submission).await
+            }
+            Err(reply) => reply,
+        };
+        self.connection.queue(&reply.encode(utf8));
+        Ok(Flow::Go)
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        let utf8 = self.session.utf8();
+        self.connection.queue(&reply.encode(utf8));
+    }
+
+    async fn flush(&mut self) -> Result<(), WireError> {
+        self.connection.flush(Instant::now() + WRITE).await
+    }
+}
+
+impl Reception {
+    /// The next bytes, as long as there is hope.
+    async fn take(&mut self, piece: &[u8], max_size: u64) {
+        self.received += piece.len() as u64;
+        if self.failed.is_some() {
+            return;
+        }
+        if self.received > max_size {
+            self.failed = Some(too_large(max_size));
+            return;
+        }
+        let mut lines = Vec::with_capacity(piece.len());
+        self.canonical.feed(piece, &mut lines);
+        if let Err(error) = self.intake.feed(&lines).await {
+            self.failed = Some(not_taken(&error));
+        }
+    }
+
+    async fn finish(mut self, submitter: &Submitter) -> Result<submit::Taken, Reply> {
+        if let Some(reply) = self.failed {
+            return Err(reply);
+        }
+        if self.canonical.changed() {
+            if !submitter.is_trusted() {
+                return Err(Reply::new(554, "5.6.0", "A line of the message does not end in CR LF; such mail is not taken from outside"));
+            }
+            tracing::info!("the message had bare CR or LF characters; they were made line ends");
+        }
+        let mut last = Vec::new();
+        self.canonical.finish(&mut last);
+        match self.intake.feed(&last).await {
+            Ok(()) => self.intake.finish().await.map_err(|error| not_taken(&error)),
+            Err(error) => Err(not_taken(&error)),
+        }
+    }
+}
+
+fn not_taken(error: &IntakeError) -> Reply {
+    match error {
+        IntakeError::Header => Reply::new(554, "5.6.0", format!("{error}; nobody could read it")),
+        IntakeError::Store(error) => submit::temporary(error),
+    }
+}
+
+fn refusal(refused: Refused) -> Reply {
+    match refused {
+        Refused::Wrong => Reply::new(535, "5.7.8", "The name or the password is wrong"),
+        Refused::Disabled => Reply::new(535, "5.7.13", "This user is disabled: ask whoever looks after the mail here"),
+        Refused::Throttled => Reply::new(454, "4.7.0", "Too many wrong log-ins from this address; wait ten minutes"),
+        Refused::Temporary => Reply::new(454, "4.7.0", "Logging in is not possible now; try again later"),
+    }
+}
