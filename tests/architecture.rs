@@ -25,6 +25,7 @@ const ROWS: &[(&str, u8)] = &[
     ("oauth", 2),
     ("wire", 2),
     ("inbound", 3),
+    ("inbound::facts", 3),
     ("outbound", 3),
     ("serve", 4),
     ("cli", 5),
@@ -46,7 +47,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("pop3::client", "wire"),           // the clients speak over a wire
     ("imap::client", "wire"),
     ("smtp::client", "wire"),
-    ("inbound", "outbound"), // a forwarding rule's mail goes out through the queue
+    ("outbound", "inbound::facts"), // what the store keeps of a message is worked out in one place
+    ("inbound", "outbound"),        // a forwarding rule's mail goes out through the queue
     ("cli", "gateway"),
     ("cli", "demo"),
     ("cli", "service"),

@@ -11,6 +11,7 @@ use super::reload::Reloader;
 use super::tasks::Tasks;
 use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, StartError, housekeeping, requests, switch};
 use crate::config::{Config, Current};
+use crate::outbound::relay::{Relay, system_clock};
 use crate::serve::listener::{Listener, Places, Service};
 use crate::serve::login::Login;
 use crate::serve::{Context, Stop};
@@ -137,4 +138,9 @@ fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>
     tasks.keep("housekeeping", stop.clone(), move || housekeeping::run(s.clone(), c.clone(), t.clone(), end.clone()));
     let (s, c, end) = (store.clone(), current.clone(), stop.clone());
     tasks.keep("requests", stop.clone(), move || requests::run(s.clone(), c.clone(), end.clone()));
+    let (s, c, end) = (store.clone(), current.clone(), stop.clone());
+    tasks.keep("relay", stop.clone(), move || {
+        let (relay, mut end) = (Relay::new(s.clone(), c.clone(), system_clock()), end.clone());
+        relay.run(async move { end.requested().await })
+    });
 }

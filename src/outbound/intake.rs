@@ -1,10 +1,11 @@
 //! A message on its way in: completed, scanned and stored while it arrives, in bounded memory.
 
 use crate::address::{Address, Domain};
+use crate::inbound::facts::content_facts;
 use crate::message::facts::{Facts, Scanner};
 use crate::message::header::{EndFinder, MAX_BYTES};
 use crate::outbound::complete::{self, Missing};
-use crate::store::{ContentFacts, NewContent, Spool, Store, StoreError};
+use crate::store::{NewContent, Spool, Store, StoreError};
 use bytes::Bytes;
 
 /// Messages up to this size are kept in memory until they are stored whole.
@@ -120,26 +121,4 @@ fn unique(now: i64) -> String {
     // Without randomness the time alone has to do; two mails in one millisecond are one office's rare bad luck.
     let _ = getrandom::fill(&mut random);
     format!("{now:x}.{:016x}", u64::from_be_bytes(random))
-}
-
-/// What the store keeps of the facts.
-fn content_facts(facts: &Facts) -> ContentFacts {
-    let person =
-        |mailbox: &Option<crate::message::address_list::Mailbox>| mailbox.as_ref().map(|m| m.address.to_string()).unwrap_or_default();
-    ContentFacts {
-        size: facts.size,
-        header_size: facts.header_size,
-        message_id: facts.message_id.clone(),
-        body_hash: facts.body_hash,
-        hash: facts.hash,
-        envelope: Vec::new(),
-        bodystructure: Vec::new(),
-        body: Vec::new(),
-        subject: facts.base_subject.clone(),
-        from: person(&facts.from),
-        to: person(&facts.to),
-        cc: person(&facts.cc),
-        date: facts.date,
-        references: facts.references.clone(),
-    }
 }

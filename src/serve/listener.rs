@@ -185,7 +185,7 @@ async fn serve(service: Service, stream: Stream, peer: Peer, context: Arc<Contex
     match service {
         Service::Pop3 | Service::Pop3s => super::pop3::serve(stream, peer, context, stop).await,
         Service::Imap | Service::Imaps => super::imap::serve(stream, peer, context, stop).await,
-        Service::Submission | Service::Submissions => drop(stream),
+        Service::Submission | Service::Submissions => super::smtp::serve(stream, peer, context, stop).await,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod imap;
 pub mod listener;
 pub mod login;
 pub mod pop3;
+pub mod smtp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

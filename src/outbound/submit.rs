@@ -1,1 +1,0 @@
-//! A message that a user or device hands in: checked, completed, delivered or queued in one transaction.

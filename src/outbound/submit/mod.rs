@@ -1,0 +1,220 @@
+//! A message that somebody hands in by SMTP: checked, delivered to colleagues and queued for outside, in one transaction.
+//!
+//! Who may send as whom and to whom is asked at `MAIL FROM` and `RCPT TO` ([`check_sender`], [`check_recipient`]), where the client can
+//! still tell its user which address is wrong; the message itself is asked once more, since `From` is in it. What becomes of it is a
+//! [`plan`]; what the plan says is one [`Arrival`].
+
+mod plan;
+
+use crate::address::Address;
+use crate::config::{Current, Device, DeviceSender};
+use crate::message::address_list;
+use crate::outbound::intake;
+use crate::smtp::command::{Mail, Path, Rcpt};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Envelope;
+use crate::store::{Arrival, Store, StoreError};
+use plan::Place;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+pub use intake::Taken;
+
+/// Identities that a refusal lists: more would not be read.
+const LISTED: usize = 12;
+
+/// Who hands mail in.
+#[derive(Debug, Clone)]
+pub enum Submitter {
+    /// Somebody who logged in.
+    User(String),
+    /// `[[device]]`, known by its address.
+    Device(Box<Device>),
+    /// Somebody who may deliver to our addresses, and nothing else.
+    Outside,
+}
+
+impl Submitter {
+    /// One of ours, whose odd line ends are mended rather than refused.
+    pub fn is_trusted(&self) -> bool {
+        !matches!(self, Self::Outside)
+    }
+
+    /// The user as whom it is sent, if there is one.
+    fn user(&self) -> Option<&str> {
+        match self {
+            Self::User(name) => Some(name),
+            Self::Device(device) => match &device.sender {
+                DeviceSender::User(name) => Some(name),
+                DeviceSender::SendAs(_) => None,
+            },
+            Self::Outside => None,
+        }
+    }
+}
+
+/// A message with all that is known about it.
+pub struct Submission<'a> {
+    /// Whose.
+    pub submitter: &'a Submitter,
+    /// From whom and for whom, as accepted.
+    pub envelope: &'a Envelope,
+    /// The message.
+    pub taken: Taken,
+    /// What the client calls itself.
+    pub client: &'a str,
+    /// Where it is.
+    pub peer: IpAddr,
+    /// `with` of the `Received` line.
+    pub protocol: String,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+/// Who may hand in mail from this address without log-in; `None`: nobody.
+pub fn stranger(current: &Current, peer: IpAddr) -> Option<Submitter> {
+    let config = &current.config;
+    let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&peer));
+    if let Some(device) = config.devices.iter().find(|device| within(&device.address)) {
+        return Some(Submitter::Device(Box::new(device.clone())));
+    }
+    within(&config.access.inbound).then_some(Submitter::Outside)
+}
+
+/// Whether it may be sent as that.
+pub fn check_sender(current: &Current, submitter: &Submitter, mail: &Mail) -> Result<(), Reply> {
+    if let Path::Mailbox(address) = &mail.from
+        && address.needs_smtputf8()
+        && !mail.smtputf8
+    {
+        return Err(needs_smtputf8());
+    }
+    match (submitter, sender_address(current, &mail.from)) {
+        (Submitter::User(user), Some(address)) if !may_use(current, user, &address) => Err(not_yours(current, user, &address)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether it may be sent there.
+pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, utf8: bool) -> Result<(), Reply> {
+    let Some(address) = recipient_address(current, &rcpt.to) else {
+        return Err(Reply::new(553, "5.1.3", "The recipient is no mail address"));
+    };
+    if address.needs_smtputf8() && !utf8 {
+        return Err(needs_smtputf8());
+    }
+    match (plan::place(current, submitter, &address), submitter) {
+        (Place::Here, _) => Ok(()),
+        (Place::Refused(why), _) => Err(Reply::new(550, "5.7.1", why)),
+        (Place::Nobody, Submitter::Outside) => Err(Reply::new(550, "5.1.1", format!("{address}: nobody of that name here"))),
+        (Place::Nobody, _) => {
+            let hint = current.mapping.nearest(&address).map(|near| format!("; do you mean {near}?")).unwrap_or_default();
+            Err(Reply::new(550, "5.1.1", format!("{address}: nobody of that name here{hint}")))
+        }
+        (Place::Outside, Submitter::Outside) => {
+            Err(Reply::new(550, "5.7.1", format!("{address}: we take mail for our own addresses only")))
+        }
+        (Place::Outside, Submitter::Device(device)) if device.local_only => {
+            Err(Reply::new(550, "5.7.1", format!("The device {} may send to people here only", device.name)))
+        }
+        (Place::Outside, submitter) => plan::identity(current, submitter, &[]).map(drop),
+    }
+}
+
+/// Stores a message for everybody whom it is for. The reply is final: 250 means that all of it is durable.
+pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>) -> Reply {
+    let from = from_addresses(&submission.taken);
+    if let Submitter::User(user) = submission.submitter
+        && let Some(foreign) = from.iter().find(|address| !may_use(current, user, address))
+    {
+        return not_yours(current, user, foreign);
+    }
+    let sent = match earlier_senders(store, &submission.taken.facts.references).await {
+        Ok(sent) => sent,
+        Err(error) => return temporary(&error),
+    };
+    let plan = match plan::plan(current, &submission, &from, &|id| sent.get(id).cloned()) {
+        Ok(plan) => plan,
+        Err(reply) => return reply,
+    };
+    let (here, outside) = (plan.deposits.len(), plan.queue.iter().map(|mail| mail.recipients.len()).sum::<usize>());
+    let message_id = submission.taken.facts.message_id.clone().unwrap_or_default();
+    let arrival = Arrival {
+        deposits: plan.deposits,
+        queue: plan.queue,
+        tray: plan.tray,
+        trace: plan.trace,
+        sent_by: submission.submitter.user().map(str::to_owned),
+        ..Arrival::new(submission.taken.content)
+    };
+    match store.arrive(vec![arrival]).await.pop() {
+        Some(Ok(arrived)) => {
+            tracing::info!(message_id, here, outside, "taken");
+            let number = arrived.queue.first().map(|id| format!(", number {} in the queue", id.0)).unwrap_or_default();
+            Reply::new(250, "2.0.0", format!("Taken: {here} here, {outside} outside{number}"))
+        }
+        Some(Err(error)) => temporary(&error),
+        None => temporary(&StoreError::Closed),
+    }
+}
+
+/// The store's failures never lose a mail: the client keeps it.
+pub fn temporary(error: &StoreError) -> Reply {
+    tracing::error!(%error, "a message could not be stored");
+    match error {
+        StoreError::Full => Reply::new(452, "4.3.1", "The disk of the mail server is full; try again later"),
+        _ => Reply::new(451, "4.3.0", "The message could not be stored; try again later"),
+    }
+}
+
+/// The sender as an address: a bare name belongs to the LAN. `None` is `<>`.
+pub fn sender_address(current: &Current, path: &Path) -> Option<Address> {
+    match path {
+        Path::Null => None,
+        Path::Mailbox(address) => Some(address.clone()),
+        Path::Bare(name) => Address::new(name, &current.config.office.lan_domain).ok(),
+    }
+}
+
+/// The recipient as an address: a bare name belongs to the LAN, `<postmaster>` is the office's (RFC 5321 §4.5.1).
+fn recipient_address(current: &Current, path: &Path) -> Option<Address> {
+    sender_address(current, path)
+}
+
+/// Whether the user may send as that address: an identity of his, or his LAN address.
+fn may_use(current: &Current, user: &str, address: &Address) -> bool {
+    let mapping = &current.mapping;
+    mapping.lan_address(user).as_ref() == Some(address) || mapping.identity(user, address).is_some()
+}
+
+fn not_yours(current: &Current, user: &str, address: &Address) -> Reply {
+    let mut own: Vec<String> = current.mapping.identities(user).into_iter().map(|identity| identity.address.to_string()).collect();
+    own.extend(current.mapping.lan_address(user).map(|address| address.to_string()));
+    own.dedup();
+    let more = own.len().saturating_sub(LISTED);
+    own.truncate(LISTED);
+    let mut lines = vec![format!("{address} is not an address that {user} may send as. These are:")];
+    lines.extend(own);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    Reply::lines(550, "5.7.1", lines)
+}
+
+fn needs_smtputf8() -> Reply {
+    Reply::new(553, "5.6.7", "An address with letters outside ASCII needs SMTPUTF8, which your mail program did not ask for")
+}
+
+fn from_addresses(taken: &Taken) -> Vec<Address> {
+    let header = taken.facts.header();
+    let fields = ["From", "Sender"].into_iter().flat_map(|name| header.all(name).collect::<Vec<_>>());
+    fields.flat_map(|field| address_list::mailboxes(field.value)).map(|mailbox| mailbox.address).collect()
+}
+
+/// Which of our users sent the messages that this one answers.
+async fn earlier_senders(store: &Store, references: &[String]) -> Result<HashMap<String, String>, StoreError> {
+    if references.is_empty() {
+        return Ok(HashMap::new());
+    }
+    Ok(store.sent_by(references.to_vec()).await?.into_iter().collect())
+}

@@ -1,0 +1,252 @@
+//! What becomes of a submitted message: who gets it here, what goes out, and as whom.
+//!
+//! Mail between users never leaves the LAN, whatever address of theirs it is written to, and their copies stay as written.
+
+use super::{Submission, Submitter, recipient_address};
+use crate::address::{Address, Domain};
+use crate::config::{Config, Current, Deliver, DeviceSender, UnknownLocal};
+use crate::inbound::recipients::{self, Mail};
+use crate::mapping::{Decision, Direction, Forward, Identity, Mailbox, Recipient, Sender};
+use crate::message::header::Header;
+use crate::smtp::reply::Reply;
+use crate::store::Deposit;
+use crate::store::queue::NewMail;
+use crate::store::tray::{Kind, NewHeld};
+
+/// Where a recipient is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Somebody here gets it, or the tray.
+    Here,
+    /// Not one of us, or one who has his mail elsewhere.
+    Outside,
+    /// Ours by its domain, but nobody has it.
+    Nobody,
+    /// This sender may not write there: why.
+    Refused(String),
+}
+
+/// What is to be stored.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) deposits: Vec<Deposit>,
+    pub(super) queue: Vec<NewMail>,
+    pub(super) tray: Option<NewHeld>,
+    pub(super) trace: Vec<(&'static str, String)>,
+}
+
+/// Where this recipient is, as seen by this submitter.
+pub(super) fn place(current: &Current, submitter: &Submitter, address: &Address) -> Place {
+    let mapping = &current.mapping;
+    if !mapping.is_ours(address) {
+        return Place::Outside;
+    }
+    let Some(found) = mapping.resolve(address) else {
+        return match submitter.is_trusted() && unknown_is_sent(&current.config, address.domain()) {
+            true => Place::Outside,
+            false => Place::Nobody,
+        };
+    };
+    let here = !found.recipients.is_empty() || !found.forwards.is_empty() || !found.lmtp.is_empty();
+    if !here && !found.remote.is_empty() {
+        return Place::Outside;
+    }
+    let nothing = Header::parse(b"");
+    let asked = decide(current, submitter, address, Mail { header: &nothing, size: 0, returned: None }, &[], &|_| None);
+    match asked.refused {
+        Some(why) => Place::Refused(format!("{address}: {why}")),
+        None => Place::Here,
+    }
+}
+
+/// Whether mail for a name that nobody has here may exist at the ISP.
+fn unknown_is_sent(config: &Config, domain: &Domain) -> bool {
+    if *domain == config.office.lan_domain {
+        return false;
+    }
+    match config.office.unknown_local {
+        Some(UnknownLocal::Send) => true,
+        Some(UnknownLocal::Refuse) => false,
+        None => !config.collectors.iter().any(|collector| {
+            let covers =
+                if collector.domains.is_empty() { config.office.domains.contains(domain) } else { collector.domains.contains(domain) };
+            collector.enabled && collector.deliver == Deliver::Mapped && covers
+        }),
+    }
+}
+
+fn decide(
+    current: &Current,
+    submitter: &Submitter,
+    address: &Address,
+    mail: Mail<'_>,
+    from: &[Address],
+    sent: &dyn Fn(&str) -> Option<String>,
+) -> Decision {
+    let (direction, sender) = match submitter {
+        Submitter::Outside => (Direction::In, Sender::Outside(from)),
+        trusted => (Direction::Local, trusted.user().map_or(Sender::Outside(from), Sender::User)),
+    };
+    recipients::decide_for(&current.mapping, address, direction, sender, mail, sent)
+}
+
+/// As whom a mail goes out. `from` are the addresses that it names itself. `Err` says what is missing.
+pub(super) fn identity(current: &Current, submitter: &Submitter, from: &[Address]) -> Result<Identity, Reply> {
+    let mapping = &current.mapping;
+    let candidates: Vec<Identity> = match submitter {
+        Submitter::Device(device) if matches!(device.sender, DeviceSender::SendAs(_)) => match &device.sender {
+            DeviceSender::SendAs(address) => vec![Identity { address: address.clone(), name: None, reply_to: None, smarthost: None }],
+            DeviceSender::User(_) => vec![],
+        },
+        other => match other.user() {
+            Some(user) => {
+                let written = from.iter().filter_map(|address| mapping.identity(user, address));
+                written.chain(mapping.identities(user)).collect()
+            }
+            None => vec![],
+        },
+    };
+    let found = candidates.iter().find(|identity| accepted(&current.config, identity)).cloned();
+    found.ok_or_else(|| {
+        let who = submitter.user().unwrap_or("this device");
+        let text = match candidates.first() {
+            None => format!("{who} has no address outside to send as; the admin can give one in [senders]"),
+            Some(first) => format!("no smarthost accepts {} as sender; the admin can add it to the senders of one", first.address),
+        };
+        Reply::new(550, "5.7.1", text)
+    })
+}
+
+fn accepted(config: &Config, _identity: &Identity) -> bool {
+    config.smarthosts.iter().any(|smarthost| smarthost.enabled)
+}
+
+/// What becomes of the message.
+pub(super) fn plan(
+    current: &Current,
+    submission: &Submission<'_>,
+    from: &[Address],
+    sent: &dyn Fn(&str) -> Option<String>,
+) -> Result<Plan, Reply> {
+    let submitter = submission.submitter;
+    let facts = &submission.taken.facts;
+    let header = facts.header();
+    let mail = Mail { header: &header, size: facts.size, returned: None };
+    let mut all = Decision::default();
+    let mut outside = Vec::new();
+    for rcpt in &submission.envelope.recipients {
+        let Some(address) = recipient_address(current, &rcpt.to) else { continue };
+        match place(current, submitter, &address) {
+            Place::Outside => outside.push(address),
+            // The mapping may have changed since RCPT; nothing that was accepted is refused or lost now.
+            Place::Here | Place::Nobody | Place::Refused(_) => {
+                let decision = decide(current, submitter, &address, mail, from, sent);
+                if !decision.remote.is_empty() {
+                    outside.push(address.clone());
+                }
+                join(&mut all, decision);
+            }
+        }
+    }
+    if let Some(user) = submitter.user()
+        && !outside.is_empty()
+    {
+        let outgoing = recipients::decide_outgoing(&current.mapping, user, &outside, mail);
+        join(&mut all, outgoing.decision);
+        if outgoing.instead {
+            outside.clear();
+        }
+    }
+    let mut plan = Plan::default();
+    for recipient in &all.recipients {
+        plan.trace.push(("delivered", format!("to {}", recipient.mailbox)));
+        plan.deposits.push(deposit(current, submission, recipient));
+    }
+    if !outside.is_empty() {
+        let identity = identity(current, submitter, from)?;
+        let shown: Vec<String> = outside.iter().map(Address::to_string).collect();
+        plan.trace.push(("queued", format!("for {} as {}", shown.join(", "), identity.address)));
+        plan.queue.push(outgoing(current, submission, &identity, outside));
+    }
+    for forward in &all.forwards {
+        plan.trace.push(("forwarded", format!("to {}", forward.to)));
+        plan.queue.extend(forwarded(current, submission, forward));
+    }
+    let refused = all.refused.take().map(|reason| (reason, vec![]));
+    if let Some((reason, addresses)) = all.held.take().map(|held| (held.reason, held.addresses)).or(refused) {
+        plan.trace.push(("held", reason.clone()));
+        plan.tray = Some(NewHeld {
+            reason,
+            addresses: addresses.iter().map(Address::to_string).collect(),
+            from: facts.from.as_ref().map(|mailbox| mailbox.address.to_string()).unwrap_or_default(),
+            subject: facts.subject.clone(),
+            kind: Kind::Held,
+            collector: None,
+        });
+    }
+    if all.discarded {
+        plan.trace.push(("discarded", "the mapping says so".into()));
+    }
+    Ok(plan)
+}
+
+/// Adds what becomes of a message for one more recipient: a mailbox gets one copy.
+fn join(all: &mut Decision, one: Decision) {
+    for recipient in one.recipients {
+        match all.recipients.iter_mut().find(|known| known.mailbox == recipient.mailbox) {
+            Some(known) if known.folder != recipient.folder => known.folder = None,
+            Some(_) => {}
+            None => all.recipients.push(recipient),
+        }
+    }
+    for forward in one.forwards {
+        if !all.forwards.iter().any(|known| known.to == forward.to) {
+            all.forwards.push(forward);
+        }
+    }
+    match (&mut all.held, one.held) {
+        (Some(known), Some(held)) => known.addresses.extend(held.addresses),
+        (none, held) => *none = none.take().or(held),
+    }
+    all.refused = all.refused.take().or(one.refused);
+    all.discarded |= one.discarded;
+}
+
+/// A colleague's copy: as written, below what every server adds on top.
+fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient) -> Deposit {
+    let address = recipient.address.clone().or_else(|| match &recipient.mailbox {
+        Mailbox::User(user) => current.mapping.lan_address(user),
+        Mailbox::Shared(_) => None,
+    });
+    Deposit {
+        mailbox: recipient.mailbox.clone(),
+        folder: recipient.folder.clone(),
+        prefix: prefix(current, submission, address.as_ref()).into(),
+        flags: 0,
+        internal_date: submission.now,
+        dedupe: None,
+    }
+}
+
+fn prefix(_current: &Current, _submission: &Submission<'_>, _address: Option<&Address>) -> Vec<u8> {
+    Vec::new()
+}
+
+fn outgoing(_current: &Current, submission: &Submission<'_>, identity: &Identity, recipients: Vec<Address>) -> NewMail {
+    let owner = owner(_current, submission.submitter);
+    NewMail { owner, sender: Some(identity.address.clone()), recipients, header: None }
+}
+
+fn forwarded(_current: &Current, _submission: &Submission<'_>, forward: &Forward) -> Option<NewMail> {
+    Some(NewMail { owner: forward.owner.clone(), sender: None, recipients: vec![forward.to.clone()], header: None })
+}
+
+/// Who hears when it fails.
+fn owner(current: &Current, submitter: &Submitter) -> String {
+    let postmaster = &current.config.office.postmaster;
+    match submitter {
+        Submitter::User(user) => user.clone(),
+        Submitter::Device(device) => device.bounces.as_deref().or(submitter.user()).unwrap_or(postmaster).to_owned(),
+        Submitter::Outside => postmaster.clone(),
+    }
+}
