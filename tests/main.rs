@@ -6,3 +6,4 @@ mod corpus;
 mod interop;
 mod pop3;
 mod support;
+mod store;

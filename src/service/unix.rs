@@ -1,9 +1,12 @@
-//! Unix: where files usually lie, signals, and what systemd wants to hear.
+//! Unix: where files usually lie, who may read them, signals, and what systemd wants to hear.
 
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::{Gid, Uid, User, getuid, setegid, seteuid};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -65,4 +68,54 @@ fn tell(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "systemd was not told");
     }
+}
+
+/// Makes a directory that only its owner can enter, or closes an existing one to others.
+pub fn private_directory(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if dir.metadata()?.mode() & 0o077 != 0 {
+        std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Opens a file for reading and writing, made if missing, that only its owner can read.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// From here on root acts as the owner of that directory, so that what a command makes there belongs to the gateway. Another user is
+/// refused, in words. A directory that is not there yet will be ours.
+pub fn act_as_owner(dir: &Path) -> Result<(), String> {
+    let Ok(metadata) = dir.metadata() else { return Ok(()) };
+    let owner = Uid::from_raw(metadata.uid());
+    if owner == Uid::effective() {
+        return Ok(());
+    }
+    let name = || match User::from_uid(owner) {
+        Ok(Some(user)) => user.name,
+        _ => owner.to_string(),
+    };
+    if !Uid::effective().is_root() {
+        return Err(format!("{} belongs to the user {}: run this as that user or as root", dir.display(), name()));
+    }
+    setegid(Gid::from_raw(metadata.gid()))
+        .and_then(|()| seteuid(owner))
+        .map_err(|error| format!("acting as the user {}, who owns {}, is not possible: {error}", name(), dir.display()))
+}
+
+/// Does something with the rights that the process was started with, after [`act_as_owner`].
+pub fn with_own_rights<T>(work: impl FnOnce() -> T) -> T {
+    let acting = Uid::effective();
+    let back = getuid() != acting && seteuid(getuid()).is_ok();
+    let result = work();
+    if back && seteuid(acting).is_err() {
+        // Going on with more rights than were meant is worse than ending here.
+        std::process::abort();
+    }
+    result
 }

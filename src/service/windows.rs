@@ -1,7 +1,8 @@
 //! Windows: where files usually lie, and how a console program is told to stop.
 
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
@@ -52,4 +53,24 @@ pub fn announce_alive() {}
 /// Nobody watches on this system.
 pub fn watchdog_interval() -> Option<Duration> {
     None
+}
+
+/// Makes a directory. Who may enter it is inherited: `%ProgramData%` and the service's own account.
+pub fn private_directory(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)
+}
+
+/// Opens a file for reading and writing, made if missing. Who may read it is inherited from its directory.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Nothing to do: rights are inherited from the directory.
+pub fn act_as_owner(_dir: &Path) -> Result<(), String> {
+    Ok(())
+}
+
+/// Does it.
+pub fn with_own_rights<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }

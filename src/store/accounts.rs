@@ -1,7 +1,9 @@
 //! Users and shared mailboxes, their quota and counters.
 
-use super::{Store, StoreError};
+use super::{Change, FolderId, SMALL, Store, StoreError, Work, folders, now};
+use crate::address::Address;
 use crate::mapping::Mailbox;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Of a user or shared mailbox; survives renaming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,49 +41,233 @@ impl Account {
     }
 }
 
-/// Whether the name can be a user's (product page, "User names"); if not, why in words.
+/// Longer names are slips.
+const MAX_NAME: usize = 200;
+
+/// Words of the mapping files that can't be users as well.
+const RESERVED: [&str; 4] = ["hold", "discard", "remote", "mapped"];
+
+/// Whether the name can be a user's: `[a-z0-9][a-z0-9._-]*` or a full address in lower case. If not, why in words.
 pub fn check_user_name(name: &str) -> Result<(), String> {
-    todo!("{name}")
+    if RESERVED.contains(&name) {
+        return Err(format!("“{name}” has a meaning of its own in mapping files: choose another name"));
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!("a user name has at most {MAX_NAME} characters"));
+    }
+    if name != name.to_lowercase() {
+        return Err(format!("a user name is written in small letters: “{}”", name.to_lowercase()));
+    }
+    if name.contains('@') {
+        return Address::parse(name).map(drop).map_err(|error| error.to_string());
+    }
+    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    match name.chars().next() {
+        Some(first) if first.is_ascii_lowercase() || first.is_ascii_digit() => match name.chars().find(|c| !rest(*c)) {
+            None => Ok(()),
+            Some(c) => Err(format!("a user name holds letters, digits, dots, hyphens and underscores, not “{c}”")),
+        },
+        _ => Err("a user name begins with a letter or digit, or is a full address".into()),
+    }
 }
 
 impl Store {
     /// Every user and shared mailbox, by name.
     pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        todo!()
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(&format!("{SELECT} ORDER BY kind DESC, name"))?;
+            Ok(select.query_map([], account)?.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// One of them.
     pub async fn account(&self, mailbox: &Mailbox) -> Result<Option<Account>, StoreError> {
-        todo!("{mailbox:?}")
+        let mailbox = mailbox.clone();
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(&format!("{SELECT} WHERE kind = ?1 AND name = ?2"))?;
+            let (kind, name) = parts(&mailbox);
+            Ok(select.query_row([kind, name], account).optional()?)
+        })
+        .await
     }
 
     /// One of them, as it is now.
     pub async fn account_by_id(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        todo!("{id:?}")
+        self.read(move |connection| find(connection, id)).await
     }
 
     /// Adds a user (without a password yet) or shared mailbox with its default folders. [`StoreError::Conflict`] if the name is taken.
     pub async fn account_add(&self, mailbox: &Mailbox, full_name: Option<&str>, quota: Option<u64>) -> Result<AccountId, StoreError> {
-        todo!("{mailbox:?} {full_name:?} {quota:?}")
+        if let Mailbox::User(name) = mailbox {
+            check_user_name(name).map_err(StoreError::Conflict)?;
+        }
+        let (mailbox, full_name) = (mailbox.clone(), full_name.map(str::to_owned));
+        self.write(SMALL, move |work| {
+            if id_by_name(work, &mailbox)?.is_some() {
+                return Err(StoreError::Conflict(format!("there is a user {mailbox} already")));
+            }
+            let id = make(work, &mailbox)?;
+            describe(work, id, full_name.as_deref(), quota)?;
+            Ok(id)
+        })
+        .await
     }
 
     /// Changes a name, everything else stays.
     pub async fn account_rename(&self, id: AccountId, name: &str) -> Result<(), StoreError> {
-        todo!("{id:?} {name}")
+        let name = name.to_owned();
+        self.write(SMALL, move |work| {
+            let old = require(work, id)?;
+            let new = match &old.mailbox {
+                Mailbox::User(_) => {
+                    check_user_name(&name).map_err(StoreError::Conflict)?;
+                    Mailbox::User(name.clone())
+                }
+                Mailbox::Shared(_) => Mailbox::Shared(name.clone()),
+            };
+            if id_by_name(work, &new)?.is_some() {
+                return Err(StoreError::Conflict(format!("there is a user {new} already")));
+            }
+            work.prepare_cached("UPDATE account SET name = ?2, generation = generation + 1 WHERE id = ?1")?.execute(params![id.0, name])?;
+            if let Mailbox::User(old) = &old.mailbox {
+                work.prepare_cached("UPDATE queue SET owner = ?2 WHERE owner = ?1")?.execute([old, &name])?;
+            }
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
     }
 
     /// Lets a user log in, or not.
     pub async fn account_disable(&self, id: AccountId, disabled: bool) -> Result<(), StoreError> {
-        todo!("{id:?} {disabled}")
+        self.write(SMALL, move |work| {
+            require(work, id)?;
+            work.prepare_cached("UPDATE account SET disabled = ?2, generation = generation + 1 WHERE id = ?1")?
+                .execute(params![id.0, disabled])?;
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
     }
 
     /// Sets full name and quota.
     pub async fn account_describe(&self, id: AccountId, full_name: Option<&str>, quota: Option<u64>) -> Result<(), StoreError> {
-        todo!("{id:?} {full_name:?} {quota:?}")
+        let full_name = full_name.map(str::to_owned);
+        self.write(SMALL, move |work| {
+            require(work, id)?;
+            describe(work, id, full_name.as_deref(), quota)
+        })
+        .await
     }
 
     /// Removes an account with its folders and messages.
     pub async fn account_remove(&self, id: AccountId) -> Result<(), StoreError> {
-        todo!("{id:?}")
+        self.write(SMALL, move |work| {
+            require(work, id)?;
+            let folders: Vec<i64> = {
+                let mut select = work.prepare_cached("SELECT id FROM folder WHERE account = ?1")?;
+                select.query_map([id.0], |row| row.get(0))?.collect::<Result<_, _>>()?
+            };
+            for folder in folders {
+                folders::delete(work, FolderId(folder))?;
+            }
+            work.prepare_cached("DELETE FROM account WHERE id = ?1")?.execute([id.0])?;
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What an account's row holds, for those that select more beside it.
+pub const SELECT: &str = "SELECT id, kind, name, full_name, disabled, quota, messages, bytes, generation, created FROM account";
+
+/// Reads what [`SELECT`] selects.
+pub fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    let (kind, name): (String, String) = (row.get(1)?, row.get(2)?);
+    Ok(Account {
+        id: AccountId(row.get(0)?),
+        mailbox: if kind == "shared" { Mailbox::Shared(name) } else { Mailbox::User(name) },
+        full_name: row.get(3)?,
+        disabled: row.get(4)?,
+        quota: row.get(5)?,
+        messages: row.get(6)?,
+        bytes: row.get(7)?,
+        generation: row.get(8)?,
+        created: row.get(9)?,
+    })
+}
+
+fn parts(mailbox: &Mailbox) -> (&'static str, &str) {
+    match mailbox {
+        Mailbox::User(name) => ("user", name),
+        Mailbox::Shared(name) => ("shared", name),
+    }
+}
+
+/// One account.
+pub fn find(connection: &Connection, id: AccountId) -> Result<Option<Account>, StoreError> {
+    Ok(connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?.query_row([id.0], account).optional()?)
+}
+
+fn require(connection: &Connection, id: AccountId) -> Result<Account, StoreError> {
+    find(connection, id)?.ok_or_else(|| StoreError::NotFound("the user no longer exists".into()))
+}
+
+fn id_by_name(connection: &Connection, mailbox: &Mailbox) -> Result<Option<AccountId>, StoreError> {
+    let (kind, name) = parts(mailbox);
+    let mut select = connection.prepare_cached("SELECT id FROM account WHERE kind = ?1 AND name = ?2")?;
+    Ok(select.query_row([kind, name], |row| row.get(0).map(AccountId)).optional()?)
+}
+
+/// The account that mail goes to, inside a transaction. Shared mailboxes exist by being named in the mapping, users by being added.
+pub fn find_or_make_shared(work: &mut Work<'_>, mailbox: &Mailbox) -> Result<AccountId, StoreError> {
+    match (id_by_name(work, mailbox)?, mailbox) {
+        (Some(id), _) => Ok(id),
+        (None, Mailbox::Shared(_)) => make(work, mailbox),
+        (None, Mailbox::User(name)) => Err(StoreError::NotFound(format!("there is no user {name}"))),
+    }
+}
+
+fn make(work: &mut Work<'_>, mailbox: &Mailbox) -> Result<AccountId, StoreError> {
+    let (kind, name) = parts(mailbox);
+    let id = AccountId(work.prepare_cached("INSERT INTO account (kind, name, created) VALUES (?1, ?2, ?3)")?.insert(params![
+        kind,
+        name,
+        now()
+    ])?);
+    folders::make_defaults(work, id, matches!(mailbox, Mailbox::User(_)))?;
+    work.changed(Change::Users);
+    Ok(id)
+}
+
+fn describe(work: &mut Work<'_>, id: AccountId, full_name: Option<&str>, quota: Option<u64>) -> Result<(), StoreError> {
+    work.prepare_cached("UPDATE account SET full_name = ?2, quota = ?3 WHERE id = ?1")?.execute(params![id.0, full_name, quota])?;
+    work.changed(Change::Users);
+    Ok(())
+}
+
+/// Whether that many bytes more fit into the quota. Only for what clients put there themselves.
+pub fn require_room(connection: &Connection, id: AccountId, more: u64) -> Result<(), StoreError> {
+    let account = require(connection, id)?;
+    match account.quota {
+        Some(quota) if account.bytes.saturating_add(more) > quota => Err(StoreError::OverQuota),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_names() {
+        for good in ["alice", "a", "0", "anna.b_c-d", "anna@beta.example"] {
+            assert_eq!(check_user_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", ".a", "-a", "Alice", "a b", "a/b", "hold", "discard", "remote", "mapped", "anna@", "ä", "a\n"] {
+            assert!(check_user_name(bad).is_err(), "{bad}");
+        }
     }
 }

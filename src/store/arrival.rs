@@ -1,8 +1,12 @@
 //! What becomes true when one message comes in, from whichever side: one transaction.
 
-use super::{ContentFacts, ContentId, FolderId, Store, StoreError, journal, ledger, queue, tray};
+use super::{
+    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, accounts, content, folders, journal, ledger,
+    messages, now, queue, trace, tray,
+};
 use crate::mapping::Mailbox;
 use bytes::Bytes;
+use rusqlite::{OptionalExtension, params};
 
 /// Bytes to be stored: small ones whole, large ones through [`Store::spool`].
 #[derive(Debug, Clone)]
@@ -72,15 +76,183 @@ impl Arrival {
     }
 }
 
+/// How long a second copy is recognised (product page).
+const DEDUPE_DAYS: i64 = 30;
+
 impl Store {
     /// Stores any number of arrivals, each atomically, all in one commit if possible. The result is in order. If every deposit is a
     /// duplicate and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`.
     pub async fn arrive(&self, arrivals: Vec<Arrival>) -> Vec<Result<Arrived, StoreError>> {
-        todo!("{}", arrivals.len())
+        // All are handed over before the first is waited for: that makes them one batch.
+        let underway: Vec<_> = arrivals
+            .into_iter()
+            .map(|arrival| {
+                let bytes = match &arrival.content {
+                    NewContent::Inline(bytes, _) => bytes.len(),
+                    _ => SMALL,
+                };
+                self.send(bytes, move |work| store(work, &arrival))
+            })
+            .collect();
+        let mut results = Vec::with_capacity(underway.len());
+        for result in underway {
+            results.push(result.await.unwrap_or(Err(StoreError::Closed)));
+        }
+        results
     }
 
     /// Who sent the messages with these Message-IDs (without angle brackets), as far as we know: (Message-ID, user).
     pub async fn sent_by(&self, message_ids: Vec<String>) -> Result<Vec<(String, String)>, StoreError> {
-        todo!("{message_ids:?}")
+        self.read(move |connection| {
+            let mut select = connection
+                .prepare_cached("SELECT name FROM sent JOIN account ON account.id = sent.account WHERE message_id = ?1 ORDER BY time")?;
+            let mut found = Vec::new();
+            for message_id in message_ids {
+                for name in select.query_map([content::clip(&message_id)], |row| row.get(0))? {
+                    found.push((message_id.clone(), name?));
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
+}
+
+/// What is needed of content to file it.
+struct Original {
+    id: ContentId,
+    size: u64,
+    message_id: Option<String>,
+    /// Tells whether two deliveries are one message.
+    key: [u8; 16],
+}
+
+/// The whole of an arrival, inside a transaction.
+pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreError> {
+    let source = match &arrival.ledger {
+        Some(row) => Some(ledger::admit(work, row)?),
+        None => None,
+    };
+    let original = original(work, &arrival.content)?;
+    let mut arrived = Arrived { content: original.id, deposits: vec![], queue: vec![] };
+    for deposit in &arrival.deposits {
+        arrived.deposits.push(deliver(work, &original, deposit)?);
+    }
+    for mail in &arrival.queue {
+        arrived.queue.push(queue::insert(work, original.id, mail)?);
+    }
+    if let Some(held) = &arrival.tray {
+        tray::insert(work, original.id, held)?;
+    }
+    if let Some(entry) = &arrival.journal {
+        journal::insert(work, original.id, entry)?;
+    }
+    content::release_if_unused(work, original.id)?;
+    trace::insert(work, Some(original.id), original.message_id.as_deref(), &arrival.trace)?;
+    if let (Some(user), Some(message_id)) = (&arrival.sent_by, &original.message_id) {
+        remember_sender(work, message_id, user)?;
+    }
+    if let (Some(row), Some(source)) = (&arrival.ledger, source) {
+        let all_duplicates = !arrived.deposits.is_empty() && arrived.deposits.iter().all(Option::is_none);
+        let nothing_else = arrival.queue.is_empty() && arrival.tray.is_none();
+        let outcome = if all_duplicates && nothing_else { "duplicate" } else { &row.outcome };
+        ledger::enter(work, source, row, outcome, original.id)?;
+    }
+    Ok(arrived)
+}
+
+fn original(work: &mut Work<'_>, new: &NewContent) -> Result<Original, StoreError> {
+    match new {
+        NewContent::Inline(bytes, facts) => {
+            let id = content::insert(work, bytes, facts)?;
+            Ok(Original { id, size: bytes.len() as u64, message_id: message_id(facts), key: dedupe_key(facts) })
+        }
+        NewContent::Spooled(id, facts) => {
+            content::complete(work, *id, facts)?;
+            let size = work.prepare_cached("SELECT size FROM content WHERE id = ?1")?.query_row([id.0], |row| row.get(0))?;
+            Ok(Original { id: *id, size, message_id: message_id(facts), key: dedupe_key(facts) })
+        }
+        NewContent::Existing(id) => {
+            let mut select = work.prepare_cached("SELECT size, message_id, hash, body_hash FROM content WHERE id = ?1")?;
+            let found = select.query_row([id.0], |row| {
+                let facts = ContentFacts { message_id: row.get(1)?, hash: row.get(2)?, body_hash: row.get(3)?, ..ContentFacts::default() };
+                Ok(Original { id: *id, size: row.get(0)?, message_id: message_id(&facts), key: dedupe_key(&facts) })
+            });
+            found.optional()?.ok_or_else(|| StoreError::NotFound("the message is no longer stored".into()))
+        }
+    }
+}
+
+/// Stores content for a client's message, inside a transaction: its id and size.
+pub fn file(work: &mut Work<'_>, new: &NewContent) -> Result<(ContentId, u64), StoreError> {
+    original(work, new).map(|original| (original.id, original.size))
+}
+
+fn message_id(facts: &ContentFacts) -> Option<String> {
+    facts.message_id.as_deref().map(|id| content::clip(id).to_owned())
+}
+
+/// The same for the same Message-ID with the same body; without Message-ID, for the same bytes.
+fn dedupe_key(facts: &ContentFacts) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    match &facts.message_id {
+        Some(id) => hasher.update(b"message-id").update(&facts.body_hash).update(content::clip(id).as_bytes()),
+        None => hasher.update(b"all bytes").update(&facts.hash),
+    };
+    let mut key = [0; 16];
+    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    key
+}
+
+/// One copy for one mailbox; `None` if its owner has it already.
+fn deliver(work: &mut Work<'_>, original: &Original, deposit: &Deposit) -> Result<Option<(FolderId, u32)>, StoreError> {
+    let account = accounts::find_or_make_shared(work, &deposit.mailbox)?;
+    if let Some(listing) = &deposit.dedupe
+        && !is_first(work, account, original, listing)?
+    {
+        let detail = format!("{} has this message already", deposit.mailbox);
+        trace::insert(work, Some(original.id), original.message_id.as_deref(), &[("duplicate", detail)])?;
+        return Ok(None);
+    }
+    let folder = folders::find_or_make(work, account, deposit.folder.as_deref().unwrap_or(folders::INBOX))?;
+    let prefix = messages::insert_prefix(work, &deposit.prefix)?;
+    let new = messages::NewRow {
+        content: original.id,
+        prefix,
+        size: original.size + deposit.prefix.len() as u64,
+        flags: deposit.flags,
+        keywords: 0,
+        internal_date: deposit.internal_date,
+    };
+    let uid = messages::insert(work, folder, &[new])?;
+    Ok(Some((folder, uid)))
+}
+
+/// Whether this person did not get this message in the last 30 days; remembers that now he does.
+fn is_first(work: &mut Work<'_>, account: AccountId, original: &Original, listing: &str) -> Result<bool, StoreError> {
+    let mut select = work.prepare_cached("SELECT time, listing FROM delivered WHERE account = ?1 AND key = ?2")?;
+    let before: Option<(i64, Option<String>)> =
+        select.query_row(params![account.0, original.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let listing = original.message_id.is_none().then_some(listing);
+    if let Some((time, other)) = before {
+        let same_listing = listing.is_some() && listing == other.as_deref();
+        if time > now() - DEDUPE_DAYS * DAY && !same_listing {
+            return Ok(false);
+        }
+    }
+    work.prepare_cached("INSERT OR REPLACE INTO delivered (account, key, time, listing) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        account.0,
+        original.key,
+        now(),
+        listing
+    ])?;
+    Ok(true)
+}
+
+fn remember_sender(work: &mut Work<'_>, message_id: &str, user: &str) -> Result<(), StoreError> {
+    work.prepare_cached(
+        "INSERT OR REPLACE INTO sent (message_id, account, time) SELECT ?1, id, ?3 FROM account WHERE kind = 'user' AND name = ?2",
+    )?
+    .execute(params![message_id, user, now()])?;
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! How each collector fares: what `status` shows and a restart remembers.
 
-use super::{Store, StoreError};
+use super::{SMALL, Store, StoreError};
+use rusqlite::{OptionalExtension, Row, params};
 
 /// The state of a collector, by its name in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,16 +31,66 @@ pub struct CollectorState {
 impl Store {
     /// One collector; the default if it never ran.
     pub async fn collector_state(&self, name: &str) -> Result<CollectorState, StoreError> {
-        todo!("{name}")
+        let name = name.to_owned();
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
+            Ok(select.query_row([name], state).optional()?.map(|(_, state)| state).unwrap_or_default())
+        })
+        .await
     }
 
     /// All that ever ran, by name.
     pub async fn collector_states(&self) -> Result<Vec<(String, CollectorState)>, StoreError> {
-        todo!()
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
+            Ok(select.query_map([], state)?.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Sets it.
     pub async fn collector_state_set(&self, name: &str, state: CollectorState) -> Result<(), StoreError> {
-        todo!("{name} {state:?}")
+        let name = name.to_owned();
+        self.write(SMALL, move |work| {
+            work.prepare_cached(
+                "INSERT OR REPLACE INTO collector (name, fetching_since, last_run, last_success, next_run, last_error, failures, refused,
+                                                   first_refused, suspended, figures)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                name,
+                state.fetching_since,
+                state.last_run,
+                state.last_success,
+                state.next_run,
+                state.last_error,
+                state.failures,
+                state.refused,
+                state.first_refused,
+                state.suspended,
+                state.figures
+            ])?;
+            Ok(())
+        })
+        .await
     }
+}
+
+const SELECT: &str = "SELECT name, fetching_since, last_run, last_success, next_run, last_error, failures, refused, first_refused, \
+                      suspended, figures FROM collector";
+
+fn state(row: &Row<'_>) -> rusqlite::Result<(String, CollectorState)> {
+    let state = CollectorState {
+        fetching_since: row.get(1)?,
+        last_run: row.get(2)?,
+        last_success: row.get(3)?,
+        next_run: row.get(4)?,
+        last_error: row.get(5)?,
+        failures: row.get(6)?,
+        refused: row.get(7)?,
+        first_refused: row.get(8)?,
+        suspended: row.get(9)?,
+        figures: row.get(10)?,
+    };
+    Ok((row.get(0)?, state))
 }

@@ -1,7 +1,9 @@
 //! Originals: their bytes in chunks, their facts, and the sweep of what nobody refers to any more.
 
-use super::{Store, StoreError};
-use bytes::Bytes;
+use super::{Store, StoreError, now};
+use bytes::{Bytes, BytesMut};
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::oneshot;
 
 /// Of one stored original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,39 +48,300 @@ pub struct ContentFacts {
     pub references: Vec<String>,
 }
 
+/// Bytes of one chunk. A mail of average size is one row; a piece of a large one costs one row as well.
+const CHUNK: usize = 64 * 1024;
+
+/// `chunk.id` is `content << CHUNK_BITS | sequence`: 64 GB for one original.
+const CHUNK_BITS: u32 = 20;
+
+/// What a [`Spool`] gathers before it commits: a sync costs as much as writing about this.
+const SPOOL_PIECE: usize = 8 * CHUNK;
+
+/// Message-IDs are cut here: no sane one is longer, and a hostile one must not fill the index.
+const MAX_MESSAGE_ID: usize = 1000;
+
 impl Store {
     /// A writer for content that is too large to hold in memory.
     pub fn spool(&self) -> Spool {
-        todo!()
+        Spool { store: self.clone(), id: None, buffer: BytesMut::new(), stored: 0, underway: None }
     }
 
     /// Bytes `offset..offset + length` of an original; shorter at its end.
     pub async fn content(&self, id: ContentId, offset: u64, length: usize) -> Result<Bytes, StoreError> {
-        todo!("{id:?} {offset} {length}")
+        self.read(move |connection| {
+            let mut bytes = BytesMut::new();
+            read(connection, id, offset, length, &mut bytes)?;
+            Ok(bytes.freeze())
+        })
+        .await
     }
 
     /// What was computed when it was stored.
     pub async fn facts(&self, id: ContentId) -> Result<ContentFacts, StoreError> {
-        todo!("{id:?}")
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT size, header_size, message_id, body_hash, hash, envelope, bodystructure, body, subject, sender, recipient, copied,
+                        date, thread, display_from, display_to, parts
+                 FROM content WHERE id = ?1",
+            )?;
+            let facts = select.query_row([id.0], |row| {
+                Ok(ContentFacts {
+                    size: row.get(0)?,
+                    header_size: row.get(1)?,
+                    message_id: row.get(2)?,
+                    body_hash: row.get(3)?,
+                    hash: row.get(4)?,
+                    envelope: row.get(5)?,
+                    bodystructure: row.get(6)?,
+                    body: row.get(7)?,
+                    subject: row.get(8)?,
+                    from: row.get(9)?,
+                    to: row.get(10)?,
+                    cc: row.get(11)?,
+                    date: row.get(12)?,
+                    references: split(&row.get::<_, String>(13)?),
+                    display_from: row.get(14)?,
+                    display_to: row.get(15)?,
+                    parts: row.get(16)?,
+                })
+            });
+            facts.optional()?.ok_or_else(|| missing(id))
+        })
+        .await
     }
 
     /// Stored originals with this Message-ID (without angle brackets), oldest first.
     pub async fn content_by_message_id(&self, message_id: &str) -> Result<Vec<ContentId>, StoreError> {
-        todo!("{message_id}")
+        let message_id = clip(message_id).to_owned();
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached("SELECT id FROM content WHERE message_id = ?1 ORDER BY id")?;
+            let ids = select.query_map([message_id], |row| row.get(0).map(ContentId))?.collect::<Result<_, _>>()?;
+            Ok(ids)
+        })
+        .await
     }
 }
 
 /// Takes large content in pieces. Dropped before [`Spool::finish`], it leaves bytes that the sweep finds.
-pub struct Spool {}
+pub struct Spool {
+    store: Store,
+    id: Option<ContentId>,
+    buffer: BytesMut,
+    stored: u64,
+    /// One piece is being committed while the next one gathers.
+    underway: Option<oneshot::Receiver<Result<ContentId, StoreError>>>,
+}
 
 impl Spool {
-    /// Appends; commits a chunk now and then.
+    /// Appends; commits a piece now and then.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        todo!("{}", bytes.len())
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(SPOOL_PIECE - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            rest = later;
+            if self.buffer.len() == SPOOL_PIECE {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     /// The id for [`super::NewContent::Spooled`]. What is never referenced is swept at the next start.
-    pub async fn finish(self) -> Result<ContentId, StoreError> {
-        todo!()
+    pub async fn finish(mut self) -> Result<ContentId, StoreError> {
+        self.flush().await?;
+        self.settle().await?;
+        self.id.ok_or(StoreError::Closed)
     }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        self.settle().await?;
+        let piece = std::mem::take(&mut self.buffer).freeze();
+        let (id, at) = (self.id, self.stored);
+        self.stored += piece.len() as u64;
+        self.underway = Some(self.store.send(piece.len(), move |work| append(work, id, at, &piece)));
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if let Some(underway) = self.underway.take() {
+            self.id = Some(underway.await.unwrap_or(Err(StoreError::Closed))?);
+        }
+        Ok(())
+    }
+}
+
+/// Adds a piece to spooled content; makes the row with the first one. `at` is a multiple of [`CHUNK`].
+fn append(connection: &Connection, id: Option<ContentId>, at: u64, piece: &[u8]) -> Result<ContentId, StoreError> {
+    let id = match id {
+        Some(id) => id,
+        None => insert_row(connection, None, 0, &ContentFacts::default())?,
+    };
+    insert_chunks(connection, id, at, piece)?;
+    let mut update = connection.prepare_cached("UPDATE content SET size = ?2, unreferenced = ?3 WHERE id = ?1 AND refs IS NULL")?;
+    match update.execute(params![id.0, at + piece.len() as u64, now()])? {
+        1 => Ok(id),
+        _ => Err(missing(id)),
+    }
+}
+
+/// Stores content that came whole. Nothing refers to it yet: the caller sees to that, or calls [`release_if_unused`].
+pub fn insert(connection: &Connection, bytes: &[u8], facts: &ContentFacts) -> Result<ContentId, StoreError> {
+    let id = insert_row(connection, Some(0), bytes.len() as u64, facts)?;
+    insert_chunks(connection, id, 0, bytes)?;
+    Ok(id)
+}
+
+/// Gives spooled content its facts; its size is what was spooled.
+pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) -> Result<(), StoreError> {
+    let mut update = connection.prepare_cached(
+        "UPDATE content SET header_size = ?2, message_id = ?3, body_hash = ?4, hash = ?5, envelope = ?6, bodystructure = ?7, body = ?8,
+                subject = ?9, sender = ?10, recipient = ?11, copied = ?12, date = ?13, thread = ?14, display_from = ?15,
+                display_to = ?16, parts = ?17
+         WHERE id = ?1 AND refs IS NULL",
+    )?;
+    let changed = update.execute(params![
+        id.0,
+        facts.header_size,
+        facts.message_id.as_deref().map(clip),
+        facts.body_hash,
+        facts.hash,
+        facts.envelope,
+        facts.bodystructure,
+        facts.body,
+        facts.subject,
+        facts.from,
+        facts.to,
+        facts.cc,
+        facts.date,
+        facts.references.join("\n"),
+        facts.display_from,
+        facts.display_to,
+        facts.parts,
+    ])?;
+    if changed == 1 { Ok(()) } else { Err(missing(id)) }
+}
+
+fn insert_row(connection: &Connection, refs: Option<i64>, size: u64, facts: &ContentFacts) -> Result<ContentId, StoreError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO content (refs, size, header_size, message_id, body_hash, hash, envelope, bodystructure, body, subject, sender,
+                              recipient, copied, date, thread, display_from, display_to, parts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    )?;
+    let id = insert.insert(params![
+        refs,
+        size,
+        facts.header_size,
+        facts.message_id.as_deref().map(clip),
+        facts.body_hash,
+        facts.hash,
+        facts.envelope,
+        facts.bodystructure,
+        facts.body,
+        facts.subject,
+        facts.from,
+        facts.to,
+        facts.cc,
+        facts.date,
+        facts.references.join("\n"),
+        facts.display_from,
+        facts.display_to,
+        facts.parts,
+    ])?;
+    Ok(ContentId(id))
+}
+
+fn insert_chunks(connection: &Connection, id: ContentId, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached("INSERT INTO chunk (id, data) VALUES (?1, ?2)")?;
+    let first = at / CHUNK as u64;
+    for (sequence, chunk) in (first..).zip(bytes.chunks(CHUNK)) {
+        insert.execute(params![chunk_id(id, sequence)?, chunk])?;
+    }
+    Ok(())
+}
+
+fn chunk_id(id: ContentId, sequence: u64) -> Result<i64, StoreError> {
+    match i64::try_from(sequence) {
+        Ok(sequence) if sequence >> CHUNK_BITS == 0 => Ok(id.0 << CHUNK_BITS | sequence),
+        _ => Err(StoreError::Database("a message of more than 64 GB can't be stored".into())),
+    }
+}
+
+/// Appends bytes `offset..offset + length` of an original to `into`; fewer at its end.
+pub fn read(connection: &Connection, id: ContentId, offset: u64, length: usize, into: &mut BytesMut) -> Result<(), StoreError> {
+    let size: u64 = {
+        let mut select = connection.prepare_cached("SELECT size FROM content WHERE id = ?1")?;
+        select.query_row([id.0], |row| row.get(0)).optional()?.ok_or_else(|| missing(id))?
+    };
+    let end = offset.saturating_add(length as u64).min(size);
+    if offset >= end {
+        return Ok(());
+    }
+    into.reserve((end - offset) as usize);
+    let chunk = CHUNK as u64;
+    let mut select = connection.prepare_cached("SELECT data FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+    let mut rows = select.query([chunk_id(id, offset / chunk)?, chunk_id(id, (end - 1) / chunk)?])?;
+    let mut at = offset / chunk * chunk;
+    while let Some(row) = rows.next()? {
+        let data = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        let from = offset.saturating_sub(at).min(data.len() as u64) as usize;
+        let to = (end - at).min(data.len() as u64) as usize;
+        into.extend_from_slice(&data[from..to]);
+        at += chunk;
+    }
+    Ok(())
+}
+
+/// Content that nothing refers to after all is left to the sweep.
+pub fn release_if_unused(connection: &Connection, id: ContentId) -> Result<(), StoreError> {
+    let mut update = connection.prepare_cached("UPDATE content SET refs = 0, unreferenced = ?2 WHERE id = ?1 AND ifnull(refs, 0) = 0")?;
+    update.execute(params![id.0, now()])?;
+    Ok(())
+}
+
+/// Removes everything that nothing refers to: for when no process can be about to refer to it.
+pub fn sweep_after_crash(connection: &Connection) -> Result<(), StoreError> {
+    loop {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let swept = sweep(connection, i64::MAX, i64::MAX);
+        connection.execute_batch(if swept.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        match swept {
+            // A full disk must not keep the gateway from starting; the next sweep tries again.
+            Ok(0) | Err(StoreError::Full) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Originals removed by one job of the sweep: bounds how long the writer is held.
+const SWEEP: u32 = 64;
+
+/// Removes some of what lost its last reference before `released`, and of what was spooled before `spooled` and never got one. How many.
+pub fn sweep(connection: &Connection, released: i64, spooled: i64) -> Result<usize, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT id FROM content WHERE unreferenced < iif(refs IS NULL, ?2, ?1) AND unreferenced IS NOT NULL ORDER BY unreferenced LIMIT ?3",
+    )?;
+    let ids: Vec<i64> = select.query_map(params![released, spooled, SWEEP], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for id in &ids {
+        connection
+            .prepare_cached("DELETE FROM chunk WHERE id BETWEEN ?1 AND ?2")?
+            .execute([id << CHUNK_BITS, ((id + 1) << CHUNK_BITS) - 1])?;
+        connection.prepare_cached("DELETE FROM content WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ids.len())
+}
+
+/// The part of a Message-ID that is stored and looked up.
+pub fn clip(message_id: &str) -> &str {
+    &message_id[..message_id.floor_char_boundary(MAX_MESSAGE_ID)]
+}
+
+/// References as they are stored: one a line.
+pub fn split(thread: &str) -> Vec<String> {
+    thread.lines().map(str::to_owned).collect()
+}
+
+fn missing(id: ContentId) -> StoreError {
+    StoreError::NotFound(format!("the message {} is no longer stored", id.0))
 }

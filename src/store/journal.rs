@@ -1,6 +1,7 @@
 //! Originals of fetched mail, kept for a time so that a wrong mapping can be undone.
 
-use super::{ContentId, Store, StoreError};
+use super::{ContentId, Store, StoreError, now};
+use rusqlite::{Connection, params};
 
 /// The journal's view of an arrival.
 #[derive(Debug, Clone)]
@@ -29,6 +30,45 @@ pub struct Entry {
 impl Store {
     /// Entries that came at or after `since`, oldest first, with ids above `after`, at most `limit`.
     pub async fn journal(&self, since: i64, after: i64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        todo!("{since} {after} {limit}")
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT id, content, received, collector, decision FROM journal WHERE received >= ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            )?;
+            let entries = select.query_map(params![since, after, limit], |row| {
+                Ok(Entry {
+                    id: row.get(0)?,
+                    content: ContentId(row.get(1)?),
+                    received: row.get(2)?,
+                    collector: row.get(3)?,
+                    decision: row.get(4)?,
+                })
+            })?;
+            Ok(entries.collect::<Result<_, _>>()?)
+        })
+        .await
     }
+
+    /// Bytes of the originals that nothing but the journal keeps.
+    pub async fn journal_bytes(&self) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let bytes = connection.query_row(
+                "SELECT ifnull(sum(size), 0) FROM content WHERE refs = (SELECT count(*) FROM journal WHERE content = content.id)",
+                [],
+                |row| row.get(0),
+            )?;
+            Ok(bytes)
+        })
+        .await
+    }
+}
+
+/// Keeps an original, inside a transaction.
+pub fn insert(connection: &Connection, content: ContentId, entry: &NewEntry) -> Result<(), StoreError> {
+    connection.prepare_cached("INSERT INTO journal (content, received, collector, decision) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        content.0,
+        now(),
+        entry.collector,
+        entry.decision
+    ])?;
+    Ok(())
 }

@@ -3,7 +3,8 @@
 //! `attempted` is a message that was in flight when something ended badly. `stored → delete_sent → gone`; `known` is mail that was
 //! there before `start`. Rows that are `gone` are kept 400 days, the others as long as they are listed.
 
-use super::{ContentId, Store, StoreError};
+use super::{ContentId, SMALL, Store, StoreError, now};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Which upstream mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,54 +92,240 @@ pub struct Counts {
     pub gone: u64,
 }
 
+impl State {
+    const ALL: [State; 5] = [State::Attempted, State::Known, State::Stored, State::DeleteSent, State::Gone];
+
+    /// As the database writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Attempted => "attempted",
+            State::Known => "known",
+            State::Stored => "stored",
+            State::DeleteSent => "delete_sent",
+            State::Gone => "gone",
+        }
+    }
+
+    fn parse(text: &str) -> State {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(State::Attempted)
+    }
+}
+
+/// An outcome: only the header is here, the message may be stored again.
+const STUB: &str = "stub";
+
 impl Store {
     /// Everything about a source but what is gone: what a listing is compared with.
     pub async fn ledger(&self, source: &Source) -> Result<Vec<Entry>, StoreError> {
-        todo!("{source:?}")
+        let source = source.clone();
+        self.read(move |connection| {
+            let Some(source) = find(connection, &source)? else { return Ok(vec![]) };
+            let mut select = connection.prepare_cached(&format!(
+                "{SELECT} WHERE source = ?1 AND state IN ('attempted', 'known', 'stored', 'delete_sent') ORDER BY uid, ordinal"
+            ))?;
+            Ok(select.query_map([source], entry)?.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Those of the given ids that are gone: asked before something new in a listing is fetched.
     pub async fn ledger_gone(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<Entry>, StoreError> {
-        todo!("{source:?} {ids:?}")
+        let source = source.clone();
+        self.read(move |connection| {
+            let Some(source) = find(connection, &source)? else { return Ok(vec![]) };
+            let mut select =
+                connection.prepare_cached(&format!("{SELECT} WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state = 'gone'"))?;
+            let mut gone = Vec::new();
+            for (uid, ordinal) in ids {
+                gone.extend(select.query_row(params![source, uid, ordinal], entry).optional()?);
+            }
+            Ok(gone)
+        })
+        .await
     }
 
     /// Whether the source was ever listed.
     pub async fn ledger_is_new(&self, source: &Source) -> Result<bool, StoreError> {
-        todo!("{source:?}")
+        let source = source.clone();
+        self.read(move |connection| Ok(find(connection, &source)?.is_none())).await
     }
 
     /// Counts one more attempt for each of these, durably, before their bytes are asked for. The counts, in order.
     pub async fn ledger_attempt(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<u32>, StoreError> {
-        todo!("{source:?} {ids:?}")
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut count = work.connection.prepare_cached(
+                "INSERT INTO ledger (source, uid, ordinal, state, attempts, first_seen, changed) VALUES (?1, ?2, ?3, 'attempted', 1, ?4, ?4)
+                 ON CONFLICT DO UPDATE SET attempts = attempts + 1 RETURNING attempts",
+            )?;
+            let now = now();
+            let counts = ids.iter().map(|(uid, ordinal)| count.query_row(params![source, uid, ordinal, now], |row| row.get(0)));
+            Ok(counts.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// The connection broke through no fault of theirs: takes the count of the last attempt back.
     pub async fn ledger_forgive(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<(), StoreError> {
-        todo!("{source:?} {ids:?}")
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            for (uid, ordinal) in ids {
+                work.prepare_cached(
+                    "UPDATE ledger SET attempts = attempts - 1 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND attempts > 0",
+                )?
+                .execute(params![source, uid, ordinal])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
-    /// Enters mail as seen without fetching it (`start`).
+    /// Enters mail as seen without fetching it (`start`). With no ids, the source still counts as listed.
     pub async fn ledger_enter_known(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<(), StoreError> {
-        todo!("{source:?} {ids:?}")
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut insert = work.connection.prepare_cached(
+                "INSERT INTO ledger (source, uid, ordinal, state, first_seen, changed) VALUES (?1, ?2, ?3, 'known', ?4, ?4)
+                 ON CONFLICT DO NOTHING",
+            )?;
+            for (uid, ordinal) in ids {
+                insert.execute(params![source, uid, ordinal, now()])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Sets the state of many: [`State::DeleteSent`] when deletion was asked for, [`State::Gone`] when they are no longer listed.
     pub async fn ledger_mark(&self, source: &Source, ids: Vec<UpstreamId>, state: State) -> Result<(), StoreError> {
-        todo!("{source:?} {ids:?} {state:?}")
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut update = work.connection.prepare_cached(
+                "UPDATE ledger SET state = ?4, changed = ?5 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state <> ?4",
+            )?;
+            for (uid, ordinal) in ids {
+                update.execute(params![source, uid, ordinal, state.as_str(), now()])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The server gave all its messages new ids: (old, new).
     pub async fn ledger_rename(&self, source: &Source, ids: Vec<(UpstreamId, UpstreamId)>) -> Result<(), StoreError> {
-        todo!("{source:?} {ids:?}")
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut replace = work.connection.prepare_cached("DELETE FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
+            let mut update = work
+                .connection
+                .prepare_cached("UPDATE ledger SET uid = ?4, ordinal = ?5 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
+            // By way of names that no server gives, since an old id may be another message's new one.
+            let aside = |uid: &str| format!("\u{1}{uid}");
+            for ((uid, ordinal), (new, new_ordinal)) in &ids {
+                update.execute(params![source, uid, ordinal, aside(new), new_ordinal])?;
+            }
+            for (_, (new, ordinal)) in &ids {
+                replace.execute(params![source, new, ordinal])?;
+                update.execute(params![source, aside(new), ordinal, new, ordinal])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// For reconciliation and `status`.
     pub async fn ledger_counts(&self, source: &Source) -> Result<Counts, StoreError> {
-        todo!("{source:?}")
+        let source = source.clone();
+        self.read(move |connection| {
+            let mut counts = Counts::default();
+            let Some(source) = find(connection, &source)? else { return Ok(counts) };
+            let mut select = connection.prepare_cached("SELECT state, count(*) FROM ledger WHERE source = ?1 GROUP BY state")?;
+            let mut rows = select.query([source])?;
+            while let Some(row) = rows.next()? {
+                let count = row.get(1)?;
+                match State::parse(&row.get::<_, String>(0)?) {
+                    State::Attempted => counts.attempted = count,
+                    State::Known => counts.known = count,
+                    State::Stored => counts.stored = count,
+                    State::DeleteSent => counts.delete_sent = count,
+                    State::Gone => counts.gone = count,
+                }
+            }
+            Ok(counts)
+        })
+        .await
     }
 
     /// The stored original of an upstream message.
     pub async fn ledger_content(&self, source: &Source, id: &UpstreamId) -> Result<Option<ContentId>, StoreError> {
-        todo!("{source:?} {id:?}")
+        let (source, id) = (source.clone(), id.clone());
+        self.read(move |connection| {
+            let Some(source) = find(connection, &source)? else { return Ok(None) };
+            let mut select = connection.prepare_cached("SELECT content FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
+            let content: Option<Option<i64>> = select.query_row(params![source, id.0, id.1], |row| row.get(0)).optional()?;
+            Ok(content.flatten().map(ContentId))
+        })
+        .await
     }
+}
+
+const SELECT: &str = "SELECT uid, ordinal, state, outcome, size, fingerprint, attempts, first_seen, stored, changed FROM ledger";
+
+fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        uid: row.get(0)?,
+        ordinal: row.get(1)?,
+        state: State::parse(&row.get::<_, String>(2)?),
+        outcome: row.get(3)?,
+        size: row.get(4)?,
+        fingerprint: row.get(5)?,
+        attempts: row.get(6)?,
+        first_seen: row.get(7)?,
+        stored: row.get(8)?,
+        changed: row.get(9)?,
+    })
+}
+
+fn find(connection: &Connection, source: &Source) -> Result<Option<i64>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT id FROM source WHERE host = ?1 AND login = ?2 AND folder = ?3")?;
+    Ok(select.query_row([&source.host, &source.login, &source.folder], |row| row.get(0)).optional()?)
+}
+
+fn find_or_make(connection: &Connection, source: &Source) -> Result<i64, StoreError> {
+    if let Some(id) = find(connection, source)? {
+        return Ok(id);
+    }
+    let mut insert = connection.prepare_cached("INSERT INTO source (host, login, folder) VALUES (?1, ?2, ?3)")?;
+    Ok(insert.insert([&source.host, &source.login, &source.folder])?)
+}
+
+/// Whether a message may be stored under this row, inside a transaction: the row's source, unless it is safely here already.
+pub fn admit(connection: &Connection, row: &Row) -> Result<i64, StoreError> {
+    let source = find_or_make(connection, &row.source)?;
+    let mut select = connection.prepare_cached("SELECT state, outcome FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
+    let before: Option<(String, String)> =
+        select.query_row(params![source, row.uid, row.ordinal], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    match before {
+        Some((state, outcome)) if matches!(State::parse(&state), State::Stored | State::DeleteSent) && outcome != STUB => {
+            Err(StoreError::Conflict(format!("the message {} of {} is stored already", row.uid, row.source.login)))
+        }
+        _ => Ok(source),
+    }
+}
+
+/// The message is safely here, inside the same transaction.
+pub fn enter(connection: &Connection, source: i64, row: &Row, outcome: &str, content: ContentId) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO ledger (source, uid, ordinal, state, outcome, size, fingerprint, content, first_seen, stored, changed)
+             VALUES (?1, ?2, ?3, 'stored', ?4, ?5, ?6, ?7, ?8, ?8, ?8)
+             ON CONFLICT DO UPDATE SET state = 'stored', outcome = ?4, size = ?5, fingerprint = ?6, content = ?7, stored = ?8, changed = ?8",
+        )?
+        .execute(params![source, row.uid, row.ordinal, outcome, row.size, row.fingerprint, content.0, now()])?;
+    Ok(())
 }

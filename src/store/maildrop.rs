@@ -1,6 +1,7 @@
 //! INBOX as a maildrop: a snapshot of messages with stable unique ids, and deletion in one transaction.
 
-use super::{AccountId, FolderId, Store, StoreError};
+use super::{AccountId, FolderId, SMALL, Store, StoreError, flags, folders, messages};
+use rusqlite::{OptionalExtension, params};
 
 /// INBOX at one moment.
 #[derive(Debug, Clone)]
@@ -32,11 +33,26 @@ impl MaildropMessage {
 impl Store {
     /// INBOX of an account, messages with `\Deleted` left out.
     pub async fn maildrop(&self, account: AccountId) -> Result<Maildrop, StoreError> {
-        todo!("{account:?}")
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached("SELECT id, uidvalidity FROM folder WHERE account = ?1 AND name = ?2")?;
+            let found = select.query_row(params![account.0, folders::INBOX], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let (folder, uidvalidity): (i64, u32) = found.ok_or_else(folders::missing)?;
+            let mut select = connection.prepare_cached(
+                "SELECT id & 0xFFFFFFFF, size FROM message WHERE id BETWEEN ?1 << 32 AND ?1 << 32 | 0xFFFFFFFF AND flags & ?2 = 0 ORDER BY id",
+            )?;
+            let messages = select
+                .query_map(params![folder, flags::DELETED], |row| {
+                    Ok(MaildropMessage { uid: row.get(0)?, size: row.get(1)?, uidvalidity })
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(Maildrop { folder: FolderId(folder), messages })
+        })
+        .await
     }
 
     /// Deletes these messages of a folder in one transaction, `\Deleted` or not; those that are gone already don't matter.
-    pub async fn delete_messages(&self, folder: FolderId, uids: Vec<u32>) -> Result<(), StoreError> {
-        todo!("{folder:?} {uids:?}")
+    pub async fn delete_messages(&self, folder: FolderId, mut uids: Vec<u32>) -> Result<(), StoreError> {
+        uids.sort_unstable();
+        self.write(SMALL, move |work| messages::remove(work, folder, &uids)).await
     }
 }

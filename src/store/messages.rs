@@ -2,8 +2,12 @@
 //!
 //! A message's bytes are its prefix and then its original. A copy shares both with what it was copied from.
 
-use super::{ContentId, Folder, FolderId, NewContent, Store, StoreError};
-use bytes::Bytes;
+use super::folders::MAX_KEYWORDS;
+use super::{
+    Change, ContentId, Folder, FolderId, NewContent, SMALL, Store, StoreError, Work, accounts, arrival, content, flags, folders, now,
+};
+use bytes::{Bytes, BytesMut};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::ops::RangeInclusive;
 
 /// UIDs, ascending and disjoint; `*` is resolved by the caller.
@@ -186,44 +190,45 @@ pub struct Append {
     pub internal_date: i64,
 }
 
-/// What can be told from rows and stored keys without reading headers. Everything that is set must hold.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Among these; `None` is all.
-    pub uids: Option<Uids>,
-    /// All of these system flags set.
-    pub set: u32,
-    /// None of these system flags set.
-    pub unset: u32,
-    /// Keyword set.
-    pub keyword: Vec<String>,
-    /// Keyword not set.
-    pub unkeyword: Vec<String>,
-    /// INTERNALDATE, from inclusive, to exclusive.
-    pub received: (Option<i64>, Option<i64>),
-    /// Date header (INTERNALDATE without one), from inclusive, to exclusive.
-    pub sent: (Option<i64>, Option<i64>),
-    /// Save date, from inclusive, to exclusive.
-    pub saved: (Option<i64>, Option<i64>),
-    /// Bytes, more than.
-    pub larger: Option<u64>,
-    /// Bytes, fewer than.
-    pub smaller: Option<u64>,
-    /// MODSEQ, at least.
-    pub modseq: Option<u64>,
-    /// Message-ID, without angle brackets, exactly.
-    pub message_id: Option<String>,
-}
-
 impl Store {
     /// A folder and its messages at one moment. [`StoreError::NotFound`] if it was deleted.
     pub async fn view(&self, folder: FolderId) -> Result<View, StoreError> {
-        todo!("{folder:?}")
+        self.read(move |connection| {
+            let folder = folders::require(connection, folder)?;
+            let mut rows = Vec::with_capacity(folder.messages as usize);
+            let (first, last) = ids(folder.id, &(1..=u32::MAX));
+            let mut select =
+                connection.prepare_cached("SELECT id, flags, keywords, modseq FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+            for row in select.query_map([first, last], view_row)? {
+                rows.push(row?);
+            }
+            Ok(View { folder, rows })
+        })
+        .await
     }
 
     /// What changed since `modseq` (exclusive). New messages are among `changed`.
     pub async fn changes_since(&self, folder: FolderId, modseq: u64) -> Result<Changes, StoreError> {
-        todo!("{folder:?} {modseq}")
+        self.read(move |connection| {
+            let folder = folders::require(connection, folder)?;
+            let since = i64::try_from(modseq).unwrap_or(i64::MAX);
+            let mut select =
+                connection.prepare_cached("SELECT id, flags, keywords, modseq FROM message WHERE id >> 32 = ?1 AND modseq > ?2")?;
+            let mut changed = select.query_map([folder.id.0, since], view_row)?.collect::<Result<Vec<_>, _>>()?;
+            changed.sort_unstable_by_key(|row| row.uid);
+            let mut select = connection.prepare_cached("SELECT first, last FROM vanished WHERE folder = ?1 AND modseq > ?2")?;
+            let mut vanished = Vec::new();
+            for range in select.query_map([folder.id.0, since], |row| Ok(row.get::<_, u32>(0)?..=row.get::<_, u32>(1)?))? {
+                vanished.extend(range?);
+            }
+            vanished.sort_unstable();
+            let complete = {
+                let mut select = connection.prepare_cached("SELECT vanished_from FROM folder WHERE id = ?1")?;
+                select.query_row([folder.id.0], |row| row.get::<_, i64>(0))? <= since
+            };
+            Ok(Changes { folder, changed, vanished, complete })
+        })
+        .await
     }
 
     /// The first `limit` messages of the set, by UID; go on behind the last one's UID. Missing UIDs are passed over.
@@ -234,46 +239,421 @@ impl Store {
         wanted: Wanted,
         limit: usize,
     ) -> Result<Vec<MessageRow>, StoreError> {
-        todo!("{folder:?} {uids:?} {wanted:?} {limit}")
-    }
-
-    /// UIDs of messages that pass the filter, ascending.
-    pub async fn search(&self, folder: FolderId, filter: Filter) -> Result<Vec<u32>, StoreError> {
-        todo!("{folder:?} {filter:?}")
+        let uids = uids.to_vec();
+        self.read(move |connection| {
+            let mut rows = Vec::new();
+            let mut select = connection.prepare_cached(&select_rows(wanted))?;
+            for range in &uids {
+                let (first, last) = ids(folder, range);
+                for row in select.query_map(params![first, last, limit - rows.len()], message_row)? {
+                    rows.push(row?);
+                }
+                if rows.len() >= limit {
+                    break;
+                }
+            }
+            if wanted.header {
+                for row in &mut rows {
+                    row.header = header(connection, folder, row)?;
+                }
+            }
+            Ok(rows)
+        })
+        .await
     }
 
     /// A message to be read in pieces, with its first bytes, at most `first`: one round trip for nearly every mail. `None`: gone.
     pub async fn message(&self, folder: FolderId, uid: u32, first: usize) -> Result<Option<(StoredMessage, Bytes)>, StoreError> {
-        todo!("{folder:?} {uid} {first}")
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT message.content, message.size, content.header_size, prefix.data
+                 FROM message JOIN content ON content.id = message.content LEFT JOIN prefix ON prefix.id = message.prefix
+                 WHERE message.id = ?1",
+            )?;
+            let found = select.query_row([id(folder, uid)], |row| {
+                let prefix = row.get::<_, Option<Vec<u8>>>(3)?.map(Bytes::from).unwrap_or_default();
+                let header_size = row.get::<_, u64>(2)? + prefix.len() as u64;
+                Ok(StoredMessage { content: ContentId(row.get(0)?), size: row.get(1)?, header_size, prefix })
+            });
+            let Some(message) = found.optional()? else { return Ok(None) };
+            let bytes = read(connection, &message, 0, first)?;
+            Ok(Some((message, bytes)))
+        })
+        .await
     }
 
     /// Bytes `offset..offset + length` of a message, prefix included; shorter at its end, empty beyond it.
     pub async fn message_bytes(&self, message: &StoredMessage, offset: u64, length: usize) -> Result<Bytes, StoreError> {
-        todo!("{message:?} {offset} {length}")
+        let message = message.clone();
+        self.read(move |connection| read(connection, &message, offset, length)).await
     }
 
     /// Changes flags. [`StoreError::Conflict`] if the folder can take no more keywords.
     pub async fn flag(&self, folder: FolderId, uids: Uids, change: FlagChange) -> Result<Flagged, StoreError> {
-        todo!("{folder:?} {uids:?} {change:?}")
+        self.write(SMALL, move |work| flag(work, folder, &uids, &change)).await
     }
 
     /// Expunges messages with `\Deleted`, all or those of the set. Returns their UIDs, ascending.
     pub async fn expunge(&self, folder: FolderId, uids: Option<Uids>) -> Result<Vec<u32>, StoreError> {
-        todo!("{folder:?} {uids:?}")
+        self.write(SMALL, move |work| {
+            let everything = vec![1..=u32::MAX];
+            let rows = view_rows(work, folder, uids.as_ref().unwrap_or(&everything))?;
+            let gone: Vec<u32> = rows.iter().filter(|row| row.flags & flags::DELETED != 0).map(|row| row.uid).collect();
+            remove(work, folder, &gone)?;
+            Ok(gone)
+        })
+        .await
     }
 
     /// Copies messages with flags and dates; all or none. [`StoreError::OverQuota`] if the target's owner has no room.
     pub async fn copy(&self, folder: FolderId, uids: Uids, target: FolderId) -> Result<Copied, StoreError> {
-        todo!("{folder:?} {uids:?} {target:?}")
+        self.write(SMALL, move |work| copy(work, folder, &uids, target, true)).await
     }
 
     /// Moves messages; all or none (RFC 6851).
     pub async fn move_messages(&self, folder: FolderId, uids: Uids, target: FolderId) -> Result<Copied, StoreError> {
-        todo!("{folder:?} {uids:?} {target:?}")
+        self.write(SMALL, move |work| {
+            let same_owner = folders::require(work, folder)?.account == folders::require(work, target)?.account;
+            let copied = copy(work, folder, &uids, target, !same_owner)?;
+            let gone: Vec<u32> = copied.uids.iter().map(|(uid, _)| *uid).collect();
+            remove(work, folder, &gone)?;
+            Ok(copied)
+        })
+        .await
     }
 
     /// Adds a client's messages; all or none. UIDs in order. [`StoreError::OverQuota`] if the folder's owner has no room.
     pub async fn append(&self, folder: FolderId, messages: Vec<Append>) -> Result<Vec<u32>, StoreError> {
-        todo!("{folder:?} {}", messages.len())
+        let bytes =
+            messages.iter().map(|message| if let NewContent::Inline(bytes, _) = &message.content { bytes.len() } else { SMALL }).sum();
+        self.write(bytes, move |work| {
+            let mut rows = Vec::with_capacity(messages.len());
+            for message in &messages {
+                let (content, size) = arrival::file(work, &message.content)?;
+                let mut keywords = 0;
+                for name in &message.keywords {
+                    // APPEND has no way to say that one keyword did not fit.
+                    keywords |= folders::make_keyword(work, folder, name)?.unwrap_or(0);
+                }
+                rows.push(NewRow { content, prefix: None, size, flags: message.flags, keywords, internal_date: message.internal_date });
+            }
+            let owner = folders::require(work, folder)?.account;
+            accounts::require_room(work, owner, rows.iter().map(|row| row.size).sum())?;
+            let first = insert(work, folder, &rows)?;
+            Ok((first..).take(rows.len()).collect())
+        })
+        .await
     }
+}
+
+/// `message.id`: the folder above, the UID below.
+fn id(folder: FolderId, uid: u32) -> i64 {
+    folder.0 << 32 | i64::from(uid)
+}
+
+fn ids(folder: FolderId, uids: &RangeInclusive<u32>) -> (i64, i64) {
+    (id(folder, *uids.start()), id(folder, *uids.end()))
+}
+
+fn uid(id: i64) -> u32 {
+    (id & i64::from(u32::MAX)) as u32
+}
+
+fn view_row(row: &Row<'_>) -> rusqlite::Result<ViewRow> {
+    Ok(ViewRow { uid: uid(row.get(0)?), flags: row.get(1)?, keywords: row.get(2)?, modseq: row.get(3)? })
+}
+
+fn view_rows(connection: &Connection, folder: FolderId, uids: &[RangeInclusive<u32>]) -> Result<Vec<ViewRow>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT id, flags, keywords, modseq FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+    let mut rows = Vec::new();
+    for range in uids {
+        let (first, last) = ids(folder, range);
+        for row in select.query_map([first, last], view_row)? {
+            rows.push(row?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Costly columns are NULL unless wanted, so that their overflow pages are not read.
+fn select_rows(wanted: Wanted) -> String {
+    let column = |wanted: bool, name: &'static str| if wanted { name } else { "NULL" };
+    let sort = ["subject", "sender", "recipient", "copied", "date", "thread", "display_from", "display_to"]
+        .map(|name| column(wanted.sort, name))
+        .join(", ");
+    format!(
+        "SELECT message.id, flags, keywords, modseq, content, internal_date, saved, message.size, message.size - content.size, header_size,
+                prefix, message_id, {}, {}, {}, {}, {sort}
+         FROM message JOIN content ON content.id = message.content WHERE message.id BETWEEN ?1 AND ?2 ORDER BY message.id LIMIT ?3",
+        wanted.sort,
+        column(wanted.envelope, "envelope"),
+        column(wanted.bodystructure, "bodystructure"),
+        column(wanted.body, "body"),
+    )
+}
+
+fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
+    let blob = |column: usize| row.get::<_, Option<Vec<u8>>>(column).map(|blob| blob.map(Bytes::from).unwrap_or_default());
+    let (content, prefix): (i64, Option<i64>) = (row.get(4)?, row.get(10)?);
+    let internal_date: i64 = row.get(5)?;
+    let prefix_size: u32 = row.get(8)?;
+    let sort = match row.get(12)? {
+        false => None,
+        true => Some(Box::new(SortKeys {
+            subject: row.get(16)?,
+            from: row.get(17)?,
+            to: row.get(18)?,
+            cc: row.get(19)?,
+            date: row.get::<_, Option<i64>>(20)?.unwrap_or(internal_date),
+            references: content::split(&row.get::<_, String>(21)?),
+            display_from: row.get(22)?,
+            display_to: row.get(23)?,
+        })),
+    };
+    Ok(MessageRow {
+        view: view_row(row)?,
+        content: ContentId(content),
+        internal_date,
+        saved: row.get(6)?,
+        size: row.get(7)?,
+        prefix_size,
+        header_size: row.get::<_, u64>(9)? + u64::from(prefix_size),
+        email_id: format!("M{content}-{}", prefix.unwrap_or(0)),
+        message_id: row.get(11)?,
+        envelope: blob(13)?,
+        bodystructure: blob(14)?,
+        body: blob(15)?,
+        sort,
+        header: None,
+    })
+}
+
+/// Prefix and original header of a row, unless they are too long.
+fn header(connection: &Connection, folder: FolderId, row: &MessageRow) -> Result<Option<Bytes>, StoreError> {
+    if row.header_size > MAX_INLINE_HEADER as u64 {
+        return Ok(None);
+    }
+    let mut bytes = BytesMut::with_capacity(row.header_size as usize);
+    if row.prefix_size > 0 {
+        let mut select =
+            connection.prepare_cached("SELECT data FROM message JOIN prefix ON prefix.id = message.prefix WHERE message.id = ?1")?;
+        let mut found = select.query([id(folder, row.view.uid)])?;
+        if let Some(found) = found.next()? {
+            bytes.extend_from_slice(found.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        }
+    }
+    content::read(connection, row.content, 0, (row.header_size - u64::from(row.prefix_size)) as usize, &mut bytes)?;
+    Ok(Some(bytes.freeze()))
+}
+
+fn read(connection: &Connection, message: &StoredMessage, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+    let prefix = message.prefix.len() as u64;
+    let end = offset.saturating_add(length as u64).min(message.size);
+    if offset >= end {
+        return Ok(Bytes::new());
+    }
+    let mut bytes = BytesMut::new();
+    if offset < prefix {
+        bytes.extend_from_slice(&message.prefix[offset as usize..end.min(prefix) as usize]);
+    }
+    if end > prefix {
+        let from = offset.max(prefix);
+        content::read(connection, message.content, from - prefix, (end - from) as usize, &mut bytes)?;
+    }
+    Ok(bytes.freeze())
+}
+
+fn flag(work: &mut Work<'_>, folder: FolderId, uids: &Uids, change: &FlagChange) -> Result<Flagged, StoreError> {
+    let before = folders::require(work, folder)?;
+    let mut keywords = 0;
+    for name in &change.keywords {
+        keywords |= match change.action {
+            FlagAction::Remove => folders::keyword_bit(work, folder, name)?.unwrap_or(0),
+            _ => folders::make_keyword(work, folder, name)?
+                .ok_or_else(|| StoreError::Conflict(format!("this folder has {MAX_KEYWORDS} keywords already, all in use")))?,
+        };
+    }
+    let modseq = before.highest_modseq + 1;
+    let (mut rows, mut modified, mut changed) = (Vec::new(), Vec::new(), false);
+    let mut update = work.connection.prepare_cached("UPDATE message SET flags = ?2, keywords = ?3, modseq = ?4 WHERE id = ?1")?;
+    for mut row in view_rows(work, folder, uids)? {
+        if change.unchanged_since.is_some_and(|since| row.modseq > since) {
+            modified.push(row.uid);
+            continue;
+        }
+        let (new_flags, new_keywords) = match change.action {
+            FlagAction::Add => (row.flags | change.flags, row.keywords | keywords),
+            FlagAction::Remove => (row.flags & !change.flags, row.keywords & !keywords),
+            FlagAction::Replace => (change.flags, keywords),
+        };
+        if (new_flags, new_keywords) != (row.flags, row.keywords) {
+            row = ViewRow { uid: row.uid, flags: new_flags, keywords: new_keywords, modseq };
+            update.execute(params![id(folder, row.uid), row.flags, row.keywords, row.modseq])?;
+            changed = true;
+        }
+        rows.push(row);
+    }
+    if changed {
+        set_modseq(work, folder, modseq)?;
+        work.changed(Change::Folder(folder));
+    }
+    Ok(Flagged { folder: folders::require(work, folder)?, rows, modified })
+}
+
+fn set_modseq(connection: &Connection, folder: FolderId, modseq: u64) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE folder SET modseq = ?2 WHERE id = ?1")?.execute(params![folder.0, modseq])?;
+    Ok(())
+}
+
+/// Deletes messages of a folder and remembers that they went. UIDs ascending; those that are not there don't matter.
+pub fn remove(work: &mut Work<'_>, folder: FolderId, uids: &[u32]) -> Result<(), StoreError> {
+    let mut delete = work.connection.prepare_cached("DELETE FROM message WHERE id = ?1")?;
+    let mut gone: Vec<(u32, u32)> = Vec::new();
+    for &uid in uids {
+        if delete.execute([id(folder, uid)])? == 0 {
+            continue;
+        }
+        match gone.last_mut() {
+            Some((_, last)) if *last + 1 == uid => *last = uid,
+            _ => gone.push((uid, uid)),
+        }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let modseq: i64 = work
+        .prepare_cached("UPDATE folder SET modseq = modseq + 1 WHERE id = ?1 RETURNING modseq")?
+        .query_row([folder.0], |row| row.get(0))?;
+    let mut insert = work.connection.prepare_cached("INSERT INTO vanished (folder, modseq, first, last) VALUES (?1, ?2, ?3, ?4)")?;
+    for (first, last) in gone {
+        insert.execute(params![folder.0, modseq, first, last])?;
+    }
+    work.changed(Change::Folder(folder));
+    Ok(())
+}
+
+/// Deletes every message of a folder that is about to go itself.
+pub fn delete_all(work: &mut Work<'_>, folder: FolderId) -> Result<(), StoreError> {
+    let (first, last) = ids(folder, &(0..=u32::MAX));
+    work.prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
+    Ok(())
+}
+
+/// Moves every message of a folder.
+pub fn move_all(work: &mut Work<'_>, folder: FolderId, target: FolderId) -> Result<(), StoreError> {
+    let copied = copy(work, folder, &vec![1..=u32::MAX], target, false)?;
+    let gone: Vec<u32> = copied.uids.iter().map(|(uid, _)| *uid).collect();
+    remove(work, folder, &gone)
+}
+
+/// Keyword bits that some message of the folder has.
+pub fn used_keywords(connection: &Connection, folder: FolderId) -> Result<u64, StoreError> {
+    Ok(view_rows(connection, folder, &[1..=u32::MAX])?.iter().fold(0, |used, row| used | row.keywords))
+}
+
+fn copy(work: &mut Work<'_>, folder: FolderId, uids: &Uids, target: FolderId, needs_room: bool) -> Result<Copied, StoreError> {
+    let from = folders::require(work, folder)?;
+    let to = folders::require(work, target)?;
+    let mut source_uids = Vec::new();
+    let mut rows = Vec::new();
+    {
+        let mut select = work.prepare_cached(
+            "SELECT id, content, prefix, size, flags, keywords, internal_date FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        )?;
+        for range in uids {
+            let (first, last) = ids(folder, range);
+            let mut found = select.query([first, last])?;
+            while let Some(row) = found.next()? {
+                source_uids.push(uid(row.get(0)?));
+                rows.push(NewRow {
+                    content: ContentId(row.get(1)?),
+                    prefix: row.get(2)?,
+                    size: row.get(3)?,
+                    flags: row.get(4)?,
+                    keywords: row.get(5)?,
+                    internal_date: row.get(6)?,
+                });
+            }
+        }
+    }
+    if needs_room {
+        accounts::require_room(work, to.account, rows.iter().map(|row| row.size).sum())?;
+    }
+    translate_keywords(work, &from, target, &mut rows)?;
+    let first = if rows.is_empty() { to.uidnext } else { insert(work, target, &rows)? };
+    Ok(Copied { uidvalidity: to.uidvalidity, uids: source_uids.into_iter().zip(first..).collect() })
+}
+
+/// From the bits of one folder to those of another. A copy does not fail because a keyword has no room there.
+fn translate_keywords(work: &mut Work<'_>, from: &Folder, target: FolderId, rows: &mut [NewRow]) -> Result<(), StoreError> {
+    let used = rows.iter().fold(0, |used, row| used | row.keywords);
+    let mut bits = Vec::new();
+    for (bit, name) in from.keywords.iter().enumerate().filter(|(bit, _)| used & (1 << bit) != 0) {
+        bits.push((1 << bit, folders::make_keyword(work, target, name)?.unwrap_or(0)));
+    }
+    for row in rows {
+        row.keywords = bits.iter().filter(|(bit, _)| row.keywords & bit != 0).fold(0, |keywords, (_, bit)| keywords | bit);
+    }
+    Ok(())
+}
+
+/// A message about to be added to a folder.
+pub struct NewRow {
+    /// Its original.
+    pub content: ContentId,
+    /// What stands above it.
+    pub prefix: Option<i64>,
+    /// Both.
+    pub size: u64,
+    /// System flags.
+    pub flags: u32,
+    /// Keyword bits of that folder.
+    pub keywords: u64,
+    /// INTERNALDATE
+    pub internal_date: i64,
+}
+
+/// Adds messages to a folder and returns the first one's UID; the others follow it.
+pub fn insert(work: &mut Work<'_>, folder: FolderId, rows: &[NewRow]) -> Result<u32, StoreError> {
+    let (next, modseq): (i64, i64) = work
+        .prepare_cached("UPDATE folder SET uidnext = uidnext + ?2, modseq = modseq + 1 WHERE id = ?1 RETURNING uidnext, modseq")?
+        .query_row(params![folder.0, rows.len()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .ok_or_else(folders::missing)?;
+    let Ok(first) = u32::try_from(next - rows.len() as i64) else { return Err(no_uids_left()) };
+    if next > i64::from(u32::MAX) {
+        return Err(no_uids_left());
+    }
+    let mut insert = work.connection.prepare_cached(
+        "INSERT INTO message (id, content, prefix, size, flags, keywords, modseq, internal_date, saved)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    let saved = now();
+    for (uid, row) in (first..).zip(rows) {
+        insert.execute(params![
+            id(folder, uid),
+            row.content.0,
+            row.prefix,
+            row.size,
+            row.flags & flags::ALL,
+            row.keywords,
+            modseq,
+            row.internal_date,
+            saved
+        ])?;
+    }
+    work.changed(Change::Folder(folder));
+    Ok(first)
+}
+
+fn no_uids_left() -> StoreError {
+    StoreError::Conflict("this folder has given out all of its 4,294,967,295 numbers: move its messages to a new one".into())
+}
+
+/// Stores what stands above an original; nothing for nothing.
+pub fn insert_prefix(connection: &Connection, prefix: &[u8]) -> Result<Option<i64>, StoreError> {
+    if prefix.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(connection.prepare_cached("INSERT INTO prefix (data) VALUES (?1)")?.insert([prefix])?))
 }

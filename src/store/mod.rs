@@ -10,7 +10,7 @@
 //! | [`arrival`] | what becomes true when a message comes in: one transaction |
 //! | [`content`] | originals, their facts, their chunks, and the sweep of what nobody refers to |
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
-//! | [`folders`], [`messages`], [`maildrop`] | what clients read |
+//! | [`folders`], [`messages`], [`search`], [`maildrop`] | what clients read |
 //! | [`ledger`], [`journal`], [`tray`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
 //!
@@ -20,22 +20,34 @@ pub mod accounts;
 pub mod arrival;
 pub mod collectors;
 pub mod content;
+mod database;
+pub mod failpoint;
 pub mod folders;
 pub mod journal;
 pub mod ledger;
 pub mod locks;
 pub mod maildrop;
 pub mod messages;
+mod orders;
 pub mod password;
 pub mod queue;
+mod readers;
 pub mod requests;
+pub mod search;
 pub mod secrets;
 pub mod settings;
 pub mod trace;
 pub mod tray;
+mod writer;
 
-use std::path::Path;
-use tokio::sync::broadcast;
+use readers::Readers;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use tokio::sync::{Semaphore, broadcast, oneshot};
+use writer::{Job, Work};
 
 pub use accounts::{Account, AccountId};
 pub use arrival::{Arrival, Arrived, Deposit, NewContent};
@@ -44,7 +56,19 @@ pub use folders::{Folder, FolderId};
 
 /// A handle; clones share the writer and the readers. The last one to go closes the database.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    directory: PathBuf,
+    /// Gone only while the store closes.
+    writer: Option<Sender<Job>>,
+    readers: Option<Readers>,
+    threads: Vec<JoinHandle<()>>,
+    changes: broadcast::Sender<Change>,
+    hashing: Semaphore,
+    secret_key: OnceLock<secrets::Key>,
+    _presence: database::Presence,
+}
 
 /// Why the store could not do it. To a peer all of these but [`StoreError::OverQuota`] are temporary: the mail stays where it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +113,7 @@ pub mod flags {
 }
 
 /// Published after the commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// Messages, flags or counters of a folder.
     Folder(FolderId),
@@ -107,24 +131,123 @@ pub enum Change {
     Anything,
 }
 
+/// Changes that a slow listener may lag behind before it is told to look at everything.
+const CHANGES: usize = 1024;
+
+/// Times a job's weight for the writer's batches if it writes a few rows.
+const SMALL: usize = 1024;
+
 impl Store {
-    /// Opens or makes the store in `dir` (0700, files 0600). Migrates an older one after a backup; refuses a newer one.
+    /// Opens or makes the store in `dir` (0700, files 0600). Migrates an older one after a backup; refuses a newer one. Sweeps what a
+    /// crash left if nobody else has the store open.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
-        todo!("{dir:?}")
+        Self::open_as(dir, database::MIGRATIONS)
+    }
+
+    fn open_as(dir: &Path, migrations: &[&str]) -> Result<Store, StoreError> {
+        let directory = std::path::absolute(dir).map_err(|error| database::cannot(dir, error))?;
+        let (connection, presence) = database::open(&directory, migrations)?;
+        if presence.alone {
+            content::sweep_after_crash(&connection)?;
+        }
+        let changes = broadcast::Sender::new(CHANGES);
+        let no_thread = |error: std::io::Error| StoreError::Database(format!("no thread could be started: {error}"));
+        let (writer, writer_thread) = writer::start(connection, changes.clone()).map_err(no_thread)?;
+        let (readers, mut threads) = Readers::start(&directory).map_err(no_thread)?;
+        threads.push(writer_thread);
+        Ok(Store(Arc::new(Inner {
+            directory,
+            writer: Some(writer),
+            readers: Some(readers),
+            threads,
+            changes,
+            hashing: Semaphore::new(password::HASHES_AT_A_TIME),
+            secret_key: OnceLock::new(),
+            _presence: presence,
+        })))
     }
 
     /// The store's directory.
     pub fn directory(&self) -> &Path {
-        todo!()
+        &self.0.directory
     }
 
     /// Bytes that the disk still has for us.
     pub fn free_bytes(&self) -> Result<u64, StoreError> {
-        todo!()
+        fs4::available_space(&self.0.directory).map_err(|error| database::cannot(&self.0.directory, error))
     }
 
-    /// What changed, after each commit; commits of other processes come as [`Change::Anything`] within a quarter of a second.
+    /// What changed, after each commit; commits of other processes come as [`Change::Anything`] within a quarter of a second. Who lags
+    /// behind takes that as [`Change::Anything`] as well.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
-        todo!()
+        self.0.changes.subscribe()
+    }
+
+    /// Reads in one snapshot.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.as_ref().ok_or(StoreError::Closed)?.read(work).await
+    }
+
+    /// Writes; ends after the commit. An error takes back what this job did, and nothing else.
+    async fn write<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.send(bytes, work).await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Hands a job to the writer at once, so that several can share a commit.
+    fn send<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, StoreError>> {
+        let (job, result) = Job::new(bytes, work);
+        if let Some(writer) = &self.0.writer {
+            // A closed channel drops the job, and its receiver says so.
+            let _ = writer.send(job);
+        }
+        result
     }
 }
+
+impl Drop for Inner {
+    /// Waits for the writer: whoever drops the last handle may remove or reopen the directory.
+    fn drop(&mut self) {
+        self.writer = None;
+        self.readers = None;
+        for thread in self.threads.drain(..) {
+            // A reader may hold the last handle in a closure of its own.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        /// SQLITE_IOERR_SHMSIZE: the shared memory could not grow, which happens on a full disk before anything else.
+        const SHMSIZE: i32 = 4874;
+        match error.sqlite_error() {
+            Some(inner) if inner.code == rusqlite::ErrorCode::DiskFull || inner.extended_code == SHMSIZE => StoreError::Full,
+            Some(inner) if inner.code == rusqlite::ErrorCode::DatabaseBusy => {
+                StoreError::Database("another process has held the database for too long".into())
+            }
+            _ => StoreError::Database(error.to_string()),
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A day in milliseconds.
+const DAY: i64 = 24 * 60 * 60 * 1000;

@@ -2,9 +2,11 @@
 //!
 //! What the states mean and who moves a recipient from one to the next stands in [`crate::outbound`]; here is only the durable side.
 
-use super::{Arrival, ContentId, Store, StoreError};
+pub use super::orders::{Order, Queued, QueuedRecipient};
+use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, now, trace};
 use crate::address::Address;
 use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// A mail for outside, with the content of its [`super::Arrival`].
 #[derive(Debug, Clone)]
@@ -106,97 +108,8 @@ pub struct Settlement {
     pub notice: Option<Box<Arrival>>,
     /// The notice says that it is late: not to be said again.
     pub notified: bool,
-}
-
-impl Store {
-    /// Takes up to `limit` mails that have due recipients, the longest due first, each with all its due recipients.
-    pub async fn queue_lease(&self, now: i64, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        todo!("{now} {limit}")
-    }
-    /// When the next recipient that is neither held nor leased comes due, milliseconds since 1970.
-    pub async fn queue_next_due(&self) -> Result<Option<i64>, StoreError> {
-        todo!()
-    }
-    /// Everything of this mail is about to be on the wire, and only the answer to the final dot is missing: durable before that dot goes.
-    pub async fn queue_data_sent(&self, id: MailId) -> Result<(), StoreError> {
-        todo!("{id:?}")
-    }
-    /// Writes down what an attempt did; the notice becomes visible in the same transaction. Clears the mark of
-    /// [`Store::queue_data_sent`] if the answer came. A mail without open recipients leaves the queue.
-    pub async fn queue_settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        todo!("{settlement:?}")
-    }
-    /// After an unclean end: leased recipients are due again, those with the mark at `not_before` at the earliest. Returns how many mails.
-    pub async fn queue_recover(&self, not_before: i64) -> Result<usize, StoreError> {
-        todo!("{not_before}")
-    }
-    /// Mails that wait, oldest first, with all their recipients that are not done.
-    pub async fn queue(&self) -> Result<Vec<Queued>, StoreError> {
-        todo!()
-    }
-    /// Does it to one mail or (`None`) to all: `queue retry|hold|release|reroute`. How many mails it was done to.
-    pub async fn queue_order(&self, id: Option<MailId>, order: Order, now: i64) -> Result<usize, StoreError> {
-        todo!("{id:?} {order:?} {now}")
-    }
-    /// Takes mails out of the queue for good, without a bounce. How many.
-    pub async fn queue_delete(&self, id: Option<MailId>, by: &str) -> Result<usize, StoreError> {
-        todo!("{id:?} {by}")
-    }
-}
-
-/// What a person can ask of a queued mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// Due now.
-    Retry,
-    /// Wait for [`Order::Release`].
-    Hold,
-    /// No longer held: due now.
-    Release,
-    /// Through this smarthost, whatever the mapping says; `None`: as the mapping says.
-    Reroute(Option<String>),
-}
-
-/// A mail in the queue, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queued {
-    /// Its number.
-    pub id: MailId,
-    /// The local user who gets its bounces.
-    pub owner: String,
-    /// Envelope sender outside; `None` is `<>`.
-    pub sender: Option<Address>,
-    /// The original.
-    pub content: ContentId,
-    /// Bytes.
-    pub size: u64,
-    /// Without angle brackets.
-    pub message_id: Option<String>,
-    /// Decoded.
-    pub subject: String,
-    /// When it was accepted.
-    pub queued_at: i64,
-    /// See [`Lease::smarthost`].
-    pub smarthost: Option<String>,
-    /// See [`Lease::data_sent`].
-    pub data_sent: bool,
-    /// Those that are not done, and those that were done while others wait.
-    pub recipients: Vec<QueuedRecipient>,
-}
-
-/// One recipient of a [`Queued`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedRecipient {
-    /// Whom for.
-    pub address: Address,
-    /// How far.
-    pub state: State,
-    /// When it is tried next.
-    pub due: Option<i64>,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// The smarthost's last reply, or the reason.
-    pub last_reply: Option<String>,
+    /// Everything was sent, and the answer to the final dot never came: the next attempt may be a second copy.
+    pub unanswered: bool,
 }
 
 impl State {
@@ -211,4 +124,194 @@ impl State {
             State::Failed => "failed",
         }
     }
+
+    /// The other way round.
+    pub(super) fn parse(text: &str) -> State {
+        const ALL: [State; 6] = [State::Queued, State::Sending, State::Delayed, State::Held, State::Relayed, State::Failed];
+        ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(State::Held)
+    }
+}
+
+/// Bits of `queue.data_sent`: the final dot is about to go; an earlier one got no answer.
+const DOT_UNDERWAY: i64 = 1;
+const DOT_UNANSWERED: i64 = 2;
+
+impl Store {
+    /// Takes up to `limit` mails that have due recipients, the longest due first, each with all its due recipients.
+    pub async fn queue_lease(&self, now: i64, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        // Asked at every change: without due mail it must not write.
+        if self.read(move |connection| due(connection, now, 1)).await?.is_empty() {
+            return Ok(vec![]);
+        }
+        self.write(SMALL, move |work| {
+            let mut leases = Vec::new();
+            for id in due(work, now, limit)? {
+                leases.extend(lease(work, id, now)?);
+            }
+            Ok(leases)
+        })
+        .await
+    }
+
+    /// When the next recipient that is neither held nor leased comes due, milliseconds since 1970.
+    pub async fn queue_next_due(&self) -> Result<Option<i64>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached("SELECT min(due) FROM queue_recipient WHERE state IN ('queued', 'delayed')")?;
+            Ok(select.query_row([], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Everything of this mail is about to be on the wire, and only the answer to the final dot is missing: durable before that dot goes.
+    pub async fn queue_data_sent(&self, id: MailId) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| {
+            work.prepare_cached("UPDATE queue SET data_sent = data_sent | ?2 WHERE id = ?1")?.execute([id.0, DOT_UNDERWAY])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes down what an attempt did; the notice becomes visible in the same transaction. Clears the mark of
+    /// [`Store::queue_data_sent`] if the answer came. A mail without open recipients leaves the queue.
+    pub async fn queue_settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| settle(work, &settlement)).await
+    }
+
+    /// After an unclean end: leased recipients are due again, those with the mark at `not_before` at the earliest. Returns how many mails.
+    pub async fn queue_recover(&self, not_before: i64) -> Result<usize, StoreError> {
+        self.write(SMALL, move |work| {
+            let mut select = work
+                .prepare_cached("SELECT id, data_sent FROM queue WHERE id IN (SELECT mail FROM queue_recipient WHERE state = 'sending')")?;
+            let left: Vec<(i64, i64)> = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            drop(select);
+            for (id, data_sent) in &left {
+                let underway = data_sent & DOT_UNDERWAY != 0;
+                let due = if underway { not_before } else { now() };
+                work.prepare_cached(
+                    "UPDATE queue_recipient SET state = 'delayed', due = ?2, changed = ?3 WHERE mail = ?1 AND state = 'sending'",
+                )?
+                .execute(params![id, due, now()])?;
+                set_data_sent(work, MailId(*id), underway)?;
+            }
+            if !left.is_empty() {
+                work.changed(Change::Queue);
+            }
+            Ok(left.len())
+        })
+        .await
+    }
+}
+
+/// Mails with due recipients, the longest due first.
+fn due(connection: &Connection, now: i64, limit: usize) -> Result<Vec<MailId>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT mail FROM queue_recipient WHERE state IN ('queued', 'delayed') AND due <= ?1 GROUP BY mail ORDER BY min(due), mail LIMIT ?2",
+    )?;
+    Ok(select.query_map(params![now, limit], |row| row.get(0).map(MailId))?.collect::<Result<_, _>>()?)
+}
+
+fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, StoreError> {
+    let mut select = work.connection.prepare_cached(
+        "SELECT owner, queue.sender, content, size, header_size, header, message_id, queued_at, smarthost, data_sent, notified
+         FROM queue JOIN content ON content.id = queue.content WHERE queue.id = ?1",
+    )?;
+    let found = select.query_row([id.0], |row| {
+        Ok(Lease {
+            id,
+            owner: row.get(0)?,
+            sender: address(row.get::<_, Option<String>>(1)?),
+            content: ContentId(row.get(2)?),
+            size: row.get(3)?,
+            header_size: row.get(4)?,
+            header: row.get::<_, Option<Vec<u8>>>(5)?.map(Bytes::from),
+            message_id: row.get(6)?,
+            recipients: vec![],
+            queued_at: row.get(7)?,
+            smarthost: row.get(8)?,
+            data_sent: row.get::<_, i64>(9)? & DOT_UNANSWERED != 0,
+            notified: row.get(10)?,
+        })
+    });
+    let Some(mut lease) = found.optional()? else { return Ok(None) };
+    let mut select = work.connection.prepare_cached(
+        "SELECT address, attempts FROM queue_recipient WHERE mail = ?1 AND state IN ('queued', 'delayed') AND due <= ?2 ORDER BY address",
+    )?;
+    let mut rows = select.query(params![id.0, now])?;
+    while let Some(row) = rows.next()? {
+        let attempts = row.get(1)?;
+        lease.recipients.extend(address(row.get(0)?).map(|address| Due { address, attempts }));
+    }
+    work.prepare_cached(
+        "UPDATE queue_recipient SET state = 'sending', changed = ?2 WHERE mail = ?1 AND state IN ('queued', 'delayed') AND due <= ?2",
+    )?
+    .execute(params![id.0, now])?;
+    Ok(Some(lease))
+}
+
+/// What was stored was an address; one that can't be read back would be a bug here, and must not stop the queue.
+pub(super) fn address(text: Option<String>) -> Option<Address> {
+    text.and_then(|text| Address::parse(&text).ok())
+}
+
+fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError> {
+    let mut select = work.connection.prepare_cached("SELECT content FROM queue WHERE id = ?1")?;
+    let content: Option<i64> = select.query_row([settlement.id.0], |row| row.get(0)).optional()?;
+    // Somebody deleted it while it was on its way: what happened is told, but nothing waits for it any more.
+    let Some(content) = content.map(ContentId) else { return Ok(()) };
+    for (address, outcome, reply) in &settlement.outcomes {
+        let (state, due) = match outcome {
+            Outcome::Relayed => (State::Relayed, None),
+            Outcome::Delayed(due) => (State::Delayed, Some(*due)),
+            Outcome::Held => (State::Held, None),
+            Outcome::Failed => (State::Failed, None),
+        };
+        work.prepare_cached(
+            "UPDATE queue_recipient SET state = ?3, due = ?4, attempts = attempts + ?5, last_reply = ?6, changed = ?7
+             WHERE mail = ?1 AND address = ?2",
+        )?
+        .execute(params![settlement.id.0, address.to_string(), state.as_str(), due, settlement.attempted, reply, now()])?;
+        if settlement.attempted {
+            trace::about(work, content, state.as_str(), format!("{address}: {reply}"))?;
+        }
+    }
+    if let Some(notice) = &settlement.notice {
+        arrival::store(work, notice)?;
+    }
+    set_data_sent(work, settlement.id, settlement.unanswered)?;
+    work.prepare_cached("UPDATE queue SET notified = notified OR ?2 WHERE id = ?1")?
+        .execute(params![settlement.id.0, settlement.notified])?;
+    work.prepare_cached(
+        "DELETE FROM queue WHERE id = ?1 AND NOT EXISTS
+            (SELECT 1 FROM queue_recipient WHERE mail = ?1 AND state IN ('queued', 'sending', 'delayed', 'held'))",
+    )?
+    .execute([settlement.id.0])?;
+    work.changed(Change::Queue);
+    Ok(())
+}
+
+/// No dot is under way any more. That one went unanswered is remembered until the mail leaves: a later answer does not say what became
+/// of the first copy.
+fn set_data_sent(connection: &Connection, id: MailId, unanswered: bool) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE queue SET data_sent = data_sent & ?2 | ?3 WHERE id = ?1")?.execute(params![
+        id.0,
+        DOT_UNANSWERED,
+        if unanswered { DOT_UNANSWERED } else { 0 }
+    ])?;
+    Ok(())
+}
+
+/// Puts content into the queue, due at once, inside a transaction.
+pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result<MailId, StoreError> {
+    let sender = mail.sender.as_ref().map(Address::to_string);
+    let id = work
+        .prepare_cached("INSERT INTO queue (content, owner, sender, queued_at, header) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .insert(params![content.0, mail.owner, sender, now(), mail.header])?;
+    let mut insert = work
+        .connection
+        .prepare_cached("INSERT OR IGNORE INTO queue_recipient (mail, address, state, due, changed) VALUES (?1, ?2, 'queued', ?3, ?3)")?;
+    for recipient in &mail.recipients {
+        insert.execute(params![id, recipient.to_string(), now()])?;
+    }
+    work.changed(Change::Queue);
+    Ok(MailId(id))
 }

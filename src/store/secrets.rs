@@ -1,27 +1,120 @@
 //! Named secrets, encrypted with XChaCha20-Poly1305 by `secret.key`, which lies beside the database and in no backup.
 
-use super::{Store, StoreError};
-use secrecy::SecretString;
+use super::{Change, SMALL, Store, StoreError, database, now, password};
+use crate::service::platform;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use rusqlite::{OptionalExtension, params};
+use secrecy::{ExposeSecret, SecretString};
+use std::io::{Read, Write};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The key's file in the store's directory.
+const KEY_FILE: &str = "secret.key";
+
+/// systemd hands credentials over in this directory; one named as the key's file takes its place.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Encrypts and opens secrets.
+pub struct Key(XChaCha20Poly1305);
 
 impl Store {
     /// Sets or replaces a secret.
     pub async fn secret_set(&self, name: &str, secret: &SecretString) -> Result<(), StoreError> {
-        let _ = (name, secret);
-        todo!()
+        let nonce = password::random::<24>()?;
+        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: name.as_bytes() };
+        let ciphertext = self.key(true)?.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
+        let name = name.to_owned();
+        self.write(SMALL, move |work| {
+            work.prepare_cached("INSERT OR REPLACE INTO secret (name, nonce, ciphertext, changed) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![name, nonce, ciphertext, now()])?;
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
     }
 
     /// Opens a secret; `None` if there is none of that name.
     pub async fn secret(&self, name: &str) -> Result<Option<SecretString>, StoreError> {
-        todo!("{name}")
+        let wanted = name.to_owned();
+        let found: Option<(Vec<u8>, Vec<u8>)> = self
+            .read(move |connection| {
+                let mut select = connection.prepare_cached("SELECT nonce, ciphertext FROM secret WHERE name = ?1")?;
+                Ok(select.query_row([wanted], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+            })
+            .await?;
+        let Some((nonce, ciphertext)) = found else { return Ok(None) };
+        if nonce.len() != 24 {
+            return Err(unreadable(name));
+        }
+        let payload = Payload { msg: &ciphertext, aad: name.as_bytes() };
+        let opened = self.key(false)?.0.decrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
+        let secret = String::from_utf8(opened).map_err(|_| unreadable(name))?;
+        Ok(Some(SecretString::from(secret)))
     }
 
     /// Names, and when each was set.
     pub async fn secrets(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        todo!()
+        self.read(|connection| {
+            let mut select = connection.prepare_cached("SELECT name, changed FROM secret ORDER BY name")?;
+            Ok(select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Removes a secret. [`StoreError::NotFound`] if there is none.
     pub async fn secret_remove(&self, name: &str) -> Result<(), StoreError> {
-        todo!("{name}")
+        let name = name.to_owned();
+        self.write(SMALL, move |work| {
+            if work.prepare_cached("DELETE FROM secret WHERE name = ?1")?.execute([&name])? == 0 {
+                return Err(StoreError::NotFound(format!("there is no secret {name}")));
+            }
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
     }
+
+    /// The key, read once; made with the first secret.
+    fn key(&self, make: bool) -> Result<&Key, StoreError> {
+        if let Some(key) = self.0.secret_key.get() {
+            return Ok(key);
+        }
+        let bytes = match credential() {
+            Some(bytes) => bytes,
+            None => read_or_make(&self.0.directory.join(KEY_FILE), make)?,
+        };
+        let key = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| {
+            StoreError::Refused(format!("{KEY_FILE} is damaged: put the right one back, or remove it and set every secret anew"))
+        })?;
+        Ok(self.0.secret_key.get_or_init(|| Key(key)))
+    }
+}
+
+fn credential() -> Option<Zeroizing<Vec<u8>>> {
+    let path = Path::new(&std::env::var_os(CREDENTIALS)?).join(KEY_FILE);
+    std::fs::read(path).ok().map(Zeroizing::new)
+}
+
+/// The key's bytes. Whoever finds the file empty makes the key; an OS lock lets only one do so.
+fn read_or_make(path: &Path, make: bool) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let lost = |error: std::io::Error| database::cannot(path, error);
+    if !make && !path.exists() {
+        return Err(StoreError::Refused(format!("{} is missing: put it back, or set every secret anew", path.display())));
+    }
+    let mut file = platform::private_file(path).map_err(lost)?;
+    file.lock().map_err(lost)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes).map_err(lost)?;
+    if bytes.is_empty() && make {
+        bytes.extend_from_slice(&password::random::<32>()?);
+        // The key is durable before the first secret that needs it.
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(lost)?;
+    }
+    Ok(bytes)
+}
+
+fn unreadable(name: &str) -> StoreError {
+    StoreError::Refused(format!("the secret {name} can't be opened with {KEY_FILE}: set it anew with `mailroom secret set {name}`"))
 }

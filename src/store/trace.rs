@@ -1,6 +1,7 @@
 //! Everything that ever happened to a message, in or out. Kept 400 days.
 
-use super::{ContentId, Store, StoreError};
+use super::{ContentId, SMALL, Store, StoreError, content, now};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// One line of a message's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,15 +18,83 @@ pub struct Line {
     pub detail: String,
 }
 
+/// A line's text is cut here: it is for people.
+const MAX_DETAIL: usize = 2000;
+
+/// Lines that one question is answered with, the latest: a word like "the" would match everything.
+const MAX_LINES: u32 = 10_000;
+
 impl Store {
     /// Adds lines about stored content, or about none.
     pub async fn trace_add(&self, content: Option<ContentId>, lines: Vec<(&'static str, String)>) -> Result<(), StoreError> {
-        todo!("{content:?} {lines:?}")
+        self.write(SMALL, move |work| {
+            let message_id = content.map(|id| message_id(work, id)).transpose()?.flatten();
+            insert(work, content, message_id.as_deref(), &lines)
+        })
+        .await
     }
 
     /// Every line of the messages that have this Message-ID (with or without angle brackets), or that have this text in some line, in
     /// their subject or their sender. By time.
     pub async fn trace(&self, text: &str) -> Result<Vec<Line>, StoreError> {
-        todo!("{text}")
+        let text = text.trim();
+        let bare = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
+        let message_id = content::clip(bare).to_owned();
+        self.read(move |connection| {
+            let by_id = lines(connection, "message_id = ?1", &message_id)?;
+            if !by_id.is_empty() {
+                return Ok(by_id);
+            }
+            let pattern = format!("%{}%", message_id.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+            let about = "SELECT content FROM trace WHERE detail LIKE ?1 ESCAPE '\\' AND content IS NOT NULL
+                         UNION SELECT id FROM content WHERE subject LIKE ?1 ESCAPE '\\' OR sender LIKE ?1 ESCAPE '\\'
+                                                         OR message_id LIKE ?1 ESCAPE '\\'";
+            lines(connection, &format!("content IN ({about}) OR content IS NULL AND detail LIKE ?1 ESCAPE '\\'"), &pattern)
+        })
+        .await
     }
+}
+
+fn lines(connection: &Connection, condition: &str, text: &str) -> Result<Vec<Line>, StoreError> {
+    let mut select = connection.prepare(&format!(
+        "SELECT time, content, message_id, event, detail FROM
+            (SELECT * FROM trace WHERE {condition} ORDER BY id DESC LIMIT {MAX_LINES}) ORDER BY id"
+    ))?;
+    let lines = select.query_map([text], |row| {
+        Ok(Line {
+            time: row.get(0)?,
+            content: row.get::<_, Option<i64>>(1)?.map(ContentId),
+            message_id: row.get(2)?,
+            event: row.get(3)?,
+            detail: row.get(4)?,
+        })
+    })?;
+    Ok(lines.collect::<Result<_, _>>()?)
+}
+
+/// Adds lines, inside a transaction.
+pub fn insert(
+    connection: &Connection,
+    content: Option<ContentId>,
+    message_id: Option<&str>,
+    lines: &[(&'static str, String)],
+) -> Result<(), StoreError> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO trace (time, content, message_id, event, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for (event, detail) in lines {
+        let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
+        insert.execute(params![now(), content.map(|id| id.0), message_id, event, detail])?;
+    }
+    Ok(())
+}
+
+/// Adds one line about stored content, inside a transaction.
+pub fn about(connection: &Connection, content: ContentId, event: &'static str, detail: String) -> Result<(), StoreError> {
+    let message_id = message_id(connection, content)?;
+    insert(connection, Some(content), message_id.as_deref(), &[(event, detail)])
+}
+
+fn message_id(connection: &Connection, id: ContentId) -> Result<Option<String>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT message_id FROM content WHERE id = ?1")?;
+    Ok(select.query_row([id.0], |row| row.get(0)).optional()?.flatten())
 }

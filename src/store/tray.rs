@@ -1,6 +1,7 @@
 //! Held mail, stubs of mail that is too large, and quarantine.
 
-use super::{Arrived, ContentId, Deposit, Store, StoreError};
+use super::{Arrival, Arrived, Change, ContentId, Deposit, NewContent, SMALL, Store, StoreError, Work, arrival, now, trace};
+use rusqlite::{OptionalExtension, Row, params};
 
 /// Why something is in the tray.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,24 +56,100 @@ pub struct Held {
     pub collector: Option<String>,
 }
 
+impl Kind {
+    /// As the database and JSON write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Held => "held",
+            Kind::Quarantine => "quarantine",
+            Kind::Stub => "stub",
+        }
+    }
+}
+
 impl Store {
     /// All of it, oldest first.
     pub async fn tray(&self) -> Result<Vec<Held>, StoreError> {
-        todo!()
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT tray.id, content, received, kind, reason, addresses, tray.sender, tray.subject, size, collector
+                 FROM tray JOIN content ON content.id = tray.content ORDER BY tray.id",
+            )?;
+            Ok(select.query_map([], held)?.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// How much is in it.
     pub async fn tray_count(&self) -> Result<u64, StoreError> {
-        todo!()
+        self.read(|connection| Ok(connection.query_row("SELECT count(*) FROM tray", [], |row| row.get(0))?)).await
     }
 
     /// Delivers it and takes it out: one transaction. `by` is who did it, for the trace.
     pub async fn tray_give(&self, id: i64, deposits: Vec<Deposit>, by: &str) -> Result<Arrived, StoreError> {
-        todo!("{id} {deposits:?} {by}")
+        let by = by.to_owned();
+        self.write(SMALL, move |work| {
+            let content = content(work, id)?;
+            let names: Vec<_> = deposits.iter().map(|deposit| deposit.mailbox.to_string()).collect();
+            let line = format!("{by} gave it out of the tray to {}", names.join(", "));
+            let arrival = Arrival { deposits, trace: vec![("given", line)], ..Arrival::new(NewContent::Existing(content)) };
+            let arrived = arrival::store(work, &arrival)?;
+            take_out(work, id)?;
+            Ok(arrived)
+        })
+        .await
     }
 
     /// Takes it out for nobody. The original stays in the journal as long as that keeps it.
     pub async fn tray_drop(&self, ids: Vec<i64>, by: &str) -> Result<usize, StoreError> {
-        todo!("{ids:?} {by}")
+        let by = by.to_owned();
+        self.write(SMALL, move |work| {
+            for id in &ids {
+                let content = content(work, *id)?;
+                trace::about(work, content, "dropped", format!("{by} dropped it from the tray"))?;
+                take_out(work, *id)?;
+            }
+            Ok(ids.len())
+        })
+        .await
     }
+}
+
+fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
+    let kind: String = row.get(3)?;
+    let addresses: String = row.get(5)?;
+    Ok(Held {
+        id: row.get(0)?,
+        content: ContentId(row.get(1)?),
+        received: row.get(2)?,
+        kind: [Kind::Quarantine, Kind::Stub].into_iter().find(|known| known.as_str() == kind).unwrap_or(Kind::Held),
+        reason: row.get(4)?,
+        addresses: serde_json::from_str(&addresses).unwrap_or_default(),
+        from: row.get(6)?,
+        subject: row.get(7)?,
+        size: row.get(8)?,
+        collector: row.get(9)?,
+    })
+}
+
+fn content(work: &Work<'_>, id: i64) -> Result<ContentId, StoreError> {
+    let found = work.prepare_cached("SELECT content FROM tray WHERE id = ?1")?.query_row([id], |row| row.get(0)).optional()?;
+    found.map(ContentId).ok_or_else(|| StoreError::NotFound(format!("there is no {id} in the tray")))
+}
+
+fn take_out(work: &mut Work<'_>, id: i64) -> Result<(), StoreError> {
+    work.prepare_cached("DELETE FROM tray WHERE id = ?1")?.execute([id])?;
+    work.changed(Change::Tray);
+    Ok(())
+}
+
+/// Puts content into the tray, inside a transaction.
+pub fn insert(work: &mut Work<'_>, content: ContentId, held: &NewHeld) -> Result<(), StoreError> {
+    let addresses = serde_json::to_string(&held.addresses).unwrap_or_default();
+    work.prepare_cached(
+        "INSERT INTO tray (content, received, kind, reason, addresses, sender, subject, collector) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![content.0, now(), held.kind.as_str(), held.reason, addresses, held.from, held.subject, held.collector])?;
+    work.changed(Change::Tray);
+    Ok(())
 }

@@ -292,7 +292,7 @@ impl Shared {
     /// Back to the queue without having had its turn.
     fn give_back(self: &Arc<Self>, job: Job, due: i64, why: &str) {
         let outcomes = job.lease.recipients.iter().map(|r| (r.address.clone(), Outcome::Delayed(due), why.to_owned())).collect();
-        self.commit(Settlement { id: job.id(), outcomes, attempted: false, notice: None, notified: false });
+        self.commit(Settlement { id: job.id(), outcomes, attempted: false, notice: None, notified: false, unanswered: false });
     }
 
     /// Writes down what became of a mail, however long the store needs.

@@ -46,7 +46,7 @@ pub(super) async fn settlement(store: &Store, current: &Current, job: Job, rulin
         outcomes.push((due.address.clone(), outcome, text));
     }
     let _ = (store, current, late, &failed, &delayed);
-    Settlement { id: job.id(), outcomes, attempted: true, notice: None, notified: false }
+    Settlement { id: job.id(), outcomes, attempted: true, notice: None, notified: false, unanswered: false }
 }
 
 /// The postmaster's mail about a smarthost that refuses our log-in.

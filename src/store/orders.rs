@@ -1,0 +1,173 @@
+//! What people see of the queue, and what they can ask of it.
+
+use super::queue::{MailId, State, address};
+use super::{Change, ContentId, SMALL, Store, StoreError, Work, now, trace};
+use crate::address::Address;
+use rusqlite::params;
+
+/// What a person can ask of a queued mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Due now.
+    Retry,
+    /// Wait for [`Order::Release`].
+    Hold,
+    /// No longer held: due now.
+    Release,
+    /// Through this smarthost, whatever the mapping says; `None`: as the mapping says.
+    Reroute(Option<String>),
+}
+
+/// A mail in the queue, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Its number.
+    pub id: MailId,
+    /// The local user who gets its bounces.
+    pub owner: String,
+    /// Envelope sender outside; `None` is `<>`.
+    pub sender: Option<Address>,
+    /// The original.
+    pub content: ContentId,
+    /// Bytes.
+    pub size: u64,
+    /// Without angle brackets.
+    pub message_id: Option<String>,
+    /// Decoded.
+    pub subject: String,
+    /// When it was accepted.
+    pub queued_at: i64,
+    /// See [`Lease::smarthost`].
+    pub smarthost: Option<String>,
+    /// See [`Lease::data_sent`].
+    pub data_sent: bool,
+    /// Those that are not done, and those that were done while others wait.
+    pub recipients: Vec<QueuedRecipient>,
+}
+
+/// One recipient of a [`Queued`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedRecipient {
+    /// Whom for.
+    pub address: Address,
+    /// How far.
+    pub state: State,
+    /// When it is tried next.
+    pub due: Option<i64>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The smarthost's last reply, or the reason.
+    pub last_reply: Option<String>,
+}
+
+impl Store {
+    /// Mails that wait, oldest first, with all their recipients: those that are done are listed while others wait.
+    pub async fn queue(&self) -> Result<Vec<Queued>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT queue.id, owner, queue.sender, content, size, message_id, subject, queued_at, smarthost, data_sent <> 0
+                 FROM queue JOIN content ON content.id = queue.content ORDER BY queue.id",
+            )?;
+            let mails = select.query_map([], |row| {
+                Ok(Queued {
+                    id: MailId(row.get(0)?),
+                    owner: row.get(1)?,
+                    sender: address(row.get(2)?),
+                    content: ContentId(row.get(3)?),
+                    size: row.get(4)?,
+                    message_id: row.get(5)?,
+                    subject: row.get(6)?,
+                    queued_at: row.get(7)?,
+                    smarthost: row.get(8)?,
+                    data_sent: row.get(9)?,
+                    recipients: vec![],
+                })
+            })?;
+            let mut mails = mails.collect::<Result<Vec<_>, _>>()?;
+            let mut select = connection
+                .prepare_cached("SELECT address, state, due, attempts, last_reply FROM queue_recipient WHERE mail = ?1 ORDER BY address")?;
+            for mail in &mut mails {
+                let mut rows = select.query([mail.id.0])?;
+                while let Some(row) = rows.next()? {
+                    let Some(address) = address(row.get(0)?) else { continue };
+                    mail.recipients.push(QueuedRecipient {
+                        address,
+                        state: State::parse(&row.get::<_, String>(1)?),
+                        due: row.get(2)?,
+                        attempts: row.get(3)?,
+                        last_reply: row.get(4)?,
+                    });
+                }
+            }
+            Ok(mails)
+        })
+        .await
+    }
+
+    /// Does it to one mail or (`None`) to all: `queue retry|hold|release|reroute`. How many mails it was done to.
+    pub async fn queue_order(&self, id: Option<MailId>, order: Order, now: i64) -> Result<usize, StoreError> {
+        self.write(SMALL, move |work| {
+            let mut done = 0;
+            for (id, content) in mails(work, id)? {
+                let changed = match &order {
+                    Order::Retry => recipients(work, id, "state IN ('queued', 'delayed')", None, Some(now))?,
+                    Order::Hold => recipients(work, id, "state IN ('queued', 'delayed')", Some("held"), None)?,
+                    Order::Release => recipients(work, id, "state = 'held'", Some("queued"), Some(now))?,
+                    Order::Reroute(smarthost) => {
+                        work.prepare_cached("UPDATE queue SET smarthost = ?2 WHERE id = ?1")?.execute(params![id, smarthost])?
+                    }
+                };
+                if changed > 0 {
+                    done += 1;
+                    trace::about(work, content, "queue", order.to_string())?;
+                }
+            }
+            work.changed(Change::Queue);
+            Ok(done)
+        })
+        .await
+    }
+
+    /// Takes mails out of the queue for good, without a bounce. How many.
+    pub async fn queue_delete(&self, id: Option<MailId>, by: &str) -> Result<usize, StoreError> {
+        let by = by.to_owned();
+        self.write(SMALL, move |work| {
+            let mails = mails(work, id)?;
+            for (id, content) in &mails {
+                trace::about(work, *content, "queue", format!("{by} deleted it from the queue"))?;
+                work.prepare_cached("DELETE FROM queue WHERE id = ?1")?.execute([id])?;
+            }
+            work.changed(Change::Queue);
+            Ok(mails.len())
+        })
+        .await
+    }
+}
+
+/// For the trace.
+impl std::fmt::Display for Order {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Order::Retry => out.write_str("to be tried again now"),
+            Order::Hold => out.write_str("held"),
+            Order::Release => out.write_str("released"),
+            Order::Reroute(Some(smarthost)) => write!(out, "rerouted through {smarthost}"),
+            Order::Reroute(None) => out.write_str("rerouted as the mapping says"),
+        }
+    }
+}
+
+fn mails(work: &Work<'_>, id: Option<MailId>) -> Result<Vec<(i64, ContentId)>, StoreError> {
+    let mut select = work.connection.prepare_cached("SELECT id, content FROM queue WHERE ?1 IS NULL OR id = ?1 ORDER BY id")?;
+    let mails: Vec<(i64, ContentId)> =
+        select.query_map([id.map(|id| id.0)], |row| Ok((row.get(0)?, ContentId(row.get(1)?))))?.collect::<Result<_, _>>()?;
+    match (id, mails.is_empty()) {
+        (Some(id), true) => Err(StoreError::NotFound(format!("there is no mail {} in the queue", id.0))),
+        _ => Ok(mails),
+    }
+}
+
+fn recipients(work: &Work<'_>, mail: i64, which: &str, state: Option<&str>, due: Option<i64>) -> Result<usize, StoreError> {
+    let sql = format!("UPDATE queue_recipient SET state = ifnull(?2, state), due = ?3, changed = ?4 WHERE mail = ?1 AND {which}");
+    Ok(work.prepare_cached(&sql)?.execute(params![mail, state, due, now()])?)
+}
