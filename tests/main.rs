@@ -5,5 +5,5 @@ mod architecture;
 mod corpus;
 mod interop;
 mod pop3;
-mod support;
 mod store;
+mod support;

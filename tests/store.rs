@@ -55,7 +55,11 @@ async fn a_message_is_there_for_everybody_and_stored_once() {
         let (message, bytes) = store.message(folder, uid, 1000).await.unwrap().unwrap();
         assert_eq!(bytes, format!("Delivered-To: {user}\r\n{text}").as_bytes());
         assert_eq!(message.size, bytes.len() as u64);
-        let row = store.rows(folder, &[1..=u32::MAX], Wanted { header: true, envelope: true, sort: true, ..Wanted::default() }, 10).await.unwrap().remove(0);
+        let row = store
+            .rows(folder, &[1..=u32::MAX], Wanted { header: true, envelope: true, sort: true, ..Wanted::default() }, 10)
+            .await
+            .unwrap()
+            .remove(0);
         assert_eq!(row.content, arrived.content);
         assert_eq!(row.header.unwrap(), format!("Delivered-To: {user}\r\nSubject: x\r\n\r\n"));
         assert_eq!(row.envelope, "(envelope)");

@@ -3,6 +3,7 @@
 //! A message's bytes are its prefix and then its original. A copy shares both with what it was copied from.
 
 use super::folders::MAX_KEYWORDS;
+pub use super::search::Filter;
 use super::{
     Change, ContentId, Folder, FolderId, NewContent, SMALL, Store, StoreError, Work, accounts, arrival, content, flags, folders, now,
 };
