@@ -86,7 +86,7 @@ pub(super) fn name(table: &Table<'_>, reading: &mut Reading, kind: &'static str,
     Some(name)
 }
 
-fn read_config(document: &Document, profiles: &Profiles) -> Option<Config> {
+pub(super) fn read_config(document: &Document, profiles: &Profiles) -> Option<Config> {
     let root = document.root();
     let mut reading = Reading::default();
     let tables = ["office", "storage", "listen", "tls", "access", "log"].map(|key| root.table(key));

@@ -173,4 +173,80 @@ mod tests {
         assert!(warning.message.contains("this password can be read"), "{warning}");
         assert!(!format!("{warning} {:?}", loaded.config).contains("hunter2"));
     }
+
+    const EXAMPLE: &str = include_str!("../../packaging/mailroom.toml");
+
+    /// (table, key, whether it is commented out) for every `key =` of the example, those in braces included.
+    fn mentioned() -> Vec<(String, String, bool)> {
+        let mut table = String::new();
+        let mut found = Vec::new();
+        for line in EXAMPLE.lines() {
+            let (text, commented) = line.strip_prefix('#').map_or((line, false), |text| (text, true));
+            if text.starts_with('[') {
+                table = text.trim_matches(['[', ']']).to_owned();
+            }
+            let Some((key, value)) = text.split_once('=') else { continue };
+            let key = key.trim();
+            if !key.contains(' ') {
+                found.push((table.clone(), key.to_owned(), commented));
+                let inner = value.split(['{', ',']).skip(1).filter_map(|part| Some(part.split_once('=')?.0.trim().to_owned()));
+                found.extend(inner.map(|inner| (key.to_owned(), inner, commented)));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_annotated_example_loads() {
+        let loaded = load(EXAMPLE);
+        assert_eq!(loaded.warnings, []);
+        assert_eq!((loaded.config.collectors.len(), loaded.config.smarthosts.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_annotated_example_names_every_key() {
+        // Everything that is commented out becomes live, one alternative of each key, so that its tables are read too.
+        let mut seen = std::collections::BTreeSet::new();
+        let mut table = String::new();
+        let live: String = EXAMPLE
+            .lines()
+            .filter_map(|line| {
+                // Prose has a blank behind the mark, a key has none.
+                let text = line.strip_prefix('#').filter(|text| !text.starts_with(' ')).unwrap_or(line);
+                if text.starts_with('[') {
+                    table = text.to_owned();
+                    return Some(format!("{text}\n"));
+                }
+                let key = text.split_once('=')?.0.trim();
+                let fresh = !key.contains(' ') && seen.insert((table.clone(), key.to_owned()));
+                fresh.then(|| format!("{text}\n"))
+            })
+            .collect();
+        let document = crate::document::Document::parse("example.toml", &live).unwrap();
+        load::read_config(&document, &Profiles::built_in());
+        let mentioned = mentioned();
+        let by_hand = ["after", "folders", "oauth2"];
+        for (table, key) in document.keys() {
+            let shown = mentioned.iter().any(|(t, k, _)| (t, k) == (&table, &key));
+            let header = table.is_empty() && EXAMPLE.contains(&format!("[{key}]"));
+            assert!(
+                shown || header || by_hand.contains(&table.as_str()),
+                "packaging/mailroom.toml says nothing of \"{key}\" in \"{table}\""
+            );
+        }
+    }
+
+    #[test]
+    fn the_annotated_example_holds_what_is_not_built_as_comments() {
+        let mentioned = mentioned();
+        for (table, key) in planned::keys() {
+            if table.is_empty() {
+                assert!(EXAMPLE.contains(&format!("\n#[[{key}]]\n")), "{key}");
+                continue;
+            }
+            let lines: Vec<_> = mentioned.iter().filter(|(t, k, _)| (t.as_str(), k.as_str()) == (table, key)).collect();
+            assert!(!lines.is_empty(), "{table}.{key} is not mentioned");
+            assert!(key == "auth" || lines.iter().all(|(_, _, commented)| *commented), "{table}.{key} is not a comment");
+        }
+    }
 }

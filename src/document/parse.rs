@@ -4,6 +4,7 @@ use super::problem::{Place, Problem};
 use super::syntax;
 use super::table::Table;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -17,6 +18,7 @@ pub struct Document {
     root: Vec<Entry>,
     problems: RefCell<Vec<(usize, Problem)>>,
     warnings: RefCell<Vec<(usize, Problem)>>,
+    keys: RefCell<BTreeSet<(String, String)>>,
 }
 
 /// A key with its value, in the order of the file.
@@ -61,6 +63,7 @@ impl Document {
             root: Vec::new(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            keys: RefCell::default(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
@@ -83,6 +86,15 @@ impl Document {
     /// The text that was parsed.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Every key that the readers of finished tables know, with the table's name: what an annotated example has to mention.
+    pub fn keys(&self) -> BTreeSet<(String, String)> {
+        self.keys.borrow().clone()
+    }
+
+    pub(super) fn note_keys(&self, table: &str, keys: &BTreeSet<String>) {
+        self.keys.borrow_mut().extend(keys.iter().map(|key| (table.to_owned(), key.clone())));
     }
 
     /// Everything that its readers found wrong, and everything that they warn about, each in the order of the file.

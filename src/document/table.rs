@@ -156,6 +156,7 @@ impl<'d> Table<'d> {
     /// Reports the keys that nobody asked for, with the nearest one that somebody did.
     pub fn finish(self) {
         let asked = self.asked.into_inner();
+        self.document.note_keys(&self.name, &asked);
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key)) {
             let mark = self.document.mark(entry.key_at.clone());
             let is_header = self.name.is_empty() && matches!(entry.node.kind, Kind::Table(_) | Kind::List(_));
