@@ -43,7 +43,10 @@ impl Schedule {
         }
         let wanted = "write \"every 5m\", or the five fields of cron: minute, hour, day of month, month, day of week";
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| format!("\"{text}\" is no schedule ({error}); {wanted}"))?;
+        let cron = parser.parse(text).map_err(|error| match text.split_whitespace().count() {
+            5 => format!("\"{text}\" is no schedule ({error}); {wanted}"),
+            _ => format!("\"{text}\" is no schedule; {wanted}"),
+        })?;
         // Any start will do: the calendar repeats, and a rule that fits no day of it fits none at all.
         let start = date(2024, 1, 1).to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
         match cron.find_next_occurrence(&start, true) {

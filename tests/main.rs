@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod config;
 mod corpus;
 mod interop;
 mod pop3;

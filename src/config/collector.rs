@@ -149,14 +149,10 @@ impl Collector {
             mark.wrong(format!("{} has no {} server that is known here; give host, or the other protocol", profile.name, protocol.name()));
         }
         let endpoint = match protocol {
-            Some(protocol) if server.is_some() || table.has("host") || provider.is_none() => {
+            Some(protocol) if server.is_some() || table.has("host") || !table.has("provider") => {
                 Endpoint::read(table, &protocol.defaults(server.map(|server| &server.endpoint)))
             }
-            _ => {
-                // Asked for, so that they are not called unknown.
-                let _ = ["host", "port", "tls", "insecure", "ca", "pin"].map(|key| table.get(key));
-                None
-            }
+            _ => Endpoint::skip(table),
         };
         let username = table.require("username", "username = \"office@isp.example\"").and_then(|value| value.parse(not_empty));
         let address = match table.get("address") {

@@ -102,6 +102,12 @@ pub(super) struct Defaults<'p> {
 }
 
 impl Endpoint {
+    /// Asks for the keys without reading them, so that they are not called unknown: something else is wrong already.
+    pub(super) fn skip(table: &Table<'_>) -> Option<Self> {
+        let _ = ["host", "port", "tls", "insecure", "ca", "pin"].map(|key| table.get(key));
+        None
+    }
+
     /// Reads host, port, tls, ca, pin and insecure.
     pub(super) fn read(table: &Table<'_>, defaults: &Defaults<'_>) -> Option<Self> {
         let host = match (table.get("host"), defaults.endpoint) {

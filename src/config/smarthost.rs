@@ -58,7 +58,10 @@ impl Smarthost {
             port: |tls| if tls == Tls::Implicit { 465 } else { 587 },
             example: "smtp.isp.example",
         };
-        let endpoint = Endpoint::read(table, &defaults);
+        let endpoint = match provider.is_none() && table.has("provider") {
+            true => Endpoint::skip(table),
+            false => Endpoint::read(table, &defaults),
+        };
         let login = login(table);
         let mut senders: Vec<String> =
             table.one_or_more("senders").unwrap_or_default().iter().filter_map(|value| value.parse(sender)).collect();
@@ -119,8 +122,11 @@ fn login(table: &Table<'_>) -> Option<SmarthostLogin> {
 
 /// An address, or a pattern with * and ?, normalised as far as a pattern can be.
 fn sender(text: &str) -> Result<String, String> {
+    if !text.contains(['*', '?', '@']) {
+        return Err(format!("\"{text}\" is no mail address; write \"*@{text}\" for all of that domain"));
+    }
     if !text.contains(['*', '?']) {
-        return Address::parse(text).map(|address| address.to_string()).map_err(|error| format!("\"{text}\" is no mail address: {error}"));
+        return Address::parse(text).map(|address| address.to_string()).map_err(|error| format!("this is no mail address: {error}"));
     }
     let (local, domain) = text
         .rsplit_once('@')

@@ -61,6 +61,15 @@ fn explain_one(document: &Document, error: &Error) -> Problem {
             return whole_key().problem(format!("the name {key} needs quotes")).with_help(format!("write \"{key}\" = …"));
         }
     }
+    if message.contains("unquoted key") {
+        let (at, word) = word_around(text, start);
+        if word.contains(['@', '*']) {
+            return document
+                .mark(at..at + word.len())
+                .problem(format!("the address {word} needs quotes"))
+                .with_help(format!("write \"{word}\" = …"));
+        }
+    }
     if let Some(path) = windows_path(text, line_start, line, start) {
         let (at, inner) = path;
         return document
@@ -93,10 +102,19 @@ fn explain_one(document: &Document, error: &Error) -> Problem {
     here.problem(plain).with_help(help)
 }
 
+/// The word around a place, with its position.
+fn word_around(text: &str, at: usize) -> (usize, &str) {
+    let ends = |c: char| c.is_whitespace() || "=,{}[]".contains(c);
+    let start = text[..at].rfind(ends).map_or(0, |end| end + text[end..].chars().next().map_or(1, char::len_utf8));
+    let end = text[at..].find(ends).map_or(text.len(), |end| at + end);
+    (start, &text[start..end])
+}
+
 /// The line, from 1, of the first definition of the key that is repeated at `at`: the nearest before it that has the same form.
 fn first_use(document: &Document, key: &str, at: usize) -> Option<usize> {
-    let before = &document.text()[..at];
-    let is_header = before.lines().next_back().is_some_and(|line| line.trim_start().starts_with('['));
+    let text = document.text();
+    let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let is_header = text[line_start..].trim_start().starts_with('[');
     let defines = |line: &str| {
         let line = line.trim_start();
         match is_header {
@@ -105,8 +123,7 @@ fn first_use(document: &Document, key: &str, at: usize) -> Option<usize> {
         }
     };
     // Backwards, and for a key not beyond its table's header.
-    let count = before.lines().count();
-    let earlier = before.lines().take(count.saturating_sub(1)).enumerate().collect::<Vec<_>>();
+    let earlier: Vec<(usize, &str)> = text[..line_start].lines().enumerate().collect();
     let table = earlier.iter().rev().take_while(|(_, line)| is_header || !line.trim_start().starts_with('['));
     table.filter(|(_, line)| defines(line)).last().map(|(index, _)| index + 1)
 }
@@ -137,6 +154,7 @@ mod tests {
             "[addresses]\nalice@example.com = \"alice\"",
             &["the address alice@example.com needs quotes | write \"alice@example.com\" = …"],
         );
+        check("x = { a@b.example = 1 }", &["the address a@b.example needs quotes | write \"a@b.example\" = …"]);
         check("[addresses]\n*@example.com = \"alice\"", &["the address *@example.com needs quotes | write \"*@example.com\" = …"]);
         check("alice smith = \"a\"", &["the name alice smith needs quotes | write \"alice smith\" = …"]);
         check("[a]\nx = 1\ny = 2\nx = 3", &["\"x\" is given a second time (first on line 2) | write a list: key = [\"one\", \"two\"]"]);

@@ -212,7 +212,7 @@ mod tests {
                 "2: \"name\" is missing in \"collector\"",
                 "3: \"port\" must be a whole number from 1 to 65535",
                 "4: \"enabled\" is a text here, but should be true or false, without quotes",
-                "5: \"after\" is a number here, but should be a text in quotes",
+                "5: \"after\" is a number here, but should be a duration in quotes, such as \"30d\" or \"5m\"",
                 "6: \"folders\" is a number here, but should be a text in quotes",
                 "7: \"protocol\" is \"pop\" here, but should be \"pop3\" or \"imap\"; did you mean \"pop3\"?",
                 "8: unknown key \"afterr\"",

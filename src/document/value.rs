@@ -175,22 +175,24 @@ impl<'d> Value<'d> {
 
     /// A duration: an integer with s, m, h, d or w, in quotes.
     pub fn duration(&self) -> Option<Duration> {
+        self.or_wrong(self.as_text(), "a duration in quotes, such as \"30d\" or \"5m\"")?;
         self.parse(super::duration)
     }
 
     /// A size in bytes: an integer with KB, MB or GB, in quotes.
     pub fn size(&self) -> Option<u64> {
+        self.or_wrong(self.as_text(), "a size in quotes, such as \"50MB\"")?;
         self.parse(super::size)
     }
 
     /// A mail address.
     pub fn address(&self) -> Option<crate::address::Address> {
-        self.parse(|text| crate::address::Address::parse(text).map_err(|error| format!("\"{text}\" is no mail address: {error}")))
+        self.parse(|text| crate::address::Address::parse(text).map_err(|error| format!("this is no mail address: {error}")))
     }
 
     /// A domain.
     pub fn domain(&self) -> Option<crate::address::Domain> {
-        self.parse(|text| crate::address::Domain::parse(text).map_err(|error| format!("\"{text}\" is no domain: {error}")))
+        self.parse(|text| crate::address::Domain::parse(text).map_err(|error| format!("this is no domain: {error}")))
     }
 
     /// A file or directory, relative to the directory of the document.
