@@ -12,7 +12,8 @@ use crate::message::content_type::MediaType;
 use crate::message::header::Header;
 use crate::message::layout::Kind;
 use crate::message::words;
-use crate::store::messages::{Filter, MessageRow, Wanted};
+use crate::store::messages::{MessageRow, Wanted};
+use crate::store::search::Filter;
 
 /// Messages between two looks at the store.
 const PAGE: usize = 128;

@@ -8,7 +8,8 @@ use crate::imap::command::{Qresync, Select};
 use crate::imap::response;
 use crate::imap::sequence::Ranges;
 use crate::imap::view::View;
-use crate::store::messages::{Filter, ViewRow};
+use crate::store::messages::ViewRow;
+use crate::store::search::Filter;
 use crate::store::{Folder, flags};
 
 /// The open mailbox.
