@@ -6,6 +6,7 @@
 
 use super::words;
 use crate::address::{Address, Domain};
+use std::ops::Range;
 
 /// Entries of one field that are read: a newsletter's `Cc:` of 20,000 is nobody's list of recipients.
 pub const MAX_ENTRIES: usize = 1000;
@@ -41,6 +42,8 @@ pub struct RawMailbox {
     pub local: Vec<u8>,
     /// Behind the `@`; empty if there is none.
     pub host: Vec<u8>,
+    /// Where the address stands in the value: from its local part to its host, or between its angle brackets.
+    pub range: Range<usize>,
     /// Whether the grammar lets local part and host stand as they do.
     sound: bool,
 }
@@ -57,8 +60,7 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
 /// The list's pieces in order, groups balanced, at most [`MAX_ENTRIES`] and the end of the last group.
 pub fn entries(value: &[u8]) -> Vec<Entry> {
     let mut list = List::default();
-    let mut tokens = Tokens { rest: value };
-    while let Some(token) = tokens.next() {
+    for token in (Tokens { value, at: 0 }) {
         if list.entries.len() >= MAX_ENTRIES {
             list.pending.clear();
             break;
@@ -68,6 +70,16 @@ pub fn entries(value: &[u8]) -> Vec<Entry> {
     list.end_mailbox();
     list.end_group();
     list.entries
+}
+
+impl Mailbox {
+    /// As it stands in a header: the name quoted or encoded where it must be, the address in angle brackets.
+    pub fn render(&self) -> String {
+        match self.name.as_deref() {
+            Some(name) => format!("{} <{}>", words::phrase(name), self.address),
+            None => self.address.to_string(),
+        }
+    }
 }
 
 impl RawMailbox {
@@ -104,32 +116,47 @@ enum Token<'a> {
     Junk,
 }
 
+/// A token and where it stands.
+#[derive(Debug)]
+struct Placed<'a> {
+    token: Token<'a>,
+    range: Range<usize>,
+}
+
+impl Placed<'_> {
+    fn is(&self, special: u8) -> bool {
+        self.token == Token::Special(special)
+    }
+}
+
 struct Tokens<'a> {
-    rest: &'a [u8],
+    value: &'a [u8],
+    at: usize,
 }
 
 impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
+    type Item = Placed<'a>;
 
-    fn next(&mut self) -> Option<Token<'a>> {
-        self.rest = self.rest.trim_ascii_start();
-        let &first = self.rest.first()?;
+    fn next(&mut self) -> Option<Placed<'a>> {
+        let rest = self.value[self.at..].trim_ascii_start();
+        let &first = rest.first()?;
+        let start = self.value.len() - rest.len();
         let (token, length) = match first {
-            b'"' => quoted(self.rest),
-            b'(' => comment(self.rest),
-            b'[' => literal(self.rest),
+            b'"' => quoted(rest),
+            b'(' => comment(rest),
+            b'[' => literal(rest),
             b'@' | b',' | b';' | b':' | b'<' | b'>' => (Token::Special(first), 1),
-            b if is_word_byte(b) => match encoded_word(self.rest) {
-                Some(length) => (Token::Encoded(&self.rest[..length]), length),
+            b if is_word_byte(b) => match encoded_word(rest) {
+                Some(length) => (Token::Encoded(&rest[..length]), length),
                 None => {
-                    let length = self.rest.iter().position(|&b| !is_word_byte(b)).unwrap_or(self.rest.len());
-                    (Token::Word(&self.rest[..length]), length)
+                    let length = rest.iter().position(|&b| !is_word_byte(b)).unwrap_or(rest.len());
+                    (Token::Word(&rest[..length]), length)
                 }
             },
             _ => (Token::Junk, 1),
         };
-        self.rest = &self.rest[length..];
-        Some(token)
+        self.at = start + length;
+        Some(Placed { token, range: start..self.at })
     }
 }
 
@@ -208,37 +235,31 @@ fn literal<'a>(text: &'a [u8]) -> (Token<'a>, usize) {
 struct List<'a> {
     entries: Vec<Entry>,
     /// Tokens since the last comma.
-    pending: Vec<Token<'a>>,
+    pending: Vec<Placed<'a>>,
     in_angle: bool,
     in_group: bool,
 }
 
 impl<'a> List<'a> {
-    fn take(&mut self, token: Token<'a>) {
-        match token {
-            Token::Special(b',') if self.in_angle && self.is_route() => self.pending.push(token),
-            Token::Special(b',') => self.end_mailbox(),
+    fn take(&mut self, placed: Placed<'a>) {
+        match placed.token {
+            Token::Special(b',') if !(self.in_angle && self.is_route()) => return self.end_mailbox(),
             Token::Special(b';') => {
                 self.end_mailbox();
-                self.end_group();
+                return self.end_group();
             }
-            Token::Special(b':') if !self.in_angle => self.start_group(),
-            Token::Special(b'<') => {
-                self.in_angle = true;
-                self.pending.push(token);
-            }
-            Token::Special(b'>') => {
-                self.in_angle = false;
-                self.pending.push(token);
-            }
-            token => self.pending.push(token),
+            Token::Special(b':') if !self.in_angle => return self.start_group(),
+            Token::Special(b'<') => self.in_angle = true,
+            Token::Special(b'>') => self.in_angle = false,
+            _ => {}
         }
+        self.pending.push(placed);
     }
 
     /// `<@…`: an obsolete route, in which commas and a colon are allowed.
     fn is_route(&self) -> bool {
-        let angle = self.pending.iter().position(|t| *t == Token::Special(b'<'));
-        angle.is_some_and(|angle| self.pending.get(angle + 1) == Some(&Token::Special(b'@')))
+        let angle = self.pending.iter().position(|placed| placed.is(b'<'));
+        angle.and_then(|angle| self.pending.get(angle + 1)).is_some_and(|placed| placed.is(b'@'))
     }
 
     fn start_group(&mut self) {
@@ -260,64 +281,76 @@ impl<'a> List<'a> {
     fn end_mailbox(&mut self) {
         self.in_angle = false;
         let tokens = std::mem::take(&mut self.pending);
-        if tokens.iter().all(|t| matches!(t, Token::Comment(_) | Token::Junk)) {
+        if tokens.iter().all(|placed| matches!(placed.token, Token::Comment(_) | Token::Junk)) {
             return;
         }
-        self.entries.push(Entry::Mailbox(mailbox(&tokens)));
+        self.entries.push(Entry::Mailbox(mailbox(tokens)));
     }
 }
 
 /// `mailbox = name-addr / addr-spec` (RFC 5322 §3.4), from the tokens between two commas.
-fn mailbox(tokens: &[Token<'_>]) -> RawMailbox {
-    let Some(angle) = tokens.iter().position(|t| *t == Token::Special(b'<')) else {
-        let comment = tokens.iter().rev().find_map(|token| match token {
+fn mailbox(mut tokens: Vec<Placed<'_>>) -> RawMailbox {
+    let Some(angle) = tokens.iter().position(|placed| placed.is(b'<')) else {
+        let comment = tokens.iter().rev().find_map(|placed| match &placed.token {
             Token::Comment(text) if !text.is_empty() => Some(text.clone()),
             _ => None,
         });
-        return RawMailbox { name: comment, ..addr_spec(tokens) };
+        return RawMailbox { name: comment, ..addr_spec(&tokens) };
     };
-    let inside = &tokens[angle + 1..];
-    let inside = &inside[..inside.iter().position(|t| *t == Token::Special(b'>')).unwrap_or(inside.len())];
-    let colon = inside.iter().rposition(|t| *t == Token::Special(b':'));
-    let (route, rest) = match colon {
-        Some(colon) if inside.first() == Some(&Token::Special(b'@')) => (Some(joined(&inside[..colon])), &inside[colon + 1..]),
-        _ => (None, inside),
+    let mut inside = tokens.split_off(angle + 1);
+    let end = inside.iter().position(|placed| placed.is(b'>')).unwrap_or(inside.len());
+    let start = tokens[angle].range.end;
+    let closed = inside.get(end).map(|placed| placed.range.start);
+    let range = start..closed.or(inside.last().map(|placed| placed.range.end)).unwrap_or(start);
+    inside.truncate(end);
+    let route = match inside.iter().rposition(|placed| placed.is(b':')) {
+        Some(colon) if inside[0].is(b'@') => {
+            let rest = inside.split_off(colon + 1);
+            let mut route = std::mem::replace(&mut inside, rest);
+            route.truncate(colon);
+            Some(joined(&route))
+        }
+        _ => None,
     };
     let name = Some(phrase(&tokens[..angle])).filter(|name| !name.is_empty());
-    RawMailbox { name, route, ..addr_spec(rest) }
+    RawMailbox { name, route, range, ..addr_spec(&inside) }
 }
 
 /// `addr-spec = local-part "@" domain`
-fn addr_spec(tokens: &[Token<'_>]) -> RawMailbox {
-    let tokens: Vec<&Token> = tokens.iter().filter(|t| !matches!(t, Token::Comment(_))).collect();
-    let Some(at) = tokens.iter().rposition(|t| **t == Token::Special(b'@')) else {
-        return RawMailbox { local: phrase(tokens), ..RawMailbox::default() };
+fn addr_spec(tokens: &[Placed<'_>]) -> RawMailbox {
+    let tokens: Vec<&Placed> = tokens.iter().filter(|placed| !matches!(placed.token, Token::Comment(_))).collect();
+    let range = tokens.first().map_or(0, |placed| placed.range.start)..tokens.last().map_or(0, |placed| placed.range.end);
+    let Some(at) = tokens.iter().rposition(|placed| placed.is(b'@')) else {
+        return RawMailbox { local: phrase(tokens), range, ..RawMailbox::default() };
     };
     let (local, host) = (&tokens[..at], &tokens[at + 1..]);
-    let sound = is_dotted(local, |t| matches!(t, Token::Word(w) if !w.starts_with(b"=?")) || matches!(t, Token::Quoted(_)))
-        && (is_dotted(host, |t| matches!(t, Token::Word(_))) || matches!(host, [Token::Literal(_)]));
-    let join = |tokens: &[&Token]| if sound { joined(tokens.iter().copied()) } else { phrase(tokens.iter().copied()) };
-    RawMailbox { local: join(local), host: join(host), sound, ..RawMailbox::default() }
+    let is_local = |token: &Token| matches!(token, Token::Word(word) if !word.starts_with(b"=?")) || matches!(token, Token::Quoted(_));
+    let is_literal = matches!(host, [only] if matches!(only.token, Token::Literal(_)));
+    let sound = is_dotted(local, is_local) && (is_literal || is_dotted(host, |token| matches!(token, Token::Word(_))));
+    let join = |tokens: &[&Placed]| if sound { joined(tokens.iter().copied()) } else { phrase(tokens.iter().copied()) };
+    RawMailbox { local: join(local), host: join(host), sound, range, ..RawMailbox::default() }
 }
 
 /// Whether the tokens are words with dots between them; white space around the dots is obsolete but allowed.
-fn is_dotted(tokens: &[&Token<'_>], is_word: impl Fn(&Token) -> bool) -> bool {
-    let starts = |t: &Token| matches!(t, Token::Word(w) if w.starts_with(b"."));
-    let ends = |t: &Token| matches!(t, Token::Word(w) if w.ends_with(b"."));
-    !tokens.is_empty() && tokens.iter().all(|t| is_word(t)) && tokens.windows(2).all(|pair| ends(pair[0]) || starts(pair[1]))
+fn is_dotted(tokens: &[&Placed<'_>], is_word: impl Fn(&Token) -> bool) -> bool {
+    let starts = |placed: &Placed| matches!(placed.token, Token::Word(word) if word.starts_with(b"."));
+    let ends = |placed: &Placed| matches!(placed.token, Token::Word(word) if word.ends_with(b"."));
+    !tokens.is_empty()
+        && tokens.iter().all(|placed| is_word(&placed.token))
+        && tokens.windows(2).all(|pair| ends(pair[0]) || starts(pair[1]))
 }
 
 /// The tokens' text with nothing between them.
-fn joined<'a>(tokens: impl IntoIterator<Item = &'a Token<'a>>) -> Vec<u8> {
-    tokens.into_iter().flat_map(text).copied().collect()
+fn joined<'a>(tokens: impl IntoIterator<Item = &'a Placed<'a>>) -> Vec<u8> {
+    tokens.into_iter().flat_map(|placed| text(&placed.token)).copied().collect()
 }
 
 /// The tokens' text as a phrase: one space between words, comments left out.
-fn phrase<'a>(tokens: impl IntoIterator<Item = &'a Token<'a>>) -> Vec<u8> {
+fn phrase<'a>(tokens: impl IntoIterator<Item = &'a Placed<'a>>) -> Vec<u8> {
     let mut phrase = Vec::new();
     let mut glue = true;
-    for token in tokens {
-        let (text, special) = (text(token), matches!(token, Token::Special(_)));
+    for placed in tokens {
+        let (text, special) = (text(&placed.token), matches!(placed.token, Token::Special(_)));
         if text.is_empty() {
             continue;
         }
@@ -399,8 +432,16 @@ mod tests {
     fn pieces_for_envelope() {
         let raw = |name: Option<&str>, route: Option<&str>, local: &str, host: &str, sound| {
             let bytes = |t: &str| t.as_bytes().to_vec();
-            Entry::Mailbox(RawMailbox { name: name.map(bytes), route: route.map(bytes), local: bytes(local), host: bytes(host), sound })
+            let (name, route) = (name.map(bytes), route.map(bytes));
+            Entry::Mailbox(RawMailbox { name, route, local: bytes(local), host: bytes(host), range: 0..0, sound })
         };
+        let unplaced = |mut entry: Entry| {
+            if let Entry::Mailbox(raw) = &mut entry {
+                raw.range = 0..0;
+            }
+            entry
+        };
+        let entries = |value: &[u8]| entries(value).into_iter().map(unplaced).collect::<Vec<_>>();
         assert_eq!(
             entries(b"G: \"A \\\"B\\\"\" <@r:a@x>; nobody, Bob <bob>, =?x?q?y?= z <c@d"),
             [
@@ -413,6 +454,19 @@ mod tests {
             ]
         );
         assert_eq!(entries(b"undisclosed recipients: "), [Entry::GroupStart(b"undisclosed recipients".to_vec()), Entry::GroupEnd]);
+    }
+
+    #[test]
+    fn places_of_addresses() {
+        for (value, expected) in
+            [("a@b, X <c @ d> (y), <@r:e@f>", "a@b|c @ d|@r:e@f"), ("\"q\"@b (c), g: <h@i, j", "\"q\"@b|h@i|j"), ("<>, <", "|")]
+        {
+            let of = |entry: Entry| match entry {
+                Entry::Mailbox(raw) => Some(value[raw.range].to_owned()),
+                _ => None,
+            };
+            assert_eq!(entries(value.as_bytes()).into_iter().filter_map(of).collect::<Vec<_>>().join("|"), expected, "{value}");
+        }
     }
 
     #[test]

@@ -13,5 +13,7 @@ pub mod header;
 pub mod layout;
 pub mod mime;
 pub mod received;
+pub mod rewrite;
 pub mod subject;
+pub mod trace;
 pub mod words;

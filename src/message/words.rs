@@ -1,5 +1,6 @@
 //! Encoded words (RFC 2047) and raw 8-bit text of header values → what a person reads.
 
+use base64::Engine;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use memchr::memmem;
 
@@ -7,6 +8,8 @@ use memchr::memmem;
 pub const MAX_VALUE: usize = 64 * 1024;
 /// RFC 2047 §2 says 75; broken writers put whole subjects into one.
 const MAX_WORD: usize = 8 * 1024;
+/// Bytes of text in one encoded word that we write: 45 make 60 in base64, and 75 are allowed (RFC 2047 §2).
+const MAX_ENCODED: usize = 45;
 
 /// Decodes a header value: line ends taken out, encoded words replaced, raw 8-bit text taken as UTF-8 or else as Windows-1252. The
 /// result holds no control characters: they become spaces. Words that can't be decoded stay as they are.
@@ -34,6 +37,38 @@ pub fn decode(value: &[u8]) -> String {
     flush(&mut text, &mut pending);
     push_raw(&mut text, rest);
     text.trim().to_owned()
+}
+
+/// Text for an unstructured field such as Subject: as it is if it is printable ASCII, else in encoded words, folded.
+pub fn encode(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.is_ascii() && !text.contains("=?") {
+        return text;
+    }
+    let mut words: Vec<String> = Vec::new();
+    let mut piece = String::new();
+    for c in text.chars() {
+        if piece.len() + c.len_utf8() > MAX_ENCODED {
+            words.push(std::mem::take(&mut piece));
+        }
+        piece.push(c);
+    }
+    words.push(piece);
+    let encoded = words.iter().map(|word| format!("=?utf-8?B?{}?=", base64::engine::general_purpose::STANDARD.encode(word)));
+    encoded.collect::<Vec<_>>().join("\r\n ")
+}
+
+/// A display name (RFC 5322 §3.2.5): atoms as they are, else quoted, else in encoded words.
+pub fn phrase(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let is_atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~ ".contains(c);
+    if name.chars().all(is_atom) && !name.contains("=?") && !name.is_empty() {
+        return name;
+    }
+    if name.chars().all(|c| c == ' ' || c.is_ascii_graphic()) && !name.contains("=?") {
+        return format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
+    }
+    encode(&name)
 }
 
 /// Raw 8-bit text as text: UTF-8, or else Windows-1252, which is what such senders mean.
@@ -198,7 +233,26 @@ mod tests {
         assert_eq!(decode("äh".as_bytes()), "äh");
     }
 
+    #[test]
+    fn phrases() {
+        for (name, expected) in [
+            ("Alice Smith", "Alice Smith"),
+            ("Smith, \"A\"", "\"Smith, \\\"A\\\"\""),
+            ("Jürgen", "=?utf-8?B?SsO8cmdlbg==?="),
+            ("a\r\nBcc: b", "\"a  Bcc: b\""),
+            ("=?x?q?y?=", "=?utf-8?B?PT94P3E/eT89?="),
+        ] {
+            assert_eq!(phrase(name), expected, "{name}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn encoding_comes_back(text in "[a-zA-Zäöü€😀=?_,]{1,80}") {
+            prop_assert_eq!(decode(encode(&text).as_bytes()), text.clone());
+            prop_assert!(encode(&text).lines().all(|line| line.len() <= 76 || text.is_ascii()));
+        }
+
         #[test]
         fn never_a_control_character(value in proptest::collection::vec(any::<u8>(), 0..200), words in "(=\\?(utf-8|big5|utf-7|iso-2022-jp)\\?[QB]\\?.{0,9}\\?=| ){0,9}") {
             let value = [value.as_slice(), words.as_bytes()].concat();
