@@ -5,6 +5,7 @@ mod architecture;
 mod config;
 mod corpus;
 mod interop;
+mod mapping;
 mod pop3;
 mod store;
 mod support;

@@ -72,7 +72,12 @@ fn read(text: &str, quotes_in_comments: bool) -> Received {
     let by = clauses.iter().rposition(|token| token.is("by"));
     let (before, behind) = clauses.split_at(by.unwrap_or(clauses.len()));
     // Lines without `by` exist: `from x with LISTAR (…)`.
-    let behind = if by.is_none() && !clauses.first().is_some_and(|t| t.is("from")) { clauses } else { behind };
+    let behind = match by {
+        Some(_) => behind,
+        None if !clauses.first().is_some_and(|token| token.is("from")) => clauses,
+        // What stands behind the last comment, where the server tells the client's address, is the server's own.
+        None => clauses.iter().rposition(|token| token.comment().is_some()).map_or(behind, |comment| &clauses[comment..]),
+    };
     let for_text = for_text(behind);
     Received {
         from: before.first().filter(|token| token.is("from")).map(|_| peer(&before[1..], behind)),
@@ -232,7 +237,7 @@ impl Peer {
         }
         if first.eq_ignore_ascii_case("HELO") || first.eq_ignore_ascii_case("EHLO") {
             self.helo = rest.first().map(|&helo| helo.to_owned());
-        } else if let Some(ip) = bracketed(first).or_else(|| first.parse().ok()) {
+        } else if let Some(ip) = bracketed(first.rsplit('@').next().unwrap_or(first)).or_else(|| first.parse().ok()) {
             self.ip = Some(ip);
         } else if first.starts_with("[UNIX") || rest.first().is_some_and(|word| *word == "[local]" || word.starts_with("[[UNIX")) {
             self.local = true;
@@ -279,6 +284,8 @@ mod tests {
             ("from a (((((( by mx id 1 for <anna@x>; Mon", ""),
             ("from a by mx (envelope-from <\"a) by y for boss@x (\"@evil>) id 1; Mon", ""),
             ("by mx id 1 for <a@x> from <b@y>; Mon", "<a@x>"),
+            ("from a for <boss@x> (b [192.0.2.7]) for <a@x>; Mon", "<a@x>"),
+            ("from a for <boss@x>; Mon", ""),
             ("with LISTAR (v1; list x); Mon", ""),
             ("(qmail 1 invoked for bounce); 1 Jan 2024 10:00:00 -0000", ""),
         ] {
@@ -307,6 +314,7 @@ mod tests {
             ("from h (fake [10.0.0.1]) (unknown [192.0.2.7]) by mx", "h", "", "192.0.2.7", false),
             ("from h (n.example. [192.0.2.7]) by mx.google.com", "h", "n.example", "192.0.2.7", false),
             ("from h (n.example [192.0.2.7] (may be forged)) by mx (8.15.2)", "h", "", "192.0.2.7", false),
+            ("from h (lists@[192.0.2.7]) by mx (8.7.3/8.7.3)", "h", "", "192.0.2.7", false),
             ("from h (root@n.example [IPv6:2001:db8::1]) by mx", "h", "n.example", "2001:db8::1", false),
             ("from n.example ([192.0.2.7]:2400 helo=h) by mx with esmtps (Exim 4.96)", "h", "n.example", "192.0.2.7", false),
             ("from [192.0.2.7] (port=5 helo=[10.0.0.1]) by mx with esmtp (Exim 4.84_2)", "[10.0.0.1]", "", "192.0.2.7", false),

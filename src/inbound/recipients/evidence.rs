@@ -8,8 +8,17 @@ use crate::message::address_list;
 use crate::message::header::{Field, Header};
 
 /// Headers that carry the envelope recipient, before aliases were followed; the most reliable first.
-pub(super) const NAMES: [&str; 8] =
-    ["X-Original-To", "Envelope-To", "X-Envelope-To", "X-Delivered-To", "X-Real-To", "X-Apparently-To", "Original-Recipient", "X-RCPT-TO"];
+pub(super) const NAMES: [&str; 9] = [
+    "X-Original-To",
+    "Envelope-To",
+    "X-Envelope-To",
+    "X-Delivered-To",
+    "X-Real-To",
+    "X-Apparently-To",
+    "Original-Recipient",
+    "X-RCPT-TO",
+    "X-MMDF-To",
+];
 /// Written after aliases were followed: often the name of a mailbox, not of a person.
 const MAILBOX: &str = "Delivered-To";
 /// Words that stand before an address in `Delivered-To`.
@@ -125,34 +134,39 @@ fn first_of_ours<'f, 'h: 'f>(
     kind: Kind,
     strip_prefix: &str,
 ) -> Option<Evidence> {
-    let mut first = None;
-    for field in fields {
-        let named = values(case, &field.unfolded(), strip_prefix);
-        let evidence = ours(case, shown(field), named, kind);
-        if !evidence.addresses.is_empty() {
-            return Some(evidence);
-        }
-        first.get_or_insert(evidence);
-    }
-    first
+    let evidences = fields.map(|field| ours(case, shown(field), values(case, &field.unfolded(), strip_prefix), kind));
+    best(case, evidences, kind)
 }
 
-/// Of several trusted lines the deepest that names one of ours: the lines above it were written after aliases were followed.
+/// The first that names an address of ours. Where that may be a mailbox only, a later one in the run that names somebody is the better
+/// one: qmail writes the catch-all's name above the person's. If none names one of ours, the first that is there, without addresses.
+fn best(case: &Case<'_>, evidences: impl Iterator<Item = Evidence>, kind: Kind) -> Option<Evidence> {
+    let (mut unclaimed, mut empty) = (None, None);
+    for evidence in evidences {
+        if evidence.addresses.is_empty() {
+            empty.get_or_insert(evidence);
+        } else if kind == Kind::Recipient || evidence.addresses.iter().any(|address| case.mapping.claims(address)) {
+            return Some(evidence);
+        } else {
+            unclaimed.get_or_insert(evidence);
+        }
+    }
+    unclaimed.or(empty)
+}
+
+/// The topmost trusted line that names one of ours: whoever gets a line of his own into the run stands below the provider's.
 fn received_for(case: &Case<'_>, trusted: &Trusted) -> Option<Evidence> {
-    let mut first = None;
-    for (index, line) in trusted.lines.iter().rev() {
-        let Some(text) = &line.for_text else { continue };
+    // Below `<multiple recipients>` it was for a list, not for one person.
+    let single = trusted.lines.iter().take_while(|(_, line)| line.for_text.as_deref() != Some("<multiple recipients>"));
+    let evidences = single.filter_map(|(index, line)| {
+        let text = line.for_text.as_deref()?;
         let mut named = line.recipients.clone();
         if named.is_empty() {
             named.extend(bare(case, text));
         }
-        let evidence = ours(case, shown(&case.mail.header.fields()[*index]), named, Kind::Mailbox);
-        if !evidence.addresses.is_empty() {
-            return Some(evidence);
-        }
-        first.get_or_insert(evidence);
-    }
-    first
+        Some(ours(case, shown(&case.mail.header.fields()[*index]), named, Kind::Mailbox))
+    });
+    best(case, evidences, Kind::Mailbox)
 }
 
 /// Keeps the addresses of ours. The polled mailbox itself is one only where the header names recipients and the mapping knows it.

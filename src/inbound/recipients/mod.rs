@@ -20,6 +20,8 @@ use crate::message::header::{Field, Header};
 
 /// Recipients of one message that are looked up; a header that names more is somebody's game, or a newsletter's mistake.
 pub const MAX_RECIPIENTS: usize = 50;
+/// Bytes of blank lines that are passed over.
+const MAX_BLANK: usize = 16;
 /// Characters of a header that a trace line shows.
 const MAX_SHOWN: usize = 1000;
 
@@ -32,6 +34,13 @@ pub struct Mail<'a> {
     pub size: u64,
     /// In a bounce: the Message-ID of the message that came back, without angle brackets.
     pub returned: Option<&'a str>,
+}
+
+/// The message without blank lines in front. Mail servers write their trace fields above everything; where blank lines stand above
+/// those, they came in later, on the way from the mailbox to us.
+pub fn without_blank_start(message: &[u8]) -> &[u8] {
+    let start = message.iter().take(MAX_BLANK).position(|&b| !matches!(b, b'\r' | b'\n'));
+    &message[start.unwrap_or(0)..]
 }
 
 /// Where a fetched message comes from: what its collector says. The default is any mailbox, without a collector.

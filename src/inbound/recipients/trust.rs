@@ -46,8 +46,9 @@ impl Trusted {
 /// stranger who connects to the provider can write a line with any `by` under the provider's.
 fn is_from_itself(line: &Received, value: &[u8]) -> bool {
     let Some(peer) = &line.from else {
-        // Gmail's `by …`, qmail's `(qmail 1 invoked by alias)`. A line that couldn't be read says nothing.
-        return line.by.is_some() || value.trim_ascii_start().starts_with(b"(qmail ");
+        // Gmail's `by …`, qmail's `(qmail 1 invoked by alias)`, a list manager's `with ECARTIS`. A line that is too long to be read has
+        // nothing in it either, but may begin with a stranger's long name.
+        return !value.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"from"));
     };
     // Nobody offers LMTP to strangers.
     let inner = line.with.as_deref().is_some_and(|with| with.to_ascii_uppercase().starts_with("LMTP"));
