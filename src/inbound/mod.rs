@@ -1,6 +1,12 @@
 //! From the ISP's mailbox to the people: fetch → identify → map → deliver.
 
+pub mod deliver;
 pub mod facts;
+pub mod fetch;
+pub mod figures;
+pub mod forward;
 pub mod plan;
+pub mod receive;
 pub mod recipients;
+mod storing;
 pub mod upstream;

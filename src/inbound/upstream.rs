@@ -49,8 +49,8 @@ pub struct Listing {
 /// The next thing that a session brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The bytes of a message begin: [`Upstream::piece`] until they have ended.
-    Begins,
+    /// The bytes of a message begin (whose, if that is known already): [`Upstream::piece`] until they have ended.
+    Begins(Option<u32>),
     /// A message won't come.
     Refused(u32, String),
     /// All that came before was well framed.
@@ -152,7 +152,7 @@ impl Upstream {
                     None => return Ok(found),
                 },
                 Self::Imap(client) => match client.next().await? {
-                    Some(imap::Answer::Begins) => None,
+                    Some(imap::Answer::Begins(uid)) => uid,
                     Some(_) => continue,
                     None => return Ok(found),
                 },
@@ -191,13 +191,13 @@ impl Upstream {
     pub async fn next(&mut self) -> Result<Event, UpstreamError> {
         match self {
             Self::Pop3(client) => Ok(match client.next().await? {
-                Some(pop3::Answer::Begins(_)) => Event::Begins,
+                Some(pop3::Answer::Begins(number)) => Event::Begins(Some(number)),
                 Some(pop3::Answer::Refused(number, text)) => Event::Refused(number, text),
                 Some(pop3::Answer::InStep | pop3::Answer::Deleted(_) | pop3::Answer::NotDeleted(..)) => Event::InStep,
                 None => Event::Done,
             }),
             Self::Imap(client) => Ok(match client.next().await? {
-                Some(imap::Answer::Begins) => Event::Begins,
+                Some(imap::Answer::Begins(uid)) => Event::Begins(uid),
                 Some(imap::Answer::Refused(uid, text)) => Event::Refused(uid, text),
                 None => Event::Done,
             }),

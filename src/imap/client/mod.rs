@@ -97,8 +97,9 @@ impl From<Malformed> for ClientError {
 /// What comes of [`Client::retrieve`] and [`Client::headers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Bytes begin: call [`Client::piece`] until they have ended; then [`Client::ended`] says whose they were.
-    Begins,
+    /// Bytes begin, of this UID if it was told already: call [`Client::piece`] until they have ended; then [`Client::ended`] says whose
+    /// they were.
+    Begins(Option<u32>),
     /// The server won't give this one, or it is no longer there.
     Refused(u32, String),
 }
@@ -202,7 +203,8 @@ impl Client {
             if let Some(rest) = line.strip_prefix(b"* ") {
                 if let Some(text) = fetch_text(rest) {
                     if self.begins(text).await? {
-                        return Ok(Some(Answer::Begins));
+                        let uid = self.body.as_ref().and_then(|body| body.reader.fetched.uid);
+                        return Ok(Some(Answer::Begins(uid)));
                     }
                 } else {
                     self.unasked(rest).await?;

@@ -1,0 +1,267 @@
+//! Facts and a decision → what the store makes true in one transaction. Values in, values out.
+
+use super::plan;
+use super::receive::{Raw, RawBytes};
+use super::{facts::content_facts, forward};
+use crate::address::Address;
+use crate::config::{Collector, Config, Protocol, Tls};
+use crate::inbound::recipients::{self, Mail};
+use crate::mapping::{Decision, Held, Mailbox, Mapping, Outcome, Recipient};
+use crate::message::facts::{Facts, ids};
+use crate::message::header::Header;
+use crate::message::{date, received};
+use crate::store::{Arrival, ContentFacts, Deposit, NewContent, journal, ledger, queue, tray};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// A Date this far ahead of the clock is a mistake: a day.
+const AHEAD: i64 = 24 * 3600 * 1000;
+/// Before 1 January 1980 there was no mail worth a date.
+const FIRST_YEAR: i64 = 315_532_800_000;
+
+/// What all messages of one listing share.
+#[derive(Debug, Clone, Copy)]
+pub struct Listing<'a> {
+    /// `mailroom.toml`
+    pub config: &'a Config,
+    /// `mappings/*.toml`
+    pub mapping: &'a Mapping,
+    /// Who fetches.
+    pub collector: &'a Collector,
+    /// The ledger's name of the mailbox.
+    pub source: &'a ledger::Source,
+    /// Tells listings apart (duplicates without Message-ID).
+    pub tag: &'a str,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+/// A message ready to be stored.
+#[derive(Debug)]
+pub struct Prepared {
+    /// For the store.
+    pub arrival: Arrival,
+    /// The word for the ledger and the figures.
+    pub outcome: &'static str,
+    /// Of the original.
+    pub size: u64,
+}
+
+/// Finds out whom a message is for. `sent` answers which user sent a Message-ID.
+pub fn decide(listing: &Listing<'_>, facts: &Facts, sent: &dyn Fn(&str) -> Option<String>) -> Decision {
+    let header = facts.header();
+    let returned = returned_id(facts);
+    let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
+    let source = recipients::Source::of(listing.collector, &listing.source.folder);
+    recipients::decide(listing.mapping, mail, source, sent)
+}
+
+/// Every Message-ID that [`decide`] may ask about.
+pub fn asked_ids(facts: &Facts) -> impl Iterator<Item = String> + '_ {
+    facts.references.iter().chain(&facts.in_reply_to).cloned().chain(returned_id(facts))
+}
+
+/// One arrival for one fetched message.
+pub fn prepare(listing: &Listing<'_>, raw: Raw, facts: &Facts, mut decision: Decision) -> Prepared {
+    if !decision.lmtp.is_empty() {
+        let addresses = decision.lmtp.drain(..).map(|(_, address)| address).collect();
+        let reason = "delivery to another mail system (lmtp:) is not built yet".to_owned();
+        decision.held.get_or_insert(Held { reason, addresses });
+    }
+    let outcome = decision.outcome();
+    let header = facts.header();
+    let internal_date = internal_date(&raw, &header, facts, listing.now);
+    let deposits = decision.recipients.iter().map(|recipient| deposit(listing, recipient, &header, internal_date)).collect();
+    let queue = decision.forwards.iter().filter_map(|forward| {
+        let identity = listing.mapping.identities(&forward.owner).into_iter().next()?;
+        Some(queue::NewMail {
+            owner: forward.owner.clone(),
+            sender: Some(identity.address.clone()),
+            recipients: vec![forward.to.clone()],
+            header: Some(forward::header(&facts.header, &identity)),
+        })
+    });
+    let queue = queue.collect();
+    let addresses = |held: &Held| held.addresses.iter().map(Address::to_string).collect();
+    let tray = decision.held.as_ref().map(|held| new_held(listing, facts, held.reason.clone(), addresses(held), tray::Kind::Held));
+    let stays = !decision.remote.is_empty();
+    let size = facts.size;
+    let trace = trace(listing, &decision, size);
+    let row = row(listing, &raw, facts, if stays { Outcome::Remote.as_str() } else { outcome.as_str() });
+    let journal = journal_entry(listing, decision_json(&decision).to_string());
+    let arrival = Arrival { deposits, queue, tray, ledger: Some(row), journal, trace, ..Arrival::new(content(raw, content_facts(facts))) };
+    Prepared { arrival, outcome: outcome.as_str(), size }
+}
+
+/// Bytes that could not be handled: kept as they are, nothing in them is looked at.
+pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
+    let (facts, size) = match &raw.bytes {
+        RawBytes::Inline(bytes) => {
+            let hash = *blake3::hash(bytes).as_bytes();
+            (ContentFacts { size: bytes.len() as u64, hash, body_hash: hash, ..ContentFacts::default() }, bytes.len() as u64)
+        }
+        RawBytes::Spooled(_, facts) => {
+            let bare = ContentFacts { size: facts.size, hash: facts.hash, body_hash: facts.hash, ..ContentFacts::default() };
+            (bare, facts.size)
+        }
+    };
+    let held = tray::NewHeld {
+        reason: reason.to_owned(),
+        addresses: Vec::new(),
+        from: String::new(),
+        subject: String::new(),
+        kind: tray::Kind::Quarantine,
+        collector: Some(listing.collector.name.clone()),
+    };
+    let row = ledger::Row { fingerprint: None, ..row_of(listing, &raw, "quarantined") };
+    let trace = vec![("quarantined", format!("{reason} (collector {}, {size} bytes)", listing.collector.name))];
+    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content(raw, facts)) };
+    Prepared { arrival, outcome: "quarantined", size }
+}
+
+/// A message that is too large: its header goes to the tray, the original stays upstream.
+pub fn stub(listing: &Listing<'_>, raw: Raw, facts: &Facts) -> Prepared {
+    let announced = raw.item.size.unwrap_or(0);
+    let reason = format!(
+        "too large: {} MB, and max_size of collector {} is {} MB. Only its header is here; the original is still at the provider",
+        announced / 1_000_000,
+        listing.collector.name,
+        listing.collector.max_size / 1_000_000
+    );
+    let held = new_held(listing, facts, reason.clone(), Vec::new(), tray::Kind::Stub);
+    let row = row(listing, &raw, facts, "stub");
+    let arrival =
+        Arrival { tray: Some(held), ledger: Some(row), trace: vec![("stub", reason)], ..Arrival::new(content(raw, content_facts(facts))) };
+    Prepared { arrival, outcome: "stub", size: facts.size }
+}
+
+/// A decision as `explain --json` prints it, without the file's name.
+pub fn decision_json(decision: &Decision) -> Value {
+    let recipients = decision.recipients.iter().map(|recipient| {
+        let folder = recipient.folder.as_deref().unwrap_or("INBOX");
+        json!({ "user": recipient.mailbox.to_string(), "folder": folder, "address": recipient.address.as_ref().map(Address::to_string) })
+    });
+    let steps = decision.steps.iter().map(|step| {
+        json!({
+            "stage": step.stage,
+            "evidence": step.evidence,
+            "addresses": step.addresses.iter().map(Address::to_string).collect::<Vec<_>>(),
+            "rule": step.rule.as_ref().map(|place| format!("{}:{}", place.file.display(), place.line)),
+            "result": step.result,
+        })
+    });
+    json!({
+        "outcome": decision.outcome().as_str(),
+        "recipients": recipients.collect::<Vec<_>>(),
+        "forwards": decision.forwards.iter().map(|forward| forward.to.to_string()).collect::<Vec<_>>(),
+        "steps": steps.collect::<Vec<_>>(),
+    })
+}
+
+/// When a message arrived upstream, as far as its header tells: the topmost `Received`, else Date.
+pub fn arrival_date(header: &Header<'_>, now: i64) -> Option<i64> {
+    let sane = |at: &i64| (FIRST_YEAR..=now.saturating_add(AHEAD)).contains(at);
+    let by_server = header.first("received").and_then(|field| received::parse(field.value).date).filter(sane);
+    by_server.or_else(|| header.first("date").and_then(|field| date::parse(field.value)).filter(sane))
+}
+
+fn internal_date(raw: &Raw, header: &Header<'_>, facts: &Facts, now: i64) -> i64 {
+    let sane = |at: &i64| (FIRST_YEAR..=now.saturating_add(AHEAD)).contains(at);
+    raw.internal_date.filter(sane).or_else(|| arrival_date(header, now)).or(facts.date.filter(sane)).unwrap_or(now)
+}
+
+fn deposit(listing: &Listing<'_>, recipient: &Recipient, header: &Header<'_>, internal_date: i64) -> Deposit {
+    Deposit {
+        mailbox: recipient.mailbox.clone(),
+        folder: recipient.folder.clone(),
+        prefix: prefix(listing, recipient, header),
+        flags: 0,
+        internal_date,
+        dedupe: Some(listing.tag.to_owned()),
+    }
+}
+
+/// What stands above the original in each copy: who got it, and how it came here.
+fn prefix(listing: &Listing<'_>, recipient: &Recipient, header: &Header<'_>) -> Bytes {
+    let lan = &listing.config.office.lan_domain;
+    let address = match (&recipient.address, &recipient.mailbox) {
+        (Some(address), _) => address.to_string(),
+        (None, Mailbox::User(user)) if user.contains('@') => user.clone(),
+        (None, Mailbox::User(name) | Mailbox::Shared(name)) => format!("{name}@{lan}"),
+    };
+    let collector = listing.collector;
+    let protocol = match (collector.protocol, collector.endpoint.tls) {
+        (Protocol::Pop3, Tls::None) => "POP3",
+        (Protocol::Pop3, _) => "POP3S",
+        (Protocol::Imap, Tls::None) => "IMAP",
+        (Protocol::Imap, _) => "IMAPS",
+    };
+    let return_path = if header.first("return-path").is_some() { "" } else { "Return-Path: <>\r\n" };
+    let text = format!(
+        "{return_path}Delivered-To: {address}\r\nReceived: from {} by {} (Mailroom)\r\n\twith {protocol} for <{address}>; {}\r\n",
+        collector.endpoint.host,
+        listing.config.office.hostname,
+        date::render(listing.now),
+    );
+    Bytes::from(text)
+}
+
+fn content(raw: Raw, facts: ContentFacts) -> NewContent {
+    match raw.bytes {
+        RawBytes::Inline(bytes) => NewContent::Inline(bytes, Box::new(facts)),
+        RawBytes::Spooled(id, _) => NewContent::Spooled(id, Box::new(facts)),
+    }
+}
+
+fn row(listing: &Listing<'_>, raw: &Raw, facts: &Facts, outcome: &str) -> ledger::Row {
+    let header = &facts.header[..facts.header.len().min(usize::try_from(facts.header_size).unwrap_or(usize::MAX))];
+    ledger::Row { fingerprint: Some(plan::fingerprint(header)), ..row_of(listing, raw, outcome) }
+}
+
+fn row_of(listing: &Listing<'_>, raw: &Raw, outcome: &str) -> ledger::Row {
+    let (uid, ordinal) = raw.item.id.clone();
+    ledger::Row {
+        source: listing.source.clone(),
+        uid,
+        ordinal,
+        size: raw.item.size.unwrap_or(0),
+        fingerprint: None,
+        outcome: outcome.to_owned(),
+    }
+}
+
+fn new_held(listing: &Listing<'_>, facts: &Facts, reason: String, addresses: Vec<String>, kind: tray::Kind) -> tray::NewHeld {
+    let from = facts.header().text("from").unwrap_or_default();
+    let collector = Some(listing.collector.name.clone());
+    tray::NewHeld { reason, addresses, from, subject: facts.subject.clone(), kind, collector }
+}
+
+fn journal_entry(listing: &Listing<'_>, decision: String) -> Option<journal::NewEntry> {
+    listing.config.storage.journal.map(|_| journal::NewEntry { collector: listing.collector.name.clone(), decision })
+}
+
+fn trace(listing: &Listing<'_>, decision: &Decision, size: u64) -> Vec<(&'static str, String)> {
+    let collector = listing.collector;
+    let mut lines = vec![("fetched", format!("by collector {} from {}, {size} bytes", collector.name, collector.endpoint.host))];
+    lines.extend(decision.steps.iter().map(|step| ("mapped", format!("{}: {} → {}", step.stage, step.evidence, step.result))));
+    for recipient in &decision.recipients {
+        lines.push(("delivered", format!("to {}, {}", recipient.mailbox, recipient.folder.as_deref().unwrap_or("INBOX"))));
+    }
+    lines.extend(decision.forwards.iter().map(|forward| ("forwarded", format!("to {}", forward.to))));
+    lines.extend(decision.remote.iter().map(|address| ("remote", format!("{address} is elsewhere; left at the provider"))));
+    lines.extend(decision.held.iter().map(|held| ("held", held.reason.clone())));
+    if decision.outcome() == Outcome::Discarded {
+        lines.push(("discarded", "a rule says so".into()));
+    }
+    lines
+}
+
+/// The Message-ID of the message inside a bounce (RFC 3464 §2).
+fn returned_id(facts: &Facts) -> Option<String> {
+    let (whole, parts) = facts.parts.split_first()?;
+    if !whole.media.is("multipart", "report") {
+        return None;
+    }
+    let returned = parts.iter().find_map(|part| part.envelope.as_deref())?;
+    ids(returned.message_id.as_deref()?).into_iter().next()
+}

@@ -1,0 +1,192 @@
+//! The network half of a fetch: message bytes from the provider, to memory if they are few and to the store's spool if they are many.
+//!
+//! A message goes on only when the answer behind it proves that it ended where it seemed to: servers that forget dot-stuffing or send
+//! data after the end would otherwise have half a message taken for a whole one.
+
+use super::upstream::{Event, Item, Upstream, UpstreamError};
+use crate::inbound::figures::Progress;
+use crate::message::facts::{Facts, Scanner};
+use crate::store::{ContentId, Store, StoreError};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+/// A larger message goes through the spool.
+const INLINE: usize = 1_000_000;
+/// Pieces for the spool.
+const SPOOL_PIECE: usize = 256 * 1024;
+/// Kilobytes of messages that wait in memory to be stored.
+const WAITING_KB: usize = 8 * 1024;
+/// A message may be this much larger than announced before it is taken for an endless one.
+const SLACK: u64 = 8_000_000;
+
+/// A message as it came.
+#[derive(Debug)]
+pub struct Raw {
+    /// Which one.
+    pub item: Item,
+    /// INTERNALDATE, for IMAP.
+    pub internal_date: Option<i64>,
+    /// Its bytes.
+    pub bytes: RawBytes,
+    /// Gives its share of memory back.
+    pub _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+pub enum RawBytes {
+    /// In memory.
+    Inline(Bytes),
+    /// In the store, not yet referenced; scanned on the way.
+    Spooled(ContentId, Box<Facts>),
+}
+
+/// Why receiving ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The session is over.
+    #[error("{error}")]
+    Upstream {
+        /// Why.
+        error: UpstreamError,
+        /// The message whose bytes were coming.
+        during: Option<u32>,
+        /// As much of it as came, if it was little enough to be kept.
+        partial: Bytes,
+    },
+    /// The spool failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A message has no end.
+    #[error("a message of announced {announced} bytes does not end")]
+    Endless {
+        /// Which.
+        handle: u32,
+        /// What the listing said.
+        announced: u64,
+    },
+    /// Whoever takes the messages has stopped, or the gateway is stopping.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl From<UpstreamError> for ReceiveError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream { error, during: None, partial: Bytes::new() }
+    }
+}
+
+/// What was asked for and did not come, with the server's reason.
+pub type Refusals = Vec<(u32, String)>;
+
+/// Receives messages.
+pub struct Receiver<'a> {
+    /// The session.
+    pub upstream: &'a mut Upstream,
+    /// For the spool.
+    pub store: &'a Store,
+    /// Where complete messages go.
+    pub to: mpsc::Sender<Raw>,
+    /// Told about each message.
+    pub progress: &'a watch::Sender<Progress>,
+    /// Stop early.
+    pub stop: &'a watch::Receiver<bool>,
+    /// No message is longer, whatever it says.
+    pub max_size: u64,
+    /// Memory for messages on their way to the store.
+    pub room: Arc<Semaphore>,
+}
+
+/// The memory that [`Receiver::room`] shares out.
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(WAITING_KB))
+}
+
+impl Receiver<'_> {
+    /// Retrieves these messages; returns when all have come or been refused.
+    pub async fn receive(mut self, items: &[Item]) -> Result<Refusals, ReceiveError> {
+        let by_handle: HashMap<u32, &Item> = items.iter().map(|item| (item.handle, item)).collect();
+        let mut refusals = Refusals::new();
+        let mut unproven: Option<Raw> = None;
+        self.upstream.retrieve(items);
+        loop {
+            if *self.stop.borrow() {
+                return Err(ReceiveError::Stopped);
+            }
+            let event = self.upstream.next().await?;
+            if let Some(raw) = unproven.take() {
+                self.hand_on(raw).await?;
+            }
+            match event {
+                Event::Begins(during) => {
+                    let announced = during.and_then(|handle| by_handle.get(&handle)).and_then(|item| item.size).unwrap_or(0);
+                    let (ended, bytes) = self.body(during, announced).await?;
+                    if let Some(item) = ended.handle.and_then(|handle| by_handle.get(&handle)) {
+                        unproven = Some(Raw { item: (*item).clone(), internal_date: ended.internal_date, bytes, _room: None });
+                    }
+                }
+                Event::Refused(handle, text) => refusals.push((handle, text)),
+                Event::InStep => {}
+                Event::Done => return Ok(refusals),
+            }
+        }
+    }
+
+    async fn hand_on(&self, mut raw: Raw) -> Result<(), ReceiveError> {
+        let length = match &raw.bytes {
+            RawBytes::Inline(bytes) => bytes.len() as u64,
+            RawBytes::Spooled(_, facts) => facts.size,
+        };
+        if let RawBytes::Inline(bytes) = &raw.bytes {
+            let kilobytes = u32::try_from(bytes.len() / 1024 + 1).unwrap_or(u32::MAX);
+            raw._room = Some(self.room.clone().acquire_many_owned(kilobytes).await.map_err(|_| ReceiveError::Stopped)?);
+        }
+        self.progress.send_modify(|progress| {
+            progress.received += 1;
+            progress.bytes += length;
+        });
+        self.to.send(raw).await.map_err(|_| ReceiveError::Stopped)
+    }
+
+    async fn body(&mut self, during: Option<u32>, announced: u64) -> Result<(super::upstream::Ended, RawBytes), ReceiveError> {
+        let hint = usize::try_from(announced).unwrap_or(INLINE).min(INLINE);
+        // Room for the usual lie about line ends, so that the buffer is not moved at its end.
+        let mut bytes = Vec::with_capacity(hint + hint / 16 + 1024);
+        let mut spool = None;
+        let mut scanner = Scanner::default();
+        let mut total = 0;
+        loop {
+            let before = bytes.len();
+            let piece = match self.upstream.piece(&mut bytes).await {
+                Ok(piece) => piece,
+                Err(error) => {
+                    let partial = if spool.is_none() { Bytes::from(bytes) } else { Bytes::new() };
+                    return Err(ReceiveError::Upstream { error, during, partial });
+                }
+            };
+            total += (bytes.len() - before) as u64;
+            if total > self.max_size.max(announced).saturating_add(SLACK) {
+                return Err(ReceiveError::Endless { handle: during.unwrap_or(0), announced });
+            }
+            let ready = if spool.is_some() { SPOOL_PIECE } else { INLINE };
+            if bytes.len() > ready || (spool.is_some() && piece.is_some()) {
+                let spool = spool.get_or_insert_with(|| self.store.spool());
+                scanner.feed(&bytes);
+                spool.write(&bytes).await?;
+                bytes.clear();
+                bytes.shrink_to(SPOOL_PIECE * 2);
+                if *self.stop.borrow() {
+                    return Err(ReceiveError::Stopped);
+                }
+            }
+            if let Some(ended) = piece {
+                return Ok(match spool {
+                    Some(spool) => (ended, RawBytes::Spooled(spool.finish().await?, Box::new(scanner.finish()))),
+                    None => (ended, RawBytes::Inline(Bytes::from(bytes))),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The store's half of a fetch: messages are scanned, mapped and committed in groups while more of them arrive.
+//!
+//! A message that the program can't handle goes to quarantine and does not stop the next one.
+
+use super::deliver::{self, Listing, Prepared};
+use super::figures::Figures;
+use super::receive::{Raw, RawBytes};
+use crate::config::{Collector, Current};
+use crate::message::facts::Facts;
+use crate::store::{Arrived, Store, StoreError, ledger};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Messages in one commit.
+const GROUP: usize = 64;
+
+/// What storing needs to know; shared with the task that does it.
+pub struct Storing {
+    /// Where to.
+    pub store: Store,
+    /// Configuration and mapping in force when the fetch began.
+    pub current: Arc<Current>,
+    /// Who fetches.
+    pub collector: Arc<Collector>,
+    /// The ledger's name of the mailbox.
+    pub source: ledger::Source,
+    /// Tells listings apart.
+    pub tag: String,
+}
+
+/// What was stored, and why not the rest.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Durable: handle, and the ledger's word for it.
+    pub messages: Vec<(u32, String)>,
+    /// Counted.
+    pub figures: Figures,
+    /// The store failed; messages behind that are still upstream.
+    pub error: Option<StoreError>,
+}
+
+/// How a message is to be handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handling {
+    /// As it should be.
+    Mapped,
+    /// Its header only; the rest is too large.
+    Stub,
+    /// Not looked into: it has ended three fetches badly.
+    Quarantine(&'static str),
+}
+
+impl Storing {
+    /// Stores what comes until the other side is closed or the store fails.
+    pub async fn run(self: Arc<Self>, mut from: mpsc::Receiver<Raw>, handling: Handling) -> Stored {
+        let mut stored = Stored::default();
+        while let Some(first) = from.recv().await {
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(raw) = from.try_recv()
+            {
+                group.push(raw);
+            }
+            self.store_group(group, handling, &mut stored).await;
+            if stored.error.is_some() {
+                break;
+            }
+        }
+        stored
+    }
+
+    async fn store_group(&self, group: Vec<Raw>, handling: Handling, stored: &mut Stored) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let listing = Listing {
+            config: &self.current.config,
+            mapping: &self.current.mapping,
+            collector: &self.collector,
+            source: &self.source,
+            tag: &self.tag,
+            now,
+        };
+        let scanned: Vec<(Raw, Option<Facts>)> = group.into_iter().map(|raw| scan(raw, handling)).collect();
+        let asked = scanned.iter().filter_map(|(_, facts)| facts.as_ref()).flat_map(deliver::asked_ids).collect::<Vec<_>>();
+        let sent: HashMap<String, String> = match asked.is_empty() {
+            true => HashMap::new(),
+            false => match self.store.sent_by(asked).await {
+                Ok(sent) => sent.into_iter().collect(),
+                Err(error) => {
+                    stored.error = Some(error);
+                    return;
+                }
+            },
+        };
+        let mut handles = Vec::with_capacity(scanned.len());
+        let mut rooms = Vec::with_capacity(scanned.len());
+        let mut prepared = Vec::with_capacity(scanned.len());
+        for (mut raw, facts) in scanned {
+            handles.push(raw.item.handle);
+            rooms.push(raw._room.take());
+            prepared.push(prepare(&listing, raw, facts, handling, &sent));
+        }
+        let (arrivals, counts): (Vec<_>, Vec<_>) = prepared.into_iter().map(|p| (p.arrival, (p.outcome, p.size))).unzip();
+        let deposits: Vec<bool> = arrivals.iter().map(|arrival| arrival.queue.is_empty() && arrival.tray.is_none()).collect();
+        let results = self.store.arrive(arrivals).await;
+        drop(rooms);
+        for (((handle, (outcome, size)), only_deposits), result) in handles.into_iter().zip(counts).zip(deposits).zip(results) {
+            match result {
+                Ok(arrived) => {
+                    let outcome = if only_deposits && is_duplicate(&arrived) { "duplicate" } else { outcome };
+                    stored.figures.count(outcome, size);
+                    stored.messages.push((handle, outcome.to_owned()));
+                }
+                // It is here already, by the ledger.
+                Err(StoreError::Conflict(_)) => stored.messages.push((handle, "duplicate".into())),
+                Err(error) => stored.error = Some(error),
+            }
+        }
+    }
+}
+
+fn is_duplicate(arrived: &Arrived) -> bool {
+    !arrived.deposits.is_empty() && arrived.deposits.iter().all(Option::is_none)
+}
+
+/// `None`: there is nothing to be found out, or no way to.
+fn scan(raw: Raw, handling: Handling) -> (Raw, Option<Facts>) {
+    let facts = match (&raw.bytes, handling) {
+        (_, Handling::Quarantine(_)) => None,
+        (RawBytes::Spooled(_, facts), _) => Some((**facts).clone()),
+        (RawBytes::Inline(bytes), _) => catch_unwind(AssertUnwindSafe(|| Facts::of(bytes))).ok(),
+    };
+    (raw, facts)
+}
+
+fn prepare(listing: &Listing<'_>, raw: Raw, facts: Option<Facts>, handling: Handling, sent: &HashMap<String, String>) -> Prepared {
+    let facts = match (handling, facts) {
+        (Handling::Quarantine(reason), _) => return deliver::quarantine(listing, raw, reason),
+        (_, None) => return deliver::quarantine(listing, raw, FAULT),
+        (_, Some(facts)) => facts,
+    };
+    if handling == Handling::Stub {
+        return deliver::stub(listing, raw, &facts);
+    }
+    let decided = catch_unwind(AssertUnwindSafe(|| deliver::decide(listing, &facts, &|id| sent.get(id).cloned())));
+    match decided {
+        Ok(decision) => deliver::prepare(listing, raw, &facts, decision),
+        Err(_) => deliver::quarantine(listing, raw, FAULT),
+    }
+}
+
+/// The reason that the tray shows.
+const FAULT: &str = "the program could not make sense of this message (a fault of the program); its bytes are kept as they came";
