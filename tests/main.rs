@@ -8,4 +8,5 @@ mod interop;
 mod mapping;
 mod pop3;
 mod store;
+mod smarthosts;
 mod support;

@@ -3,3 +3,4 @@
 pub mod lan;
 pub mod office;
 pub mod reader;
+pub mod smarthost;

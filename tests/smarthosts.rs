@@ -1,0 +1,182 @@
+//! Our SMTP client against servers that misbehave on purpose.
+
+use mailroom::address::Address;
+use mailroom::config::{Endpoint, Tls};
+use mailroom::smtp::client::{self, Client, ClientError, Credentials, Envelope, Stage, Verdict};
+use mailroom::smtp::reply::Class;
+use mailroom::wire::Stream;
+use secrecy::SecretString;
+
+use crate::support::smarthost::{Fault, Smarthost};
+
+fn endpoint(server: &Smarthost, tls: Tls) -> Endpoint {
+    Endpoint { host: "127.0.0.1".into(), port: server.address.port(), tls, ca: None, pin: None }
+}
+
+async fn connect(server: &Smarthost) -> Result<Client<Stream>, ClientError> {
+    client::connect(&endpoint(server, Tls::None), "mail.office.lan", None).await
+}
+
+fn envelope(recipients: &[&str]) -> Envelope {
+    Envelope {
+        sender: Address::parse("office@isp.example").ok(),
+        recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+        size: 100,
+        eight_bit: false,
+        smtputf8: false,
+    }
+}
+
+/// Sends one mail after the other as the relay does, and gives the verdicts on each.
+async fn send(client: &mut Client<Stream>, mails: &[(Envelope, &[u8])]) -> Vec<Vec<Verdict>> {
+    let mut verdicts = Vec::new();
+    let sent = async {
+        for (envelope, text) in mails {
+            let speculate = client.may_speculate(envelope);
+            client.begin(envelope);
+            if speculate || client.ready().await? {
+                client.body(text).await?;
+                client.end().await?;
+            }
+            while let Some(one) = client.verdict_at_hand() {
+                verdicts.push(one);
+            }
+        }
+        while client.under_way() > 0 {
+            verdicts.push(client.verdict().await?);
+        }
+        Ok::<(), ClientError>(())
+    };
+    if sent.await.is_err() {
+        verdicts.extend(client.abandon());
+    }
+    verdicts
+}
+
+fn class(verdict: &Verdict) -> Option<(Stage, Class)> {
+    match verdict {
+        Verdict::Answer(stage, reply) => Some((*stage, reply.class())),
+        Verdict::Unanswered { .. } => None,
+    }
+}
+
+const TAKEN: Option<(Stage, Class)> = Some((Stage::Message, Class::Done));
+const TEXT: &[u8] = b"Subject: x\r\n\r\n.dot\nbare\rtext";
+const CANONICAL: &[u8] = b"Subject: x\r\n\r\n.dot\r\nbare\r\ntext\r\n";
+
+#[tokio::test]
+async fn mails_go_one_round_trip_each_and_arrive_canonical() {
+    for extensions in [vec![], vec![Fault::Without("PIPELINING")], vec![Fault::With("CHUNKING")]] {
+        let server = Smarthost::start(extensions).await;
+        let mut client = connect(&server).await.unwrap();
+        let mails: Vec<_> = (0..40).map(|n| (envelope(&[&format!("to{n}@example.com"), "b@example.com"]), TEXT)).collect();
+        let verdicts = send(&mut client, &mails).await;
+        assert_eq!(verdicts.len(), 40);
+        assert!(verdicts.iter().flatten().all(|verdict| class(verdict) == TAKEN));
+        let received = server.received();
+        assert_eq!(received.len(), 40);
+        for (n, mail) in received.iter().enumerate() {
+            assert_eq!(mail.recipients, [format!("to{n}@example.com"), "b@example.com".into()]);
+            assert_eq!(String::from_utf8_lossy(&mail.message), String::from_utf8_lossy(CANONICAL));
+        }
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn one_refused_recipient_of_five_stops_nobody() {
+    for extension in [None, Some(Fault::Without("PIPELINING")), Some(Fault::With("CHUNKING"))] {
+        let server = Smarthost::start([Fault::Answer("RCPT", 1, "550 5.1.1 unknown")].into_iter().chain(extension)).await;
+        let mut client = connect(&server).await.unwrap();
+        let five = envelope(&["a@x.example", "b@x.example", "c@x.example", "d@x.example", "e@x.example"]);
+        let verdicts = send(&mut client, &[(five, TEXT), (envelope(&["f@x.example"]), TEXT)]).await;
+        assert_eq!(class(&verdicts[0][1]), Some((Stage::Recipient, Class::Permanent)));
+        assert!([0, 2, 3, 4].iter().all(|&at| class(&verdicts[0][at]) == TAKEN));
+        assert_eq!(class(&verdicts[1][0]), TAKEN);
+        assert_eq!(server.received()[0].recipients, ["a@x.example", "c@x.example", "d@x.example", "e@x.example"]);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_nobody_may_have_leaves_the_connection_usable() {
+    for extension in [None, Some(Fault::Without("PIPELINING")), Some(Fault::With("CHUNKING"))] {
+        let server = Smarthost::start([Fault::Matching("nobody@", "550 5.1.1 unknown")].into_iter().chain(extension)).await;
+        let mut client = connect(&server).await.unwrap();
+        let mails = [(envelope(&["nobody@x.example"]), TEXT), (envelope(&["a@x.example"]), TEXT), (envelope(&["nobody@x.example"]), TEXT)];
+        let verdicts = send(&mut client, &mails).await;
+        assert_eq!(class(&verdicts[0][0]), Some((Stage::Recipient, Class::Permanent)));
+        assert_eq!(class(&verdicts[1][0]), TAKEN);
+        assert_eq!(class(&verdicts[2][0]), Some((Stage::Recipient, Class::Permanent)));
+        assert_eq!(server.received().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_sender_is_said_of_every_recipient() {
+    let server = Smarthost::start([Fault::Answer("MAIL", 0, "553 5.7.1 not yours")]).await;
+    let mut client = connect(&server).await.unwrap();
+    let verdicts = send(&mut client, &[(envelope(&["a@x.example", "b@x.example"]), TEXT), (envelope(&["c@x.example"]), TEXT)]).await;
+    assert!(verdicts[0].iter().all(|verdict| class(verdict) == Some((Stage::Sender, Class::Permanent))));
+    assert_eq!(class(&verdicts[1][0]), TAKEN);
+}
+
+#[tokio::test]
+async fn a_421_in_the_middle_ends_the_connection_and_leaves_the_rest_open() {
+    let server = Smarthost::start([Fault::Answer("RCPT", 1, "421 4.3.2 closing")]).await;
+    let mut client = connect(&server).await.unwrap();
+    let verdicts = send(&mut client, &[(envelope(&["a@x.example", "b@x.example"]), TEXT)]).await;
+    assert_eq!(verdicts[0][0], Verdict::Unanswered { sent: false });
+    assert_eq!(class(&verdicts[0][1]), Some((Stage::Recipient, Class::Temporary)));
+    assert!(client.is_closing());
+}
+
+#[tokio::test]
+async fn a_temporary_failure_at_the_final_dot_is_no_loss() {
+    let server = Smarthost::start([Fault::Answer(".", 0, "451 4.3.0 try later")]).await;
+    let mut client = connect(&server).await.unwrap();
+    let verdicts = send(&mut client, &[(envelope(&["a@x.example"]), TEXT), (envelope(&["b@x.example"]), TEXT)]).await;
+    assert_eq!(class(&verdicts[0][0]), Some((Stage::Message, Class::Temporary)));
+    assert_eq!(class(&verdicts[1][0]), TAKEN);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_the_final_dot_is_known_as_such() {
+    let server = Smarthost::start([Fault::HangUp(".", 0)]).await;
+    let mut client = connect(&server).await.unwrap();
+    let verdicts = send(&mut client, &[(envelope(&["a@x.example"]), TEXT)]).await;
+    assert_eq!(verdicts, [[Verdict::Unanswered { sent: true }]]);
+}
+
+#[tokio::test]
+async fn endless_answers_are_cut() {
+    for fault in [Fault::EndlessLine("EHLO"), Fault::EndlessReply("EHLO"), Fault::EndlessLine("greeting")] {
+        let server = Smarthost::start([fault]).await;
+        assert!(connect(&server).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn starttls_that_is_not_offered_is_an_error_and_no_password_goes_out() {
+    let server = Smarthost::start([Fault::With("AUTH PLAIN")]).await;
+    let credentials = Credentials { user: "office".into(), password: SecretString::from("geheim") };
+    let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", Some(&credentials)).await;
+    assert!(matches!(result, Err(ClientError::NoStarttls)));
+    assert!(!server.commands().iter().any(|command| command.starts_with("AUTH")));
+}
+
+#[tokio::test]
+async fn an_answer_injected_ahead_of_tls_is_an_error() {
+    let server = Smarthost::start([Fault::With("STARTTLS"), Fault::Injection]).await;
+    let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", None).await;
+    assert!(result.unwrap_err().to_string().contains("ahead of the TLS handshake"));
+}
+
+#[tokio::test]
+async fn a_refused_log_in_is_told_from_a_busy_server() {
+    let credentials = Credentials { user: "office".into(), password: SecretString::from("geheim") };
+    for (answer, is_login) in [("535 5.7.8 wrong", true), ("454 4.7.0 busy", false)] {
+        let server = Smarthost::start([Fault::With("AUTH PLAIN LOGIN"), Fault::Always("AUTH", answer)]).await;
+        let error = client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials)).await.unwrap_err();
+        assert_eq!((error.is_login(), error.is_unreachable()), (is_login, false), "{error}");
+    }
+}

@@ -1,0 +1,259 @@
+//! A smarthost that does as a script says: refuses, stalls, lies and hangs up, and keeps what it took.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the server does differently from a good one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers the nth command of that verb (from 0, over all connections) so.
+    Answer(&'static str, usize, &'static str),
+    /// Answers every command of that verb so.
+    Always(&'static str, &'static str),
+    /// Answers every command whose line has that text so.
+    Matching(&'static str, &'static str),
+    /// Says nothing more when the nth command of that verb comes.
+    Stall(&'static str, usize),
+    /// Hangs up instead of answering the nth command of that verb; `.` is the end of a message, which was taken.
+    HangUp(&'static str, usize),
+    /// Offers PIPELINING and throws away what came ahead.
+    FalsePipelining,
+    /// Sends an answer to a command inside TLS ahead of the handshake.
+    Injection,
+    /// A reply whose line does not end.
+    EndlessLine(&'static str),
+    /// A reply whose lines do not end.
+    EndlessReply(&'static str),
+    /// Leaves this extension out of EHLO.
+    Without(&'static str),
+    /// Adds this line to EHLO.
+    With(&'static str),
+}
+
+/// A mail that the server said 250 to, or took and never answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub sender: String,
+    pub recipients: Vec<String>,
+    pub message: Vec<u8>,
+    /// It said 250.
+    pub answered: bool,
+    /// Which connection, from 0.
+    pub connection: usize,
+}
+
+#[derive(Default)]
+struct Seen {
+    received: Vec<Received>,
+    commands: Vec<String>,
+    connections: usize,
+}
+
+/// A listening server; ends with the test.
+pub struct Smarthost {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Smarthost {
+    pub async fn start(faults: impl IntoIterator<Item = Fault>) -> Smarthost {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let faults: Arc<Vec<Fault>> = Arc::new(faults.into_iter().collect());
+        let shared = seen.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = {
+                    let mut seen = shared.lock().unwrap();
+                    seen.connections += 1;
+                    seen.connections - 1
+                };
+                tokio::spawn(serve(stream, faults.clone(), shared.clone(), number));
+            }
+        });
+        Smarthost { address, seen, task }
+    }
+
+    /// What it has taken so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.seen.lock().unwrap().received.clone()
+    }
+
+    /// Every command line.
+    pub fn commands(&self) -> Vec<String> {
+        self.seen.lock().unwrap().commands.clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
+    }
+}
+
+impl Drop for Smarthost {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(stream: TcpStream, faults: Arc<Vec<Fault>>, seen: Arc<Mutex<Seen>>, connection: usize) {
+    let _ = converse(stream, &faults, &seen, connection).await;
+}
+
+/// What to do with a command.
+enum Act {
+    Answer(String),
+    Stall,
+    HangUp,
+}
+
+fn act(faults: &[Fault], seen: &Mutex<Seen>, verb: &str, line: &str, good: &str) -> Act {
+    let before = {
+        let mut seen = seen.lock().unwrap();
+        let before = seen.commands.iter().filter(|c| c.split([' ', ':']).next().is_some_and(|v| v.eq_ignore_ascii_case(verb))).count();
+        seen.commands.push(line.to_owned());
+        before
+    };
+    for fault in faults {
+        match fault {
+            Fault::Answer(v, n, answer) if *v == verb && *n == before => return Act::Answer(format!("{answer}\r\n")),
+            Fault::Always(v, answer) if *v == verb => return Act::Answer(format!("{answer}\r\n")),
+            Fault::Matching(text, answer) if line.contains(text) => return Act::Answer(format!("{answer}\r\n")),
+            Fault::Stall(v, n) if *v == verb && *n == before => return Act::Stall,
+            Fault::HangUp(v, n) if *v == verb && *n == before => return Act::HangUp,
+            Fault::EndlessLine(v) if *v == verb => return Act::Answer("250 ".to_owned() + &"x".repeat(60_000_000)),
+            Fault::EndlessReply(v) if *v == verb => return Act::Answer("250-more\r\n".repeat(100_000)),
+            _ => {}
+        }
+    }
+    Act::Answer(good.to_owned())
+}
+
+async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, connection: usize) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    match act(faults, seen, "greeting", "greeting", "220 smarthost.example ESMTP\r\n") {
+        Act::Answer(greeting) => stream.write_all(greeting.as_bytes()).await?,
+        Act::Stall => return std::future::pending().await,
+        Act::HangUp => return Ok(()),
+    }
+    let (mut sender, mut recipients, mut message) = (None, Vec::<String>::new(), Vec::new());
+    loop {
+        let mut line = Vec::new();
+        if stream.read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        let argument = || line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(address, _)| address.to_owned());
+        let mut chunk = Vec::new();
+        let mut last = false;
+        if verb == "BDAT" {
+            let mut words = line.split(' ').skip(1);
+            chunk = vec![0; words.next().unwrap().parse().unwrap()];
+            last = words.next().is_some();
+            stream.read_exact(&mut chunk).await?;
+        }
+        let good = match verb.as_str() {
+            "EHLO" => {
+                let mut lines = vec!["smarthost.example", "PIPELINING", "8BITMIME", "SIZE 30000000", "ENHANCEDSTATUSCODES"];
+                lines.retain(|line| !faults.contains(&Fault::Without(line.split(' ').next().unwrap())));
+                lines.extend(faults.iter().filter_map(|f| if let Fault::With(line) = f { Some(*line) } else { None }));
+                let last = lines.pop().unwrap();
+                lines.iter().map(|line| format!("250-{line}\r\n")).collect::<String>() + &format!("250 {last}\r\n")
+            }
+            "MAIL" if sender.is_some() => "503 5.5.1 nested\r\n".into(),
+            "RCPT" if sender.is_none() => "503 5.5.1 MAIL first\r\n".into(),
+            "DATA" | "BDAT" if recipients.is_empty() => "554 5.5.1 no recipients\r\n".into(),
+            "DATA" => "354 go on\r\n".into(),
+            "STARTTLS" => "220 2.0.0 begin\r\n".into(),
+            "AUTH" => "235 2.7.0 ok\r\n".into(),
+            "QUIT" => "221 2.0.0 bye\r\n".into(),
+            _ => "250 2.0.0 ok\r\n".into(),
+        };
+        let answer = match act(faults, seen, &verb, &line, &good) {
+            Act::Answer(answer) => answer,
+            Act::Stall => return std::future::pending().await,
+            Act::HangUp => return Ok(()),
+        };
+        if faults.contains(&Fault::FalsePipelining) && verb != "EHLO" {
+            // What is in the buffer already came ahead of this answer.
+            let ahead = stream.buffer().len();
+            stream.consume(ahead);
+        }
+        let answer = if verb == "STARTTLS" && faults.contains(&Fault::Injection) { answer + "250 injected\r\n" } else { answer };
+        stream.write_all(answer.as_bytes()).await?;
+        let accepted = answer.starts_with('2');
+        match verb.as_str() {
+            "MAIL" if accepted => sender = argument(),
+            "RCPT" if accepted => recipients.extend(argument()),
+            "RSET" | "EHLO" => (sender, recipients, message) = (None, Vec::new(), Vec::new()),
+            "QUIT" => return Ok(()),
+            _ if answer.starts_with("421") => return Ok(()),
+            "BDAT" if accepted => {
+                message.extend(chunk);
+                if last {
+                    take(seen, &mut sender, &mut recipients, std::mem::take(&mut message), true, connection);
+                }
+            }
+            "DATA" if answer.starts_with("354") => {
+                let message = body(&mut stream).await?;
+                let (answer, end) = match act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") {
+                    Act::Answer(answer) => (answer, None),
+                    Act::Stall => (String::new(), Some(true)),
+                    Act::HangUp => (String::new(), Some(false)),
+                };
+                if answer.starts_with('2') || end.is_some() {
+                    take(seen, &mut sender, &mut recipients, message, end.is_none(), connection);
+                }
+                (sender, recipients) = (None, Vec::new());
+                match end {
+                    Some(true) => return std::future::pending().await,
+                    Some(false) => return Ok(()),
+                    None => stream.write_all(answer.as_bytes()).await?,
+                }
+                if answer.starts_with("421") {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn take(
+    seen: &Mutex<Seen>,
+    sender: &mut Option<String>,
+    recipients: &mut Vec<String>,
+    message: Vec<u8>,
+    answered: bool,
+    connection: usize,
+) {
+    let received =
+        Received { sender: sender.take().unwrap_or_default(), recipients: std::mem::take(recipients), message, answered, connection };
+    if !received.recipients.is_empty() {
+        seen.lock().unwrap().received.push(received);
+    }
+}
+
+/// The message, unstuffed by rules of its own: line by line, as servers do.
+async fn body(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        if tokio::time::timeout(Duration::from_secs(60), stream.read_until(b'\n', &mut line)).await?? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        assert!(line.ends_with(b"\r\n"), "a bare line feed came out");
+        assert!(!line[..line.len() - 2].contains(&b'\r'), "a bare carriage return came out");
+        if line == b".\r\n" {
+            return Ok(message);
+        }
+        message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+    }
+}
