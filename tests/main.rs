@@ -7,6 +7,6 @@ mod corpus;
 mod interop;
 mod mapping;
 mod pop3;
-mod store;
 mod smarthosts;
+mod store;
 mod support;

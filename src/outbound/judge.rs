@@ -19,6 +19,8 @@ pub enum Ruling {
     Relayed(String),
     /// Again later, not before so long from now.
     Later(String, Duration),
+    /// Everything was sent and no answer came: again later, and it may be a second copy.
+    Unanswered(String),
     /// The log-in or the smarthost's settings are at fault: again later, and the postmaster should know.
     Login(String),
     /// Never.
@@ -30,8 +32,7 @@ pub fn judge(verdict: &Verdict) -> Ruling {
     let (stage, reply) = match verdict {
         Verdict::Answer(stage, reply) => (*stage, reply),
         Verdict::Unanswered { sent: true } => {
-            let text = "everything was sent, but the connection ended before the smarthost's answer; it may arrive twice";
-            return Ruling::Later(text.into(), UNANSWERED);
+            return Ruling::Unanswered("everything was sent, but the smarthost's answer never came; it may arrive twice".into());
         }
         Verdict::Unanswered { sent: false } => {
             return Ruling::Later("the connection to the smarthost ended too early".into(), Duration::ZERO);
@@ -73,6 +74,7 @@ mod tests {
             Ruling::Relayed(_) => "relayed",
             Ruling::Later(_, wait) if wait.is_zero() => "later",
             Ruling::Later(..) => "greylisted",
+            Ruling::Unanswered(_) => "unanswered",
             Ruling::Login(_) => "login",
             Ruling::Refused(_) => "refused",
         };
@@ -105,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_waits_ten_minutes() {
-        assert!(matches!(judge(&Verdict::Unanswered { sent: true }), Ruling::Later(_, UNANSWERED)));
+    fn a_lost_answer_is_told_from_a_lost_connection() {
+        assert!(matches!(judge(&Verdict::Unanswered { sent: true }), Ruling::Unanswered(_)));
         assert!(matches!(judge(&Verdict::Unanswered { sent: false }), Ruling::Later(_, Duration::ZERO)));
     }
 

@@ -2,7 +2,9 @@
 
 pub mod complete;
 pub mod credentials;
+pub mod forward;
 pub mod intake;
 pub mod judge;
+pub mod look;
 pub mod relay;
 pub mod submit;

@@ -388,6 +388,7 @@ impl Server {
         let (Some(envelope), Some(submitter)) = (self.session.take(), &self.submitter) else { return Ok(Flow::Go) };
         let reply = match reception.finish(submitter).await {
             Ok(taken) => {
+                let now = jiff::Timestamp::now().as_millisecond();
                 let submission = Submission {
                     submitter,
                     envelope: &envelope,
@@ -395,7 +396,8 @@ impl Server {
                     client: self.session.client().unwrap_or_default(),
                     peer: self.peer.ip(),
                     protocol,
-                    now: jiff::Timestamp::now().as_millisecond(),
+                    id: format!("{now:x}"),
+                    now,
                 };
                 submit::submit(&self.context.store, &self.context.now(), submission).await
             }

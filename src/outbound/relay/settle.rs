@@ -2,7 +2,7 @@
 
 use super::{Job, Key};
 use crate::config::Current;
-use crate::outbound::judge::{Ruling, milliseconds, next_attempt};
+use crate::outbound::judge::{Ruling, UNANSWERED, milliseconds, next_attempt};
 use crate::store::queue::{Outcome, Settlement};
 use crate::store::{Arrival, Store};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) async fn settlement(store: &Store, current: &Current, job: Job, rulin
     let lease = &job.lease;
     let expires = lease.queued_at.saturating_add(milliseconds(expire));
     let late = now - lease.queued_at >= milliseconds(NOTICE) && !lease.notified;
-    let (mut outcomes, mut failed, mut delayed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut outcomes, mut failed, mut delayed, mut unanswered) = (Vec::new(), Vec::new(), Vec::new(), false);
     for (due, ruling) in lease.recipients.iter().zip(rulings) {
         let (outcome, text) = match ruling {
             Ruling::Relayed(text) => (Outcome::Relayed, text),
@@ -30,13 +30,18 @@ pub(super) async fn settlement(store: &Store, current: &Current, job: Job, rulin
                 failed.push((due.address.clone(), reply.to_string()));
                 (Outcome::Failed, reply.to_string())
             }
-            Ruling::Later(text, _) | Ruling::Login(text) if now >= expires => {
+            Ruling::Later(text, _) | Ruling::Unanswered(text) | Ruling::Login(text) if now >= expires => {
                 failed.push((due.address.clone(), text.clone()));
                 (Outcome::Failed, format!("given up: {text}"))
             }
             Ruling::Later(text, not_before) => {
                 delayed.push((due.address.clone(), text.clone()));
                 (Outcome::Delayed(next_attempt(now, due.attempts, not_before, retry, expires)), text)
+            }
+            Ruling::Unanswered(text) => {
+                unanswered = true;
+                delayed.push((due.address.clone(), text.clone()));
+                (Outcome::Delayed(next_attempt(now, due.attempts, UNANSWERED, retry, expires)), text)
             }
             Ruling::Login(text) => {
                 delayed.push((due.address.clone(), text.clone()));
@@ -46,7 +51,7 @@ pub(super) async fn settlement(store: &Store, current: &Current, job: Job, rulin
         outcomes.push((due.address.clone(), outcome, text));
     }
     let _ = (store, current, late, &failed, &delayed);
-    Settlement { id: job.id(), outcomes, attempted: true, notice: None, notified: false, unanswered: false }
+    Settlement { id: job.id(), outcomes, attempted: true, notice: None, notified: false, unanswered }
 }
 
 /// The postmaster's mail about a smarthost that refuses our log-in.

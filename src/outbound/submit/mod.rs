@@ -67,6 +67,8 @@ pub struct Submission<'a> {
     pub peer: IpAddr,
     /// `with` of the `Received` line.
     pub protocol: String,
+    /// Tells it from others in our `Received` line and the log.
+    pub id: String,
     /// Milliseconds since 1970.
     pub now: i64,
 }

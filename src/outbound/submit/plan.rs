@@ -2,12 +2,15 @@
 //!
 //! Mail between users never leaves the LAN, whatever address of theirs it is written to, and their copies stay as written.
 
-use super::{Submission, Submitter, recipient_address};
+use super::{Submission, Submitter, recipient_address, sender_address};
 use crate::address::{Address, Domain};
 use crate::config::{Config, Current, Deliver, DeviceSender, UnknownLocal};
 use crate::inbound::recipients::{self, Mail};
-use crate::mapping::{Decision, Direction, Forward, Identity, Mailbox, Recipient, Sender};
+use crate::mapping::{Decision, Direction, Held, Identity, Mailbox, Recipient, Sender};
 use crate::message::header::Header;
+use crate::message::trace::{Hop, Prefix};
+use crate::outbound::forward;
+use crate::outbound::look::Look;
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
 use crate::store::queue::NewMail;
@@ -169,8 +172,16 @@ pub(super) fn plan(
         plan.queue.push(outgoing(current, submission, &identity, outside));
     }
     for forward in &all.forwards {
-        plan.trace.push(("forwarded", format!("to {}", forward.to)));
-        plan.queue.extend(forwarded(current, submission, forward));
+        match forward::forwarded(current, forward, &facts.header, hop(current, submission)) {
+            Some(mail) => {
+                plan.trace.push(("forwarded", format!("to {}", forward.to)));
+                plan.queue.push(mail);
+            }
+            None => {
+                let reason = format!("it should go on to {}, but {} has no address outside to send as", forward.to, forward.owner);
+                all.held.get_or_insert(Held { reason, addresses: vec![] });
+            }
+        }
     }
     let refused = all.refused.take().map(|reason| (reason, vec![]));
     if let Some((reason, addresses)) = all.held.take().map(|held| (held.reason, held.addresses)).or(refused) {
@@ -228,17 +239,41 @@ fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient
     }
 }
 
-fn prefix(_current: &Current, _submission: &Submission<'_>, _address: Option<&Address>) -> Vec<u8> {
-    Vec::new()
+/// The lines on top of a copy that stays here.
+fn prefix(current: &Current, submission: &Submission<'_>, address: Option<&Address>) -> Vec<u8> {
+    let sender = sender_address(current, &submission.envelope.mail.from);
+    let hop = Hop {
+        from: Some(submission.client),
+        ip: Some(submission.peer),
+        by: &current.config.office.hostname,
+        with: &submission.protocol,
+        id: &submission.id,
+        recipient: address,
+        date: submission.now,
+    };
+    Prefix { return_path: Some(sender.as_ref()), delivered_to: address, hop: Some(hop) }.render()
 }
 
-fn outgoing(_current: &Current, submission: &Submission<'_>, identity: &Identity, recipients: Vec<Address>) -> NewMail {
-    let owner = owner(_current, submission.submitter);
-    NewMail { owner, sender: Some(identity.address.clone()), recipients, header: None }
+/// Our line on top of a mail that leaves: which client it came from is nobody's business outside.
+fn hop<'a>(current: &'a Current, submission: &'a Submission<'_>) -> Hop<'a> {
+    let by = &current.config.office.hostname;
+    Hop { by, with: &submission.protocol, id: &submission.id, date: submission.now, ..Hop::default() }
 }
 
-fn forwarded(_current: &Current, _submission: &Submission<'_>, forward: &Forward) -> Option<NewMail> {
-    Some(NewMail { owner: forward.owner.clone(), sender: None, recipients: vec![forward.to.clone()], header: None })
+fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity, recipients: Vec<Address>) -> NewMail {
+    let look = Look {
+        mapping: &current.mapping,
+        lan_domain: &current.config.office.lan_domain,
+        identity,
+        user: submission.submitter.user(),
+        hop: hop(current, submission),
+    };
+    NewMail {
+        owner: owner(current, submission.submitter),
+        sender: Some(identity.address.clone()),
+        recipients,
+        header: Some(look.header(&submission.taken.facts.header)),
+    }
 }
 
 /// Who hears when it fails.
