@@ -197,6 +197,12 @@ impl Mapping {
     }
 }
 
+/// Whether an address matches a pattern such as `*@example.com`, as `senders` of a smarthost have them.
+pub fn matches(pattern: &str, address: &Address) -> bool {
+    let normal = pattern.rsplit_once('@').and_then(|(local, domain)| target::pattern(local, domain).ok());
+    normal.is_some_and(|normal| glob::Glob::new(&normal).matches(address.key()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,4 +7,5 @@ pub mod intake;
 pub mod judge;
 pub mod look;
 pub mod relay;
+pub mod route;
 pub mod submit;
