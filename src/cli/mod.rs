@@ -3,6 +3,7 @@
 //! What a command prints on stdout is its result (with `--json` one document and nothing else); logs, warnings and errors go to stderr.
 //! Exit codes: 0 done, 1 something failed and was said on stderr, 2 usage or configuration.
 
+mod ask;
 mod check;
 mod completions;
 mod demo;
@@ -15,6 +16,7 @@ mod mapping;
 mod office;
 mod planned;
 mod queue;
+mod rename;
 mod run;
 mod secret;
 mod service;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use office::{Office, config_file};
+pub use office::{Office, config_file, configuration, store, store_of};
 
 /// Fetches an office's mail from its ISP mailboxes, works out whom each message is for, serves it on the LAN and relays what people send.
 #[derive(Debug, Parser)]

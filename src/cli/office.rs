@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{Global, log};
-use crate::config::{Current, Level, Log};
+use crate::config::{Config, Current, Level, Log};
 use crate::gateway::{LoadError, files};
 use crate::service::platform;
 use crate::store::Store;
@@ -41,6 +41,24 @@ impl Office {
     pub fn current(&self) -> &Current {
         &self.compiled.current
     }
+}
+
+/// `mailroom.toml` alone: for commands that work whatever the mapping says.
+pub fn configuration(global: &Global) -> anyhow::Result<Config> {
+    let file = config_file(global)?;
+    log::start(&Log { level: Level::Warn, json: false }, global.verbose);
+    Ok(files::parse(&file, files::gather(&file)?)?.config)
+}
+
+/// The store that the configuration names.
+pub fn store_of(config: &Config) -> anyhow::Result<Store> {
+    let path = &config.storage.path;
+    Store::open(path).with_context(|| format!("the store in {} does not open", path.display()))
+}
+
+/// Both.
+pub fn store(global: &Global) -> anyhow::Result<Store> {
+    store_of(&configuration(global)?)
 }
 
 /// The configuration file: `--config`, `$MAILROOM_CONFIG`, `./mailroom.toml`, then the system's place.

@@ -1,8 +1,13 @@
-//! `mailroom queue`
+//! `mailroom queue`: outgoing mail, seen and steered; the gateway notices what changes.
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
-use super::{Exit, Global};
+use super::{Exit, Global, configuration, show, store_of};
+use crate::config::Config;
+use crate::store::queue::{MailId, Order, Queued};
 
 /// `queue`
 #[derive(Debug, Args)]
@@ -13,24 +18,176 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// To be described
-    List { arguments: Vec<String> },
-    /// To be described
-    Show { arguments: Vec<String> },
-    /// To be described
-    Retry { arguments: Vec<String> },
-    /// To be described
-    Hold { arguments: Vec<String> },
-    /// To be described
-    Release { arguments: Vec<String> },
-    /// To be described
-    Reroute { arguments: Vec<String> },
-    /// To be described
-    Delete { arguments: Vec<String> },
+    /// Mail that waits, and why
+    List {
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// One mail
+    Show {
+        /// Its number
+        id: i64,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try again now
+    Retry(Which),
+    /// Keep from being sent until released
+    Hold(Which),
+    /// Send what was held
+    Release(Which),
+    /// Send through another smarthost
+    Reroute {
+        #[command(flatten)]
+        which: Which,
+        /// The smarthost's name; without it, as the mapping says
+        smarthost: Option<String>,
+    },
+    /// Take out for good; nobody gets a bounce
+    Delete(Which),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// A number of `queue list`, or all
+    #[arg(value_name = "ID|all", value_parser = selection)]
+    id: Selection,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Selection {
+    One(MailId),
+    All,
+}
+
+fn selection(text: &str) -> Result<Selection, String> {
+    match text {
+        "all" => Ok(Selection::All),
+        number => number.parse().map(|id| Selection::One(MailId(id))).map_err(|_| "a number of `queue list`, or all".to_owned()),
+    }
+}
+
+impl Selection {
+    fn id(self) -> Option<MailId> {
+        match self {
+            Selection::One(id) => Some(id),
+            Selection::All => None,
+        }
+    }
 }
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let _ = (arguments.action, global);
-    super::planned::refuse("queue")
+    let config = configuration(global)?;
+    let store = store_of(&config)?;
+    let zone = config.office.timezone.clone().unwrap_or_else(TimeZone::system);
+    let order = |which: &Which, order: Order| {
+        let (store, id) = (store.clone(), which.id.id());
+        async move { store.queue_order(id, order, Timestamp::now().as_millisecond()).await }
+    };
+    let (which, done, what) = match arguments.action {
+        Action::List { json } => return list(&store.queue().await?, json, &zone),
+        Action::Show { id, json } => {
+            let mails = store.queue().await?;
+            let mail = mails.iter().find(|mail| mail.id == MailId(id));
+            let mail = mail.ok_or_else(|| anyhow::anyhow!("there is no mail {id} in the queue"))?;
+            return one(mail, json, &zone);
+        }
+        Action::Retry(which) => (which.json, order(&which, Order::Retry).await?, "is tried again now"),
+        Action::Hold(which) => (which.json, order(&which, Order::Hold).await?, "is held"),
+        Action::Release(which) => (which.json, order(&which, Order::Release).await?, "is released"),
+        Action::Reroute { which, smarthost } => {
+            require_smarthost(&config, smarthost.as_deref())?;
+            (which.json, order(&which, Order::Reroute(smarthost)).await?, "is rerouted")
+        }
+        Action::Delete(which) => (which.json, store.queue_delete(which.id.id(), "the admin").await?, "is deleted"),
+    };
+    match which {
+        true => println!("{}", json!({ "mails": done })),
+        false => println!("{} {what}", show::count(done as u64, "mail", "mails")),
+    }
+    Ok(Exit::Done)
+}
+
+fn require_smarthost(config: &Config, name: Option<&str>) -> anyhow::Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    let names: Vec<&str> = config.smarthosts.iter().map(|smarthost| smarthost.name.as_str()).collect();
+    anyhow::ensure!(names.contains(&name), "there is no smarthost “{name}”; there are: {}", names.join(", "));
+    Ok(())
+}
+
+fn list(mails: &[Queued], as_json: bool, zone: &TimeZone) -> anyhow::Result<Exit> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&Value::Array(mails.iter().map(|mail| json(mail, zone)).collect()))?);
+        return Ok(Exit::Done);
+    }
+    mails.iter().for_each(|mail| print!("{}", text(mail, zone)));
+    if mails.is_empty() {
+        println!("the queue is empty");
+    }
+    Ok(Exit::Done)
+}
+
+fn one(mail: &Queued, as_json: bool, zone: &TimeZone) -> anyhow::Result<Exit> {
+    match as_json {
+        true => println!("{}", serde_json::to_string_pretty(&json(mail, zone))?),
+        false => print!("{}", text(mail, zone)),
+    }
+    Ok(Exit::Done)
+}
+
+fn sender(mail: &Queued) -> String {
+    mail.sender.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn json(mail: &Queued, zone: &TimeZone) -> Value {
+    let recipients: Vec<Value> = mail
+        .recipients
+        .iter()
+        .map(|recipient| {
+            json!({
+                "address": recipient.address.to_string(), "state": recipient.state.as_str(),
+                "due": recipient.due.map(|due| show::rfc3339(due, zone)), "last_reply": recipient.last_reply,
+                "attempts": recipient.attempts
+            })
+        })
+        .collect();
+    json!({
+        "id": mail.id.0, "from": sender(mail), "recipients": recipients, "size": mail.size, "subject": mail.subject, "owner": mail.owner,
+        "message_id": mail.message_id, "queued": show::rfc3339(mail.queued_at, zone), "smarthost": mail.smarthost,
+        "possibly_sent_twice": mail.data_sent
+    })
+}
+
+fn text(mail: &Queued, zone: &TimeZone) -> String {
+    let now = Timestamp::now().as_millisecond();
+    let time = |at: i64| show::time(at, now, zone);
+    let mut text = format!(
+        "{}  {}  from <{}> ({})  {}  {}\n",
+        mail.id.0,
+        time(mail.queued_at),
+        sender(mail),
+        mail.owner,
+        show::size(mail.size),
+        show::safe(&mail.subject)
+    );
+    if let Some(smarthost) = &mail.smarthost {
+        text.push_str(&format!("    through {smarthost}\n"));
+    }
+    if mail.data_sent {
+        text.push_str("    possibly sent already: the smarthost took all of it and the line broke before it answered\n");
+    }
+    for recipient in &mail.recipients {
+        let due = recipient.due.map_or(String::new(), |due| format!(", due {}", time(due)));
+        text.push_str(&format!("    to {}  {}{due}\n", recipient.address, recipient.state.as_str()));
+        if let Some(reply) = &recipient.last_reply {
+            text.push_str(&format!("        {}\n", show::safe(reply)));
+        }
+    }
+    text
 }

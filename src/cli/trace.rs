@@ -1,18 +1,40 @@
-//! `mailroom trace`
+//! `mailroom trace`: everything that ever happened to a message.
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::{Exit, Global};
+use super::{Exit, Global, configuration, show, store_of};
 
 /// `trace`
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// To be described
-    arguments: Vec<String>,
+    /// A Message-ID, or any text: an address, a word of the subject
+    text: String,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let _ = (arguments, global);
-    super::planned::refuse("trace")
+    let config = configuration(global)?;
+    let zone = config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let lines = store_of(&config)?.trace(&arguments.text).await?;
+    if arguments.json {
+        let line = |line: &crate::store::trace::Line| json!({ "time": show::rfc3339(line.time, &zone), "event": line.event, "detail": line.detail, "message_id": line.message_id });
+        println!("{}", serde_json::to_string_pretty(&Value::Array(lines.iter().map(line).collect()))?);
+        return Ok(Exit::Done);
+    }
+    if lines.is_empty() {
+        eprintln!("nothing is known of “{}”", arguments.text);
+    }
+    let mut message = None;
+    for line in &lines {
+        if message != line.message_id {
+            message.clone_from(&line.message_id);
+            println!("<{}>", message.as_deref().map_or("no Message-ID".into(), show::safe));
+        }
+        println!("  {}  {:<11} {}", show::rfc3339(line.time, &zone), line.event, show::safe(&line.detail));
+    }
+    Ok(Exit::Done)
 }

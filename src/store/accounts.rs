@@ -75,7 +75,7 @@ impl Store {
     /// Every user and shared mailbox, by name.
     pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         self.read(|connection| {
-            let mut select = connection.prepare_cached(&format!("{SELECT} ORDER BY kind DESC, name"))?;
+            let mut select = connection.prepare_cached(&format!("{SELECT} WHERE kind <> 'removed' ORDER BY kind DESC, name"))?;
             Ok(select.query_map([], account)?.collect::<Result<_, _>>()?)
         })
         .await
@@ -98,6 +98,7 @@ impl Store {
     }
 
     /// Adds a user (without a password yet) or shared mailbox with its default folders. [`StoreError::Conflict`] if the name is taken.
+    /// The mail of a removed user of that name is there again.
     pub async fn account_add(&self, mailbox: &Mailbox, full_name: Option<&str>, quota: Option<u64>) -> Result<AccountId, StoreError> {
         if let Mailbox::User(name) = mailbox {
             check_user_name(name).map_err(StoreError::Conflict)?;
@@ -107,7 +108,14 @@ impl Store {
             if id_by_name(work, &mailbox)?.is_some() {
                 return Err(StoreError::Conflict(format!("there is a user {mailbox} already")));
             }
-            let id = make(work, &mailbox)?;
+            let id = match (&mailbox, removed_by_name(work, mailbox_name(&mailbox))?) {
+                (Mailbox::User(_), Some(id)) => {
+                    work.prepare_cached("UPDATE account SET kind = 'user', disabled = 0, generation = generation + 1 WHERE id = ?1")?
+                        .execute([id.0])?;
+                    id
+                }
+                _ => make(work, &mailbox)?,
+            };
             describe(work, id, full_name.as_deref(), quota)?;
             Ok(id)
         })
@@ -128,6 +136,11 @@ impl Store {
             };
             if id_by_name(work, &new)?.is_some() {
                 return Err(StoreError::Conflict(format!("there is a user {new} already")));
+            }
+            if removed_by_name(work, &name)?.is_some() {
+                return Err(StoreError::Conflict(format!(
+                    "the mail of a removed user {name} is still here: remove it with --delete-mail first"
+                )));
             }
             work.prepare_cached("UPDATE account SET name = ?2, generation = generation + 1 WHERE id = ?1")?.execute(params![id.0, name])?;
             if let Mailbox::User(old) = &old.mailbox {
@@ -161,10 +174,51 @@ impl Store {
         .await
     }
 
+    /// Removes a user but keeps the mail: it is there again when a user of that name is added.
+    pub async fn account_retire(&self, id: AccountId) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| {
+            require(work, id)?;
+            work.prepare_cached(
+                "UPDATE account SET kind = 'removed', password = NULL, disabled = 1, generation = generation + 1 WHERE id = ?1",
+            )?
+            .execute([id.0])?;
+            work.prepare_cached("DELETE FROM scram WHERE account = ?1")?.execute([id.0])?;
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The removed user of that name whose mail is still here.
+    pub async fn account_removed(&self, name: &str) -> Result<Option<AccountId>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |connection| removed_by_name(connection, &name)).await
+    }
+
+    /// Makes a user's folders another one's, below one that has the first one's name. What is empty stays behind.
+    pub async fn account_hand_over(&self, id: AccountId, to: AccountId) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| {
+            let (from, to) = (require(work, id)?, require(work, to)?);
+            let mut above = from.name().replace('/', "-");
+            while folders::exists(work, to.id, &above)? {
+                above.push('\'');
+            }
+            work.prepare_cached(
+                "UPDATE folder SET account = ?2, name = ?3 || '/' || name, special_use = NULL WHERE account = ?1 AND messages > 0",
+            )?
+            .execute(params![id.0, to.id.0, above])?;
+            recount(work, id)?;
+            recount(work, to.id)?;
+            work.changed(Change::Folders(id));
+            work.changed(Change::Folders(to.id));
+            Ok(())
+        })
+        .await
+    }
+
     /// Removes an account with its folders and messages.
     pub async fn account_remove(&self, id: AccountId) -> Result<(), StoreError> {
         self.write(SMALL, move |work| {
-            require(work, id)?;
             let folders: Vec<i64> = {
                 let mut select = work.prepare_cached("SELECT id FROM folder WHERE account = ?1")?;
                 select.query_map([id.0], |row| row.get(0))?.collect::<Result<_, _>>()?
@@ -208,7 +262,28 @@ fn parts(mailbox: &Mailbox) -> (&'static str, &str) {
 
 /// One account.
 pub fn find(connection: &Connection, id: AccountId) -> Result<Option<Account>, StoreError> {
-    Ok(connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?.query_row([id.0], account).optional()?)
+    Ok(connection.prepare_cached(&format!("{SELECT} WHERE id = ?1 AND kind <> 'removed'"))?.query_row([id.0], account).optional()?)
+}
+
+fn mailbox_name(mailbox: &Mailbox) -> &str {
+    parts(mailbox).1
+}
+
+fn removed_by_name(connection: &Connection, name: &str) -> Result<Option<AccountId>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT id FROM account WHERE kind = 'removed' AND name = ?1")?;
+    Ok(select.query_row([name], |row| row.get(0).map(AccountId)).optional()?)
+}
+
+/// After whole folders changed hands.
+fn recount(connection: &Connection, id: AccountId) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE account SET (messages, bytes) = (SELECT ifnull(sum(messages), 0), ifnull(sum(bytes), 0) FROM folder
+                                                 WHERE account = ?1)
+             WHERE id = ?1",
+        )?
+        .execute([id.0])?;
+    Ok(())
 }
 
 fn require(connection: &Connection, id: AccountId) -> Result<Account, StoreError> {

@@ -308,6 +308,13 @@ fn id_by_name(connection: &Connection, account: AccountId, name: &str) -> Result
     Ok(select.query_row(params![account.0, name], |row| row.get(0).map(FolderId)).optional()?)
 }
 
+/// Whether there is a folder of that name, or below it.
+pub fn exists(connection: &Connection, account: AccountId, name: &str) -> Result<bool, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM folder WHERE account = ?1 AND (name = ?2 OR substr(name, 1, ?3) = ?2 || '/'))")?;
+    Ok(select.query_row(params![account.0, name, name.chars().count() + 1], |row| row.get(0))?)
+}
+
 fn require_free(connection: &Connection, account: AccountId, name: &str) -> Result<(), StoreError> {
     match id_by_name(connection, account, name)? {
         None => Ok(()),

@@ -7,7 +7,7 @@ CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE account (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind       TEXT NOT NULL CHECK (kind IN ('user', 'shared')),
+    kind       TEXT NOT NULL CHECK (kind IN ('user', 'shared', 'removed')), -- removed: only the mail is left
     name       TEXT NOT NULL,
     full_name  TEXT,
     password   TEXT,                       -- argon2id, PHC string
