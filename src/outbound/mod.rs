@@ -3,6 +3,7 @@
 pub mod complete;
 pub mod credentials;
 pub mod forward;
+pub mod dsn;
 pub mod intake;
 pub mod judge;
 pub mod look;
