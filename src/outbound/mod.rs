@@ -2,8 +2,8 @@
 
 pub mod complete;
 pub mod credentials;
-pub mod forward;
 pub mod dsn;
+pub mod forward;
 pub mod intake;
 pub mod judge;
 pub mod look;
