@@ -37,6 +37,8 @@ const ROWS: &[(&str, u8)] = &[
 
 /// Arrows inside a row, each with its reason.
 const BESIDE: &[(&str, &str)] = &[
+    ("message", "address"),             // a field holds addresses
+    ("document", "address"),            // a value may have to be one
     ("config", "mapping"),              // a collector's `deliver` is a target, and `Current` holds both
     ("config", "schedule"),             // a collector's schedule
     ("inbound::recipients", "mapping"), // the stages end in the mapping's tables
