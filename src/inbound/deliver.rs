@@ -257,7 +257,7 @@ fn trace(listing: &Listing<'_>, decision: &Decision, size: u64) -> Vec<(&'static
 }
 
 /// The Message-ID of the message inside a bounce (RFC 3464 §2).
-fn returned_id(facts: &Facts) -> Option<String> {
+pub fn returned_id(facts: &Facts) -> Option<String> {
     let (whole, parts) = facts.parts.split_first()?;
     if !whole.media.is("multipart", "report") {
         return None;

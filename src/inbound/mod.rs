@@ -1,6 +1,7 @@
 //! From the ISP's mailbox to the people: fetch → identify → map → deliver.
 
 pub mod deliver;
+pub mod expectations;
 pub mod facts;
 pub mod fetch;
 pub mod figures;
