@@ -133,6 +133,16 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// As it was before a restart.
+    pub fn resume(failures: u32, refused_since: Option<Timestamp>) -> Self {
+        Self { failures, refused_since }
+    }
+
+    /// When the first of the log-ins was that have been refused since.
+    pub fn refused_since(&self) -> Option<Timestamp> {
+        self.refused_since
+    }
+
     /// Notes a success: all is forgotten.
     pub fn succeeded(&mut self) {
         *self = Self::default();

@@ -9,6 +9,7 @@ use crate::inbound::recipients::{self, Mail};
 use crate::mapping::{Decision, Held, Mailbox, Mapping, Outcome, Recipient};
 use crate::message::facts::{Facts, ids};
 use crate::message::header::Header;
+use crate::message::trace::{Hop, Prefix};
 use crate::message::{date, received};
 use crate::store::{Arrival, ContentFacts, Deposit, NewContent, journal, ledger, queue, tray};
 use bytes::Bytes;
@@ -183,27 +184,31 @@ fn deposit(listing: &Listing<'_>, recipient: &Recipient, header: &Header<'_>, in
 
 /// What stands above the original in each copy: who got it, and how it came here.
 fn prefix(listing: &Listing<'_>, recipient: &Recipient, header: &Header<'_>) -> Bytes {
-    let lan = &listing.config.office.lan_domain;
-    let address = match (&recipient.address, &recipient.mailbox) {
-        (Some(address), _) => address.to_string(),
-        (None, Mailbox::User(user)) if user.contains('@') => user.clone(),
-        (None, Mailbox::User(name) | Mailbox::Shared(name)) => format!("{name}@{lan}"),
+    let office = &listing.config.office;
+    let by_name = || match &recipient.mailbox {
+        Mailbox::User(user) if user.contains('@') => Address::parse(user).ok(),
+        Mailbox::User(name) | Mailbox::Shared(name) => Address::new(name, &office.lan_domain).ok(),
     };
+    let address = recipient.address.clone().or_else(by_name);
     let collector = listing.collector;
-    let protocol = match (collector.protocol, collector.endpoint.tls) {
+    let with = match (collector.protocol, collector.endpoint.tls) {
         (Protocol::Pop3, Tls::None) => "POP3",
         (Protocol::Pop3, _) => "POP3S",
         (Protocol::Imap, Tls::None) => "IMAP",
         (Protocol::Imap, _) => "IMAPS",
     };
-    let return_path = if header.first("return-path").is_some() { "" } else { "Return-Path: <>\r\n" };
-    let text = format!(
-        "{return_path}Delivered-To: {address}\r\nReceived: from {} by {} (Mailroom)\r\n\twith {protocol} for <{address}>; {}\r\n",
-        collector.endpoint.host,
-        listing.config.office.hostname,
-        date::render(listing.now),
-    );
-    Bytes::from(text)
+    let hop = Hop {
+        from: Some(&collector.endpoint.host),
+        ip: None,
+        by: &office.hostname,
+        with,
+        id: &collector.name,
+        recipient: address.as_ref(),
+        date: listing.now,
+    };
+    // The provider alone knew the envelope sender; without its word it is the null one.
+    let return_path = header.first("return-path").is_none().then_some(None);
+    Bytes::from(Prefix { return_path, delivered_to: address.as_ref(), hop: Some(hop) }.render())
 }
 
 fn content(raw: Raw, facts: ContentFacts) -> NewContent {

@@ -4,40 +4,26 @@
 //! in the name and gets the answers by Reply-To.
 
 use crate::mapping::Identity;
-use crate::message::header::Header;
+use crate::message::address_list::mailboxes;
+use crate::message::rewrite::Rewrite;
 
-/// Fields that speak of the way the message came, or that would be wrong above our From.
-const DROPPED: [&str; 8] =
-    ["from", "sender", "return-path", "delivered-to", "disposition-notification-to", "return-receipt-to", "bcc", "dkim-signature"];
+/// Fields that speak of the way the message came, or that would be wrong beside our From.
+const DROPPED: [&str; 7] =
+    ["sender", "return-path", "delivered-to", "disposition-notification-to", "return-receipt-to", "bcc", "dkim-signature"];
 
 /// The new header, blank line included. `original` is the header's bytes as fetched.
 pub fn header(original: &[u8], identity: &Identity) -> Vec<u8> {
-    let parsed = Header::parse(original);
-    let author = parsed.first("from");
-    let mut new = Vec::with_capacity(original.len() + 200);
-    let name = crate::message::address_list::mailboxes(author.map_or(b"".as_slice(), |field| field.value)).into_iter().next();
-    let shown = name.map_or_else(|| "unknown".to_owned(), |mailbox| mailbox.name.unwrap_or_else(|| mailbox.address.to_string()));
+    let mut new = Rewrite::new(original);
+    let author = new.header().first("from").map(|field| String::from_utf8_lossy(&field.unfolded()).trim().to_owned());
+    let person = author.as_ref().and_then(|author| mailboxes(author.as_bytes()).into_iter().next());
+    let shown = person.map_or_else(|| "unknown".to_owned(), |mailbox| mailbox.name.unwrap_or_else(|| mailbox.address.to_string()));
     let via = identity.name.clone().unwrap_or_else(|| identity.address.domain().to_string());
-    new.extend_from_slice(format!("From: {} <{}>\r\n", phrase(&format!("{shown} via {via}")), identity.address).as_bytes());
-    if let Some(author) = author
-        && parsed.first("reply-to").is_none()
-    {
-        new.extend_from_slice(b"Reply-To:");
-        new.extend_from_slice(author.value);
-        if !author.value.ends_with(b"\n") {
-            new.extend_from_slice(b"\r\n");
-        }
+    DROPPED.iter().for_each(|name| new.remove(name));
+    new.set("From", &format!("{} <{}>", phrase(&format!("{shown} via {via}")), identity.address));
+    if let Some(author) = author {
+        new.set_if_missing("Reply-To", &author);
     }
-    for field in parsed.fields() {
-        if !DROPPED.iter().any(|name| field.is(name)) {
-            new.extend_from_slice(&original[field.range.clone()]);
-        }
-    }
-    if !new.ends_with(b"\n") {
-        new.extend_from_slice(b"\r\n");
-    }
-    new.extend_from_slice(b"\r\n");
-    new
+    new.finish()
 }
 
 /// A display name: quoted, or encoded if it is not ASCII (RFC 2047 §5).
@@ -58,7 +44,7 @@ fn phrase(name: &str) -> String {
         }
     }
     let encoded = words.iter().map(|word| format!("=?utf-8?B?{}?=", base64::engine::general_purpose::STANDARD.encode(word)));
-    encoded.collect::<Vec<_>>().join("\r\n ")
+    encoded.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -77,7 +63,7 @@ mod tests {
         let new = forwarded("Return-Path: <x@y>\r\nFrom: Bob <bob@far.example>\r\nTo: jobs@example.com\r\nSubject: a\r\n b\r\n\r\n");
         assert_eq!(
             new,
-            "From: \"Bob via Office\" <office@example.com>\r\nReply-To: Bob <bob@far.example>\r\nTo: jobs@example.com\r\nSubject: a\r\n b\r\n\r\n"
+            "From: \"Bob via Office\" <office@example.com>\r\nTo: jobs@example.com\r\nSubject: a\r\n b\r\nReply-To: Bob <bob@far.example>\r\n\r\n"
         );
     }
 

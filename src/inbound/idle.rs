@@ -1,0 +1,95 @@
+//! Push: a session that waits by IMAP IDLE beside the fetches, and says when something arrived.
+
+use crate::config::{Auth, Collector, Endpoint};
+use crate::imap::client::{Client, ClientError, News};
+use crate::outbound::credentials;
+use crate::store::Store;
+use crate::wire::Instant;
+use crate::wire::dial::Patience;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// NAT tables and firewalls forget silent connections after ten minutes or more; an IDLE that lasts longer is deaf.
+const REISSUE: Duration = Duration::from_secs(9 * 60);
+/// After a failure; doubled each time up to the longest.
+const PAUSE: Duration = Duration::from_secs(30);
+/// The schedule goes on meanwhile.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
+
+/// At most one waiting session for a collector.
+#[derive(Default)]
+pub struct Watcher {
+    waiting: Option<(Key, JoinHandle<()>)>,
+    news: Arc<Notify>,
+}
+
+/// What a session depends on; another one takes its place when this changes.
+type Key = (Endpoint, String, String);
+
+impl Watcher {
+    /// Waits for news of the collector's first folder from now on.
+    pub fn watch(&mut self, collector: &Arc<Collector>, store: &Store) {
+        let folder = collector.folders.first().map_or("INBOX", |(upstream, _)| upstream).to_owned();
+        let key = (collector.endpoint.clone(), collector.username.clone(), folder);
+        if self.waiting.as_ref().is_some_and(|(waiting, task)| *waiting == key && !task.is_finished()) {
+            return;
+        }
+        self.rest();
+        let task = tokio::spawn(wait(Arc::clone(collector), key.2.clone(), store.clone(), Arc::clone(&self.news)));
+        self.waiting = Some((key, task));
+    }
+
+    /// Waits for nothing.
+    pub fn rest(&mut self) {
+        if let Some((_, task)) = self.waiting.take() {
+            task.abort();
+        }
+    }
+
+    /// Something arrived since this was asked last.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+async fn wait(collector: Arc<Collector>, folder: String, store: Store, news: Arc<Notify>) {
+    let mut pause = PAUSE;
+    loop {
+        let started = Instant::now();
+        match session(&collector, &folder, &store, &news).await {
+            Ok(()) => return,
+            Err(why) => tracing::debug!(collector = collector.name, "waiting for news ended: {why}"),
+        }
+        pause = if started.elapsed() > REISSUE { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Ends well only if the server has no IDLE.
+async fn session(collector: &Collector, folder: &str, store: &Store, news: &Notify) -> Result<(), String> {
+    let in_words = |error: ClientError| error.to_string();
+    let Auth::Password(source) = &collector.auth else { return Ok(()) };
+    let password = credentials::reveal(source, format!("collector {}", collector.name), store).await?;
+    let mut client = Client::connect(&collector.endpoint, Patience::default()).await.map_err(in_words)?;
+    client.log_in(&collector.username, &password).await.map_err(in_words)?;
+    if !client.offers("IDLE") {
+        client.log_out().await;
+        return Ok(());
+    }
+    client.select(folder, false).await.map_err(in_words)?;
+    // What arrived between the last fetch and now.
+    news.notify_one();
+    loop {
+        if client.idle(Instant::now() + REISSUE).await.map_err(in_words)? == News::Arrived {
+            news.notify_one();
+        }
+    }
+}
