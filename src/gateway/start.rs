@@ -11,6 +11,7 @@ use super::reload::Reloader;
 use super::tasks::Tasks;
 use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, StartError, housekeeping, requests, switch};
 use crate::config::{Config, Current};
+use crate::inbound::scheduler::Scheduler;
 use crate::outbound::relay::{Relay, system_clock};
 use crate::serve::listener::{Listener, Places, Service};
 use crate::serve::login::Login;
@@ -136,8 +137,14 @@ fn serve(tasks: &mut Tasks, listeners: Vec<Listener>, context: &Arc<Context>, st
 fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>>, tls: &Acceptor, stop: &Stop) {
     let (s, c, t, end) = (store.clone(), current.clone(), tls.clone(), stop.clone());
     tasks.keep("housekeeping", stop.clone(), move || housekeeping::run(s.clone(), c.clone(), t.clone(), end.clone()));
-    let (s, c, end) = (store.clone(), current.clone(), stop.clone());
-    tasks.keep("requests", stop.clone(), move || requests::run(s.clone(), c.clone(), end.clone()));
+    let scheduler = Scheduler::new(store.clone(), current.clone());
+    let (s, c, f, end) = (store.clone(), current.clone(), scheduler.clone(), stop.clone());
+    tasks.keep("requests", stop.clone(), move || requests::run(s.clone(), c.clone(), f.clone(), end.clone()));
+    let end = stop.clone();
+    tasks.keep("collectors", stop.clone(), move || {
+        let mut end = end.clone();
+        scheduler.clone().run(async move { end.requested().await })
+    });
     let (s, c, end) = (store.clone(), current.clone(), stop.clone());
     tasks.keep("relay", stop.clone(), move || {
         let (relay, mut end) = (Relay::new(s.clone(), c.clone(), system_clock()), end.clone());
