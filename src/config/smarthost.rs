@@ -92,6 +92,43 @@ impl Smarthost {
     }
 }
 
+impl Smarthost {
+    /// Whether it lets us send as this address.
+    pub fn accepts(&self, sender: &Address) -> bool {
+        self.senders.is_empty() || self.accepts_exactly(sender) || self.senders.iter().any(|pattern| fits(pattern, sender.key()))
+    }
+
+    /// Whether the address itself, and not only a pattern, is among its senders.
+    pub fn accepts_exactly(&self, sender: &Address) -> bool {
+        self.senders.iter().any(|one| Address::parse(one).is_ok_and(|one| one == *sender))
+    }
+}
+
+/// Whether an address fits a pattern with `*` (any characters) and `?` (one), without regard to case.
+fn fits(pattern: &str, key: &str) -> bool {
+    let (pattern, key): (Vec<char>, Vec<char>) = (pattern.to_lowercase().chars().collect(), key.chars().collect());
+    let (mut p, mut k) = (0, 0);
+    // The last star, and how much it has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while k < key.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, k));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == key[k] => (p, k) = (p + 1, k + 1),
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (p, k) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
 fn login(table: &Table<'_>) -> Option<SmarthostLogin> {
     let collector = table.word("login", &[("own", false), ("collector", true)]).is_some_and(|f| f.value);
     let username = table.get("username").map(|value| value.parse(not_empty));
@@ -179,6 +216,19 @@ mod tests {
         for wrong in ["100", "/h", "0/h", "100/w", "-1/h", "1.5/h"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn patterns() {
+        let check = |pattern: &str, address: &str, expected: bool| assert_eq!(fits(pattern, address), expected, "{pattern} {address}");
+        check("*@example.com", "alice@example.com", true);
+        check("*@Example.com", "alice@example.com", true);
+        check("*@example.com", "alice@example.com.evil.example", false);
+        check("a?ice@*", "alice@example.com", true);
+        check("*-shop@*.example", "my-shop@a.b.example", true);
+        check("*a*b*c", &"ab".repeat(2000), false);
+        check("?", "", false);
+        check("*", "", true);
     }
 
     #[test]

@@ -54,15 +54,17 @@ pub fn parse(file: &Path, texts: Texts) -> Result<Loaded, LoadError> {
 
 /// Compiles the mapping with the users that the store knows. A user that is missing is no error here: see [`Compiled::missing`].
 pub async fn compile(loaded: Loaded, store: &Store) -> Result<Compiled, LoadError> {
-    let Loaded { config, mut warnings, files: texts, .. } = loaded;
     let accounts = store.accounts().await.map_err(unreadable)?;
-    let mut users: Vec<(String, Option<String>)> = accounts
-        .into_iter()
-        .filter_map(|account| match account.mailbox {
-            Mailbox::User(name) => Some((name, account.full_name)),
-            Mailbox::Shared(_) => None,
-        })
-        .collect();
+    let users = accounts.into_iter().filter_map(|account| match account.mailbox {
+        Mailbox::User(name) => Some((name, account.full_name)),
+        Mailbox::Shared(_) => None,
+    });
+    compile_for(loaded, users.collect())
+}
+
+/// As [`compile`], with these users: log-in name and full name.
+pub fn compile_for(loaded: Loaded, mut users: Vec<(String, Option<String>)>) -> Result<Compiled, LoadError> {
+    let Loaded { config, mut warnings, files: texts, .. } = loaded;
     let mappings: Vec<(PathBuf, String)> = mapping_texts(&config.file, &texts);
     // Who is missing is told all at once, so it can't stop the first compilation; the second one knows everybody who is named.
     let nobody = mapping_office(&config, Vec::new());

@@ -88,6 +88,11 @@ pub fn private_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether everybody on this machine may read or change a file. Its group is the owner's business.
+pub fn others_can_read(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.mode() & 0o007 != 0)
+}
+
 /// From here on root acts as the owner of that directory, so that what a command makes there belongs to the gateway. Another user is
 /// refused, in words. A directory that is not there yet will be ours.
 pub fn act_as_owner(dir: &Path) -> Result<(), String> {

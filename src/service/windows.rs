@@ -65,6 +65,11 @@ pub fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
+/// Whether somebody besides the file's owner may read it: not looked at here, since who may is inherited from the directory.
+pub fn others_can_read(_path: &Path) -> bool {
+    false
+}
+
 /// Nothing to do: rights are inherited from the directory.
 pub fn act_as_owner(_dir: &Path) -> Result<(), String> {
     Ok(())

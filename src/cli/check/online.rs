@@ -1,0 +1,176 @@
+//! `check --online`: logs in everywhere and leaves everything as it is.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use crate::address::Address;
+use crate::config::{Auth, Collector, Config, Current, Smarthost, SmarthostLogin};
+use crate::document::duration_text;
+use crate::inbound::upstream::Upstream;
+use crate::outbound::credentials::{Account, reveal};
+use crate::smtp::client;
+use crate::smtp::reply::Class;
+use crate::store::Store;
+use crate::wire::dial::Patience;
+
+/// So many refused senders are named for one smarthost.
+const MAX_REFUSED: usize = 20;
+
+/// Tries every enabled collector and smarthost and writes a line or more about each. How many did not work. `store` has the stored
+/// secrets, or says why there is none.
+pub async fn check(current: &Current, store: Result<&Store, &str>, out: &mut impl Write) -> std::io::Result<usize> {
+    let mut failures = 0;
+    for collector in current.config.collectors.iter().filter(|collector| collector.enabled) {
+        let found = match try_collector(collector, store).await {
+            Ok(found) => found,
+            Err(reason) => {
+                failures += 1;
+                vec![format!("FAILED: {reason}")]
+            }
+        };
+        tell(out, &format!("collector {}", collector.name), &found)?;
+    }
+    for smarthost in current.config.smarthosts.iter().filter(|smarthost| smarthost.enabled) {
+        let senders = senders_of(current, smarthost);
+        for (what, account) in accounts(&current.config, smarthost, &senders) {
+            let own: Vec<&Address> = match &account {
+                Ok(Account::Collector(name, _)) => senders.iter().filter(|sender| is_of(&current.config, name, sender)).collect(),
+                _ => senders.iter().collect(),
+            };
+            let found = match account {
+                Ok(account) => try_smarthost(&current.config, smarthost, &account, &own, store).await,
+                Err(reason) => Err(reason),
+            };
+            let (lines, failed) = match found {
+                Ok((lines, refused)) => (lines, usize::from(refused > 0)),
+                Err(reason) => (vec![format!("FAILED: {reason}")], 1),
+            };
+            failures += failed;
+            tell(out, &what, &lines)?;
+        }
+    }
+    Ok(failures)
+}
+
+/// Logs in, counts, logs out.
+pub async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -> Result<Vec<String>, String> {
+    let Auth::Password(source) = &collector.auth else { return Err("log-in by OAuth 2 is not built yet".to_owned()) };
+    let whose = format!("collector {}", collector.name);
+    let password = match store {
+        Ok(store) => reveal(source, whose, store).await?,
+        Err(reason) if source.stored_name().is_some() => return Err(reason.to_owned()),
+        Err(_) => {
+            let source = source.clone();
+            let read = tokio::task::spawn_blocking(move || source.resolve(&whose, None));
+            read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
+        }
+    };
+    let mut upstream = Upstream::open(collector, &password, true, Patience::default()).await.map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    for (folder, _) in &collector.folders {
+        let listing = upstream.list(folder, false).await.map_err(|error| error.to_string())?;
+        let name = if collector.folders.len() > 1 || folder != "INBOX" { format!(" in {folder}") } else { String::new() };
+        found.push(format!("logged in as {}; {} there{name}", collector.username, mails(listing.items.len())));
+        if listing.malformed > 0 {
+            found.push(format!("{} lines of the listing could not be read; those mails wait", listing.malformed));
+        }
+        if listing.without_ids {
+            found.push(
+                "the server gives its mails no lasting ids (UIDL), so only after = \"delete\" is safe from fetching them twice".to_owned(),
+            );
+        }
+    }
+    if let Some(delay) = upstream.login_delay().filter(|seconds| *seconds > collector.minimum_interval.as_secs()) {
+        found.push(format!("the server wants {} between two log-ins", duration_text(std::time::Duration::from_secs(delay))));
+    }
+    // What the goodbye brings changes nothing: nothing was to be deleted.
+    let _ = upstream.leave().await;
+    Ok(found)
+}
+
+/// Logs in and tries each sender; how many of them were refused.
+async fn try_smarthost(
+    config: &Config,
+    smarthost: &Smarthost,
+    account: &Account,
+    senders: &[&Address],
+    store: Result<&Store, &str>,
+) -> Result<(Vec<String>, usize), String> {
+    let credentials = match (account, store) {
+        (Account::None, _) => None,
+        (_, Ok(store)) => account.credentials(config, smarthost, store).await?,
+        (_, Err(reason)) => return Err(reason.to_owned()),
+    };
+    let connected = client::connect(&smarthost.endpoint, &config.office.hostname, credentials.as_ref()).await;
+    let mut client = connected.map_err(|error| error.to_string())?;
+    let mut found = vec![match &credentials {
+        Some(credentials) => format!("logged in as {}", credentials.user),
+        None => "connected, without log-in".to_owned(),
+    }];
+    let mut refused = 0;
+    for sender in senders {
+        let reply = client.try_sender(sender).await.map_err(|error| format!("trying {sender} as sender: {error}"))?;
+        if reply.class() != Class::Done {
+            refused += 1;
+            if refused <= MAX_REFUSED {
+                found.push(format!("FAILED: it does not accept {sender} as sender: {reply}"));
+            }
+        }
+    }
+    client.quit().await;
+    let accepted = senders.len() - refused;
+    if accepted > 0 {
+        found.push(format!("accepts {accepted} of {} sender addresses", senders.len()));
+    }
+    Ok((found, refused))
+}
+
+/// The addresses that anybody may send as through this smarthost.
+fn senders_of(current: &Current, smarthost: &Smarthost) -> BTreeSet<Address> {
+    let users = current.config.named_users.iter().map(|(name, _)| name.clone());
+    let users: BTreeSet<String> = users.chain(current.mapping.named_users().into_iter().map(|(name, _)| name)).collect();
+    let identities = users.iter().flat_map(|user| current.mapping.identities(user));
+    identities.map(|identity| identity.address).filter(|address| smarthost.accepts(address)).collect()
+}
+
+/// The log-ins of a smarthost, each with what to call it.
+fn accounts(config: &Config, smarthost: &Smarthost, senders: &BTreeSet<Address>) -> Vec<(String, Result<Account, String>)> {
+    let name = format!("smarthost {}", smarthost.name);
+    if !matches!(smarthost.login, SmarthostLogin::Collector) {
+        return vec![(name, Account::of(config, smarthost, None))];
+    }
+    let mut accounts: Vec<(String, Result<Account, String>)> = Vec::new();
+    for sender in senders {
+        let account = Account::of(config, smarthost, Some(sender));
+        let what = match &account {
+            Ok(Account::Collector(collector, _)) => format!("{name} as collector {collector}"),
+            _ => format!("{name} for {sender}"),
+        };
+        if !accounts.iter().any(|(known, _)| *known == what) {
+            accounts.push((what, account));
+        }
+    }
+    accounts
+}
+
+fn is_of(config: &Config, collector: &str, sender: &Address) -> bool {
+    config.collectors.iter().any(|one| one.name == collector && one.address.as_ref() == Some(sender))
+}
+
+fn mails(count: usize) -> String {
+    match count {
+        0 => "no mail".to_owned(),
+        1 => "1 mail".to_owned(),
+        _ => format!("{count} mails"),
+    }
+}
+
+fn tell(out: &mut impl Write, what: &str, lines: &[String]) -> std::io::Result<()> {
+    for (at, line) in lines.iter().enumerate() {
+        match at {
+            0 => writeln!(out, "{what}: {line}")?,
+            _ => writeln!(out, "  {line}")?,
+        }
+    }
+    out.flush()
+}
