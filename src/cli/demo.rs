@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{Exit, Global};
+use super::{Exit, Global, log};
+use crate::config::{Level, Log};
 
 /// `demo [--once]`
 #[derive(Debug, Args)]
@@ -14,6 +15,6 @@ pub struct Arguments {
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let _ = (arguments.once, global);
-    super::planned::refuse("demo")
+    log::start(&Log { level: Level::Error, json: false }, global.verbose);
+    Ok(if crate::demo::run(arguments.once).await? { Exit::Done } else { Exit::Failed })
 }
