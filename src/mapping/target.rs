@@ -103,26 +103,15 @@ impl Target {
     }
 
     fn read_share<'d>(table: &Table<'d>, leaf: &mut dyn FnMut(&mut Target, Mark<'d>)) -> Option<Target> {
-        let mut members = Vec::new();
-        for value in table.one_or_more("share")? {
-            let mut target = value.parse(Self::parse)?;
-            leaf(&mut target, value.mark());
-            match target {
-                Target::User(name) => members.push(name),
-                _ => {
-                    value.mark().wrong_with("only users share an address", "write the users' names; \"otherwise\" takes any target");
-                    return None;
-                }
-            }
-        }
+        let members: Vec<Option<String>> = table.one_or_more("share")?.iter().map(|value| read_member(value, leaf)).collect();
+        let otherwise = table.get("otherwise").map(|value| Self::read_each(&value, leaf));
+        let members = members.into_iter().collect::<Option<Vec<String>>>()?;
         if members.is_empty() {
             table.mark().wrong("a share needs members");
             return None;
         }
-        let otherwise = match table.get("otherwise") {
-            Some(value) => Self::read_each(&value, leaf)?,
-            None => Target::All(members.iter().cloned().map(Target::User).collect()),
-        };
+        let everybody = || Some(Target::All(members.iter().cloned().map(Target::User).collect()));
+        let otherwise = otherwise.unwrap_or_else(everybody)?;
         Some(Target::Share { members, otherwise: Box::new(otherwise) })
     }
 
@@ -157,6 +146,16 @@ impl Target {
         }
         user_name(text).map(Target::User)
     }
+}
+
+fn read_member<'d>(value: &Value<'d>, leaf: &mut dyn FnMut(&mut Target, Mark<'d>)) -> Option<String> {
+    let mut target = value.parse(Target::parse)?;
+    leaf(&mut target, value.mark());
+    if let Target::User(name) = target {
+        return Some(name);
+    }
+    value.mark().wrong_with("only users share an address", "write the users' names; \"otherwise\" takes any target");
+    None
 }
 
 /// A user's name: `[a-z0-9][a-z0-9._-]*`, or a full address (which then implies only itself). Normalised.

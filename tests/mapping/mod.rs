@@ -1,6 +1,7 @@
 //! The mapping against real mail, hostile mail, an ISP's habits, and every mistake that a file can have.
 
 mod corpus;
+mod mistakes;
 
 use mailroom::address::{Address, Domain};
 use mailroom::inbound::recipients::{self, Mail, Source};
