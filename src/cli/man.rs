@@ -54,8 +54,10 @@ fn commands(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> 
     head.control("SH", [name.to_uppercase().as_str()]);
     head.to_writer(page)?;
     // The options of all commands stand at the head of the page.
-    let own =
-        command.clone().mut_args(|argument| argument.hide(matches!(argument.get_id().as_str(), "config" | "verbose" | "help" | "version")));
+    let own = command.clone().mut_args(|argument| {
+        let said = matches!(argument.get_id().as_str(), "config" | "verbose" | "help" | "version");
+        argument.hide(said)
+    });
     let man = Man::new(own);
     let mut body = Vec::new();
     man.render_synopsis_section(&mut body)?;
