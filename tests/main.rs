@@ -8,5 +8,6 @@ mod interop;
 mod mapping;
 mod pop3;
 mod smarthosts;
+mod smtp;
 mod store;
 mod support;

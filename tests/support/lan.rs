@@ -36,12 +36,19 @@ pub struct Lan {
 
 impl Lan {
     pub async fn new(access: &str) -> Lan {
+        Lan::with(&format!("[access]\n{access}\n"), "").await
+    }
+
+    /// With these further tables of `mailroom.toml` and this mapping.
+    pub async fn with(tables: &str, mapping: &str) -> Lan {
         let folder = tempfile::Builder::new().prefix("lan").tempdir().unwrap();
         let file = folder.path().join("mailroom.toml");
         let text = format!(
-            "[office]\ndomains = [\"example.com\"]\nhostname = \"mail.office.lan\"\npostmaster = \"alice\"\n[storage]\npath = \"store\"\n[access]\n{access}\n"
+            "[office]\ndomains = [\"example.com\"]\nhostname = \"mail.office.lan\"\npostmaster = \"alice\"\n{}{tables}\n",
+            if tables.contains("[storage]") { "" } else { "[storage]\npath = \"store\"\nmin_free = \"1MB\"\n" }
         );
-        let loaded = config::parse(&file, BTreeMap::from([(file.clone(), text)])).unwrap();
+        let texts = BTreeMap::from([(file.clone(), text), (folder.path().join("mappings/office.toml"), mapping.to_owned())]);
+        let loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
         let store = Store::open(&loaded.config.storage.path).unwrap();
         for name in ["alice", "bob", "carol"] {
             let id = store.account_add(&Mailbox::User(name.into()), None, None).await.unwrap();

@@ -21,10 +21,11 @@ mod lane;
 mod message;
 mod settle;
 
-use crate::address::Address;
-use crate::config::{Config, Current, Smarthost};
+use crate::config::{Current, Smarthost};
+use crate::mapping::Identity;
 use crate::outbound::credentials::Account;
 use crate::outbound::judge::{self, Ruling};
+use crate::outbound::route;
 use crate::store::queue::{Lease, MailId, Outcome, Settlement};
 use crate::store::{Change, Store, StoreError};
 use lane::Lane;
@@ -240,7 +241,7 @@ impl Relay {
     /// Gives a leased mail to the first smarthost that takes its sender.
     fn place(&mut self, lease: Lease) {
         let current = self.shared.config();
-        let (candidates, problem) = candidates(&current.config, &lease);
+        let (candidates, problem) = candidates(&current, &lease);
         let job = Job { lease, candidates, second_try: false };
         match job.candidates.is_empty() {
             true => self.shared.settle_all(job, &Ruling::Later(problem, Duration::ZERO)),
@@ -355,26 +356,22 @@ impl Shared {
 }
 
 /// The smarthosts that take this mail, best first, and what to say if there are none.
-fn candidates(config: &Config, lease: &Lease) -> (VecDeque<Candidate>, String) {
-    let mut problem = match &lease.sender {
-        Some(sender) => format!("no smarthost accepts {sender} as sender; name one whose senders has it"),
-        None => "no smarthost accepts mail without a sender".to_owned(),
-    };
+fn candidates(current: &Current, lease: &Lease) -> (VecDeque<Candidate>, String) {
+    let Some(sender) = &lease.sender else { return (VecDeque::new(), "no smarthost takes mail without a sender".into()) };
+    let plain = || Identity { address: sender.clone(), name: None, reply_to: None, smarthost: None };
+    let identity = current.mapping.identity(&lease.owner, sender).unwrap_or_else(plain);
+    let mut problem = format!("no smarthost accepts {sender} as sender; the admin can add it to the senders of one");
     let mut found = VecDeque::new();
-    for smarthost in accepting(config, lease.sender.as_ref()) {
+    for smarthost in route::smarthosts(&current.config, &identity) {
         if lease.smarthost.as_ref().is_some_and(|wanted| *wanted != smarthost.name) {
             continue;
         }
-        match Account::of(config, smarthost, lease.sender.as_ref()) {
+        match Account::of(&current.config, smarthost, Some(sender)) {
             Ok(account) => found.push_back(Candidate { smarthost: Arc::new(smarthost.clone()), account }),
             Err(reason) => problem = reason,
         }
     }
     (found, problem)
-}
-
-fn accepting<'a>(config: &'a Config, _sender: Option<&Address>) -> Vec<&'a Smarthost> {
-    config.smarthosts.iter().filter(|smarthost| smarthost.enabled).collect()
 }
 
 /// Ends when the queue may have something new.

@@ -119,7 +119,7 @@ pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, ut
         (Place::Outside, Submitter::Device(device)) if device.local_only => {
             Err(Reply::new(550, "5.7.1", format!("The device {} may send to people here only", device.name)))
         }
-        (Place::Outside, submitter) => plan::identity(current, submitter, &[]).map(drop),
+        (Place::Outside, submitter) => plan::may_leave(current, submitter),
     }
 }
 

@@ -7,10 +7,12 @@ use crate::address::{Address, Domain};
 use crate::config::{Config, Current, Deliver, DeviceSender, UnknownLocal};
 use crate::inbound::recipients::{self, Mail};
 use crate::mapping::{Decision, Direction, Held, Identity, Mailbox, Recipient, Sender};
+use crate::message::address_list;
 use crate::message::header::Header;
+use crate::message::rewrite::Rewrite;
 use crate::message::trace::{Hop, Prefix};
 use crate::outbound::forward;
-use crate::outbound::look::Look;
+use crate::outbound::route;
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
 use crate::store::queue::NewMail;
@@ -95,33 +97,32 @@ fn decide(
 
 /// As whom a mail goes out. `from` are the addresses that it names itself. `Err` says what is missing.
 pub(super) fn identity(current: &Current, submitter: &Submitter, from: &[Address]) -> Result<Identity, Reply> {
-    let mapping = &current.mapping;
-    let candidates: Vec<Identity> = match submitter {
-        Submitter::Device(device) if matches!(device.sender, DeviceSender::SendAs(_)) => match &device.sender {
-            DeviceSender::SendAs(address) => vec![Identity { address: address.clone(), name: None, reply_to: None, smarthost: None }],
-            DeviceSender::User(_) => vec![],
-        },
-        other => match other.user() {
-            Some(user) => {
-                let written = from.iter().filter_map(|address| mapping.identity(user, address));
-                written.chain(mapping.identities(user)).collect()
+    let refused = |text: String| Reply::new(550, "5.7.1", text);
+    match (submitter, submitter.user()) {
+        (Submitter::Device(device), None) => match &device.sender {
+            DeviceSender::SendAs(address) => {
+                let identity = Identity { address: address.clone(), name: None, reply_to: None, smarthost: None };
+                match route::smarthosts(&current.config, &identity).is_empty() {
+                    false => Ok(identity),
+                    true => Err(refused(format!("no smarthost accepts {address}, as which the device {} sends", device.name))),
+                }
             }
-            None => vec![],
+            DeviceSender::User(_) => Err(refused("the device has no sender".into())),
         },
-    };
-    let found = candidates.iter().find(|identity| accepted(&current.config, identity)).cloned();
-    found.ok_or_else(|| {
-        let who = submitter.user().unwrap_or("this device");
-        let text = match candidates.first() {
-            None => format!("{who} has no address outside to send as; the admin can give one in [senders]"),
-            Some(first) => format!("no smarthost accepts {} as sender; the admin can add it to the senders of one", first.address),
-        };
-        Reply::new(550, "5.7.1", text)
-    })
+        // What a device writes into From is its maker's idea.
+        (Submitter::Device(_), Some(user)) => route::identity(&current.config, &current.mapping, user, None).map_err(refused),
+        (_, Some(user)) => route::identity(&current.config, &current.mapping, user, from.first()).map_err(refused),
+        (_, None) => Err(refused("mail from outside goes to our own addresses only".into())),
+    }
 }
 
-fn accepted(config: &Config, _identity: &Identity) -> bool {
-    config.smarthosts.iter().any(|smarthost| smarthost.enabled)
+/// Whether there is any identity as which mail of this submitter can go out; which one is known when its From is.
+pub(super) fn may_leave(current: &Current, submitter: &Submitter) -> Result<(), Reply> {
+    let identities = submitter.user().map(|user| current.mapping.identities(user)).unwrap_or_default();
+    match identities.iter().any(|identity| !route::smarthosts(&current.config, identity).is_empty()) {
+        true => Ok(()),
+        false => identity(current, submitter, &[]).map(drop),
+    }
 }
 
 /// What becomes of the message.
@@ -173,12 +174,12 @@ pub(super) fn plan(
     }
     for forward in &all.forwards {
         match forward::forwarded(current, forward, &facts.header, hop(current, submission)) {
-            Some(mail) => {
+            Ok(mail) => {
                 plan.trace.push(("forwarded", format!("to {}", forward.to)));
                 plan.queue.push(mail);
             }
-            None => {
-                let reason = format!("it should go on to {}, but {} has no address outside to send as", forward.to, forward.owner);
+            Err(why) => {
+                let reason = format!("it should go on to {}, but {why}", forward.to);
                 all.held.get_or_insert(Held { reason, addresses: vec![] });
             }
         }
@@ -261,19 +262,31 @@ fn hop<'a>(current: &'a Current, submission: &'a Submission<'_>) -> Hop<'a> {
 }
 
 fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity, recipients: Vec<Address>) -> NewMail {
-    let look = Look {
-        mapping: &current.mapping,
-        lan_domain: &current.config.office.lan_domain,
-        identity,
-        user: submission.submitter.user(),
-        hop: hop(current, submission),
+    let header = &submission.taken.facts.header;
+    let named = match submission.submitter {
+        Submitter::Device(_) => named(header, identity),
+        _ => header.clone(),
     };
+    let (user, lan) = (submission.submitter.user().unwrap_or_default(), &current.config.office.lan_domain);
+    let header = route::outgoing_header(&current.mapping, lan, user, identity, &named);
     NewMail {
         owner: owner(current, submission.submitter),
         sender: Some(identity.address.clone()),
         recipients,
-        header: Some(look.header(&submission.taken.facts.header)),
+        header: Some(forward::outside(Rewrite::new(&header), hop(current, submission))),
     }
+}
+
+/// A device's header with the sender that it was given, under the name that it gave itself.
+fn named(header: &[u8], identity: &Identity) -> Vec<u8> {
+    let mut new = Rewrite::new(header);
+    let written = new.header().all("From").flat_map(|field| address_list::mailboxes(field.value)).next();
+    if written.as_ref().map(|mailbox| &mailbox.address) != Some(&identity.address) {
+        let name = identity.name.clone().or(written.and_then(|mailbox| mailbox.name));
+        new.set("From", &address_list::Mailbox { name, address: identity.address.clone() }.render());
+    }
+    new.remove("Sender");
+    new.finish()
 }
 
 /// Who hears when it fails.
