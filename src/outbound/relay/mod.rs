@@ -19,6 +19,7 @@
 
 mod lane;
 mod message;
+mod notice;
 mod settle;
 
 use crate::config::{Current, Smarthost};
@@ -307,26 +308,44 @@ impl Shared {
         let shared = self.clone();
         let current = self.config();
         tokio::spawn(async move {
-            let settlement = settle::settlement(&shared.store, &current, job, rulings, shared.now()).await;
+            let settlement = loop {
+                match settle::settlement(&shared.store, &current, &job, &rulings, shared.now()).await {
+                    Ok(settlement) => break settlement,
+                    Err(StoreError::Closed) => return shared.settled(),
+                    Err(error) => {
+                        tracing::error!(mail = job.id().0, %error, "the outcome of a mail can't be worked out; trying again");
+                        tokio::time::sleep(STORE_PAUSE).await;
+                    }
+                }
+            };
             shared.commit(settlement);
         });
     }
 
-    fn commit(self: &Arc<Self>, settlement: Settlement) {
+    fn settled(&self) {
+        self.leased.fetch_sub(1, Ordering::SeqCst);
+        self.room.notify_one();
+    }
+
+    fn commit(self: &Arc<Self>, mut settlement: Settlement) {
         let shared = self.clone();
         tokio::spawn(async move {
             let _permit = shared.settling.clone().acquire_owned().await;
             loop {
                 match shared.store.queue_settle(settlement.clone()).await {
-                    Ok(()) | Err(StoreError::NotFound(_) | StoreError::Closed) => break,
+                    Ok(()) | Err(StoreError::Closed) => break,
+                    // Its owner was removed this very moment: what became of the mail counts all the same.
+                    Err(StoreError::NotFound(error)) if settlement.notice.take().is_some() => {
+                        tracing::warn!(mail = settlement.id.0, error, "nobody is left who could read the notice about a mail");
+                    }
+                    Err(StoreError::NotFound(_)) => break,
                     Err(error) => {
                         tracing::error!(mail = settlement.id.0, %error, "the outcome of a mail can't be written down; trying again");
                         tokio::time::sleep(STORE_PAUSE).await;
                     }
                 }
             }
-            shared.leased.fetch_sub(1, Ordering::SeqCst);
-            shared.room.notify_one();
+            shared.settled();
         });
     }
 
@@ -340,7 +359,7 @@ impl Shared {
         let (shared, key, reason) = (self.clone(), key.clone(), reason.to_owned());
         tokio::spawn(async move {
             let current = shared.config();
-            if let Some(arrival) = settle::login_alarm(&current, &key, &reason, shared.now()) {
+            if let Some(arrival) = notice::login_alarm(&current, &key, &reason, shared.now()) {
                 for result in shared.store.arrive(vec![arrival]).await {
                     if let Err(error) = result {
                         tracing::error!(%error, "the alarm could not be delivered to the postmaster");

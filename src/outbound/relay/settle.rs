@@ -1,10 +1,11 @@
 //! From rulings to what is written down: outcomes, and the bounce or notice that becomes visible in the same transaction.
 
-use super::{Job, Key};
+use super::{Job, notice};
 use crate::config::Current;
+use crate::outbound::dsn::{Fate, Trouble};
 use crate::outbound::judge::{Ruling, UNANSWERED, milliseconds, next_attempt};
 use crate::store::queue::{Outcome, Settlement};
-use crate::store::{Arrival, Store};
+use crate::store::{Store, StoreError};
 use std::time::Duration;
 
 /// The owner hears of a mail that is this late, once.
@@ -14,47 +15,55 @@ const DEFAULT_RETRY: [Duration; 1] = [Duration::from_secs(900)];
 /// The product's default.
 const DEFAULT_EXPIRE: Duration = Duration::from_secs(5 * 24 * 3600);
 
-/// Makes the outcome of one attempt from what was ruled for each recipient.
-pub(super) async fn settlement(store: &Store, current: &Current, job: Job, rulings: Vec<Ruling>, now: i64) -> Settlement {
-    let smarthost = job.candidates.front().map(|candidate| candidate.smarthost.clone());
-    let retry = smarthost.as_ref().map_or(&DEFAULT_RETRY[..], |smarthost| &smarthost.retry);
-    let expire = smarthost.as_ref().map_or(DEFAULT_EXPIRE, |smarthost| smarthost.expire);
-    let lease = &job.lease;
-    let expires = lease.queued_at.saturating_add(milliseconds(expire));
-    let late = now - lease.queued_at >= milliseconds(NOTICE) && !lease.notified;
-    let (mut outcomes, mut failed, mut delayed, mut unanswered) = (Vec::new(), Vec::new(), Vec::new(), false);
-    for (due, ruling) in lease.recipients.iter().zip(rulings) {
+/// Makes the outcome of one attempt from what was ruled for each recipient, in order.
+pub(super) async fn settlement(
+    store: &Store,
+    current: &Current,
+    job: &Job,
+    rulings: &[Ruling],
+    now: i64,
+) -> Result<Settlement, StoreError> {
+    let smarthost = job.candidates.front().map(|candidate| &candidate.smarthost);
+    let retry = smarthost.map_or(&DEFAULT_RETRY[..], |smarthost| &smarthost.retry);
+    let expires = job.lease.queued_at.saturating_add(milliseconds(smarthost.map_or(DEFAULT_EXPIRE, |smarthost| smarthost.expire)));
+    let mut settlement =
+        Settlement { id: job.id(), outcomes: vec![], attempted: true, notice: None, notified: false, unanswered: false };
+    let (mut failed, mut delayed) = (Vec::new(), Vec::new());
+    for (due, ruling) in job.lease.recipients.iter().zip(rulings) {
+        let trouble = |reply: &str, expired| Trouble { address: due.address.clone(), reply: reply.to_owned(), expired };
+        let again = |not_before| Outcome::Delayed(next_attempt(now, due.attempts, not_before, retry, expires));
         let (outcome, text) = match ruling {
-            Ruling::Relayed(text) => (Outcome::Relayed, text),
+            Ruling::Relayed(text) => (Outcome::Relayed, text.clone()),
             Ruling::Refused(reply) => {
-                failed.push((due.address.clone(), reply.to_string()));
+                failed.push(trouble(&reply.to_string(), false));
                 (Outcome::Failed, reply.to_string())
             }
             Ruling::Later(text, _) | Ruling::Unanswered(text) | Ruling::Login(text) if now >= expires => {
-                failed.push((due.address.clone(), text.clone()));
+                failed.push(trouble(text, true));
                 (Outcome::Failed, format!("given up: {text}"))
             }
-            Ruling::Later(text, not_before) => {
-                delayed.push((due.address.clone(), text.clone()));
-                (Outcome::Delayed(next_attempt(now, due.attempts, not_before, retry, expires)), text)
-            }
+            Ruling::Later(text, not_before) => (again(*not_before), text.clone()),
+            Ruling::Login(text) => (again(Duration::ZERO), text.clone()),
             Ruling::Unanswered(text) => {
-                unanswered = true;
-                delayed.push((due.address.clone(), text.clone()));
-                (Outcome::Delayed(next_attempt(now, due.attempts, UNANSWERED, retry, expires)), text)
-            }
-            Ruling::Login(text) => {
-                delayed.push((due.address.clone(), text.clone()));
-                (Outcome::Delayed(next_attempt(now, due.attempts, Duration::ZERO, retry, expires)), text)
+                settlement.unanswered = true;
+                (again(UNANSWERED), text.clone())
             }
         };
-        outcomes.push((due.address.clone(), outcome, text));
+        if matches!(outcome, Outcome::Delayed(_)) {
+            delayed.push(trouble(&text, false));
+        }
+        settlement.outcomes.push((due.address.clone(), outcome, text));
     }
-    let _ = (store, current, late, &failed, &delayed);
-    Settlement { id: job.id(), outcomes, attempted: true, notice: None, notified: false, unanswered }
-}
-
-/// The postmaster's mail about a smarthost that refuses our log-in.
-pub(super) fn login_alarm(_current: &Current, _key: &Key, _reason: &str, _now: i64) -> Option<Arrival> {
-    None
+    // Somebody who sent as nobody wants to hear nothing (RFC 5321 §4.5.5).
+    if job.lease.sender.is_none() {
+        return Ok(settlement);
+    }
+    let late = now - job.lease.queued_at >= milliseconds(NOTICE) && !job.lease.notified;
+    if !failed.is_empty() {
+        settlement.notice = notice::report(store, current, job, Fate::Failed, &failed, now).await?.map(Box::new);
+    } else if late && !delayed.is_empty() {
+        settlement.notice = notice::report(store, current, job, Fate::Delayed(expires), &delayed, now).await?.map(Box::new);
+        settlement.notified = settlement.notice.is_some();
+    }
+    Ok(settlement)
 }
