@@ -15,6 +15,7 @@ const ROWS: &[(&str, u8)] = &[
     ("inbound::recipients", 1),
     ("outbound::route", 1),
     ("outbound::dsn", 1),
+    ("outbound::look", 1),
     ("pop3", 1),
     ("imap", 1),
     ("smtp", 1),
@@ -45,6 +46,7 @@ const BESIDE: &[(&str, &str)] = &[
     ("inbound::recipients", "config"),  // a collector's envelope habit
     ("outbound::route", "mapping"),     // identities
     ("outbound::route", "config"),      // smarthosts
+    ("outbound::look", "mapping"),      // identities, and who a LAN address is
     ("outbound::dsn", "config"),        // the office's language
     ("pop3::client", "wire"),           // the clients speak over a wire
     ("imap::client", "wire"),

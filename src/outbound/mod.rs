@@ -6,6 +6,7 @@ pub mod dsn;
 pub mod forward;
 pub mod intake;
 pub mod judge;
+pub mod look;
 pub mod relay;
 pub mod route;
 pub mod submit;

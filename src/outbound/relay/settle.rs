@@ -26,8 +26,7 @@ pub(super) async fn settlement(
     let smarthost = job.candidates.front().map(|candidate| &candidate.smarthost);
     let retry = smarthost.map_or(&DEFAULT_RETRY[..], |smarthost| &smarthost.retry);
     let expires = job.lease.queued_at.saturating_add(milliseconds(smarthost.map_or(DEFAULT_EXPIRE, |smarthost| smarthost.expire)));
-    let mut settlement =
-        Settlement { id: job.id(), outcomes: vec![], attempted: true, notice: None, notified: false, unanswered: false };
+    let mut settlement = Settlement { id: job.id(), outcomes: vec![], attempted: true, notice: None, notified: false, unanswered: false };
     let (mut failed, mut delayed) = (Vec::new(), Vec::new());
     for (due, ruling) in job.lease.recipients.iter().zip(rulings) {
         let trouble = |reply: &str, expired| Trouble { address: due.address.clone(), reply: reply.to_owned(), expired };

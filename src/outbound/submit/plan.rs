@@ -11,8 +11,7 @@ use crate::message::address_list;
 use crate::message::header::Header;
 use crate::message::rewrite::Rewrite;
 use crate::message::trace::{Hop, Prefix};
-use crate::outbound::forward;
-use crate::outbound::route;
+use crate::outbound::{forward, look, route};
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
 use crate::store::queue::NewMail;
@@ -268,7 +267,7 @@ fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity,
         _ => header.clone(),
     };
     let (user, lan) = (submission.submitter.user().unwrap_or_default(), &current.config.office.lan_domain);
-    let header = route::outgoing_header(&current.mapping, lan, user, identity, &named);
+    let header = look::outgoing_header(&current.mapping, lan, user, identity, &named);
     NewMail {
         owner: owner(current, submission.submitter),
         sender: Some(identity.address.clone()),
