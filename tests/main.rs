@@ -4,6 +4,7 @@
 mod architecture;
 mod config;
 mod corpus;
+mod imap;
 mod interop;
 mod mapping;
 mod pop3;

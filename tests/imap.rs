@@ -1,0 +1,274 @@
+//! The IMAP server in dialogues (any file in `dialogues/imap` is one) and in what dialogues can't say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mailroom::serve::imap;
+
+use crate::support::lan::{Lan, PASSWORD, Pipe, fits};
+
+#[tokio::test]
+async fn dialogues() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues/imap");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        println!("{}", file.display());
+        play(&fs::read_to_string(file).unwrap()).await;
+    }
+}
+
+fn open(lan: &Lan, from: &str, tls: bool) -> Pipe {
+    let (client, stream, peer) = lan.connect(from, tls);
+    tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
+    client
+}
+
+/// A client that is logged in.
+async fn logged_in(lan: &Lan) -> Pipe {
+    let mut client = open(lan, "192.168.1.7", true);
+    client.send(format!("login LOGIN alice \"{PASSWORD}\"\r\n").as_bytes()).await;
+    while !client.line().await.unwrap().starts_with("login OK") {}
+    client
+}
+
+/// `#` comments, then `tls: no`, `from: ADDRESS`, `login: no`, `mail:` with its lines behind `| `; then `C:` and `S:` lines, or `C2:` and
+/// `S2:` for a second client and so on. `…` stands for anything. Clients log in by themselves unless told not to. `S: closed` is the end.
+async fn play(text: &str) {
+    let lan = Lan::new("max_message_size = \"1MB\"").await;
+    let (mut tls, mut from, mut login, mut mails) = (true, "192.168.1.7".to_owned(), true, Vec::<String>::new());
+    let mut lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).peekable();
+    while let Some(line) = lines.next_if(|line| !line.starts_with(['C', 'S'])) {
+        match line.split_once(':').unwrap_or((line, "")) {
+            ("tls", value) => tls = value.trim() == "yes",
+            ("from", value) => value.trim().clone_into(&mut from),
+            ("login", value) => login = value.trim() == "yes",
+            ("mail", _) => mails.push(String::new()),
+            _ => {
+                let line = line.strip_prefix('|').unwrap_or_else(|| panic!("what is “{line}”?"));
+                let mail = mails.last_mut().unwrap();
+                mail.push_str(line.strip_prefix(' ').unwrap_or(line));
+                mail.push_str("\r\n");
+            }
+        }
+    }
+    lan.deliver("alice", mails.into_iter().map(String::into_bytes)).await;
+    let mut clients: BTreeMap<String, Pipe> = BTreeMap::new();
+    for line in lines {
+        let (who, said) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
+        let (side, number) = who.split_at(1);
+        if !clients.contains_key(number) {
+            let client = if login { logged_in(&lan).await } else { open(&lan, &from, tls) };
+            clients.insert(number.to_owned(), client);
+        }
+        let client = clients.get_mut(number).unwrap();
+        match (side, said) {
+            ("C", said) => client.send(format!("{}\r\n", said.replace("PASSWORD", PASSWORD)).as_bytes()).await,
+            ("S", "closed") => assert_eq!(client.line().await, None),
+            ("S", expected) => {
+                let line = client.line().await.unwrap_or_else(|| panic!("closed instead of “{expected}”"));
+                assert!(fits(expected, &line), "expected “{expected}”\n     got “{line}”");
+            }
+            (what, _) => panic!("what is “{what}”?"),
+        }
+    }
+}
+
+/// Lines up to the tagged one, which is the last.
+async fn answer(client: &mut Pipe, tag: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let line = client.line().await.expect("closed");
+        let done = line.starts_with(&format!("{tag} "));
+        lines.push(line);
+        if done {
+            return lines;
+        }
+    }
+}
+
+/// Somebody else's implementation of a client reads what we write.
+#[tokio::test]
+async fn async_imap_understands_every_answer() {
+    let lan = Lan::new("").await;
+    let mail = "From: Ann <ann@example.com>\r\nTo: alice@example.com\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nDate: Tue, 1 Oct 2024 10:00:00 +0200\r\n\
+                Message-ID: <1@example.com>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHello\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>\r\n--b--\r\n";
+    lan.deliver("alice", (0..3).map(|_| mail.as_bytes().to_vec())).await;
+    let (client, stream, peer) = lan.connect("192.168.1.7", true);
+    tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
+    let mut client = async_imap::Client::new(client.0);
+    client.read_response().await.unwrap().unwrap();
+    let mut session = client.login("alice", PASSWORD).await.map_err(|(error, _)| error).unwrap();
+    assert!(session.capabilities().await.unwrap().has_str("IDLE"));
+    let names: Vec<_> = session.list(None, Some("*")).await.unwrap().try_collect().await.unwrap();
+    assert!(names.iter().any(|name| name.name() == "INBOX"));
+    let mailbox = session.select_condstore("INBOX").await.unwrap();
+    assert_eq!((mailbox.exists, mailbox.uid_next), (3, Some(4)));
+    let fetched: Vec<_> = session
+        .fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (Subject)] BODY.PEEK[])")
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(fetched.len(), 3);
+    assert_eq!(fetched[0].body(), Some(mail.as_bytes()));
+    assert_eq!(fetched[0].size, Some(mail.len() as u32));
+    assert_eq!(fetched[0].envelope().unwrap().message_id.as_deref(), Some(&b"<1@example.com>"[..]));
+    assert!(fetched[0].bodystructure().is_some());
+    assert_eq!(session.uid_search("SUBJECT grüße").await.unwrap().len(), 3);
+    let _: Vec<_> = session.store("1:2", "+FLAGS (\\Deleted)").await.unwrap().try_collect().await.unwrap();
+    let expunged: Vec<_> = session.expunge().await.unwrap().try_collect().await.unwrap();
+    assert_eq!(expunged.len(), 2);
+    session.create("Z&APw-rich &- Umgebung").await.unwrap();
+    session.uid_mv("3", "Z&APw-rich &- Umgebung").await.unwrap();
+    session.append("INBOX", Some("(\\Seen)"), None, mail).await.unwrap();
+    session.logout().await.unwrap();
+}
+
+/// A delivery reaches an idling client by itself.
+#[tokio::test]
+async fn idle_is_told_of_a_delivery() {
+    let lan = Lan::new("").await;
+    let mut client = logged_in(&lan).await;
+    client.send(b"a SELECT INBOX\r\nb IDLE\r\n").await;
+    answer(&mut client, "a").await;
+    assert!(client.line().await.unwrap().starts_with("+ "));
+    lan.deliver("alice", [b"Subject: new\r\n\r\n".to_vec()]).await;
+    assert_eq!(client.line().await.as_deref(), Some("* 1 EXISTS"));
+    client.send(b"DONE\r\n").await;
+    assert!(answer(&mut client, "b").await.last().unwrap().starts_with("b OK"));
+}
+
+/// A message of several megabytes goes in and comes out, and never stands in memory whole.
+#[tokio::test]
+async fn large_messages_stream_both_ways() {
+    let lan = Lan::new("").await;
+    let mut client = logged_in(&lan).await;
+    let mail = format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(300_000));
+    client.send(format!("a APPEND INBOX {{{}+}}\r\n", mail.len()).as_bytes()).await;
+    client.send(mail.as_bytes()).await;
+    client.send(b"\r\nb SELECT INBOX\r\nc FETCH 1 (RFC822.SIZE BODY.PEEK[TEXT]<18.16> BODY[])\r\n").await;
+    assert!(answer(&mut client, "a").await.last().unwrap().starts_with("a OK [APPENDUID "));
+    answer(&mut client, "b").await;
+    let lines = answer(&mut client, "c").await;
+    let size = mail.len();
+    assert_eq!(lines[0], format!("* 1 FETCH (FLAGS (\\Seen \\Recent) RFC822.SIZE {size} BODY[TEXT]<18> {{16}}"));
+    assert_eq!(lines[1], format!("0123456789abcdef BODY[] {{{size}}}"));
+    assert_eq!(lines[2..lines.len() - 2].join("\r\n") + "\r\n", mail);
+}
+
+/// What was sent ahead of the handshake could be anybody's (CVE-2011-0411): the session ends there.
+#[tokio::test]
+async fn commands_ahead_of_the_handshake_end_the_session() {
+    let lan = Lan::new("").await;
+    let (mut client, stream, peer) = lan.connect("192.168.1.7", false);
+    let server = tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
+    client.send(b"a STARTTLS\r\nb LOGIN alice x\r\n").await;
+    client.line().await;
+    assert!(client.line().await.unwrap().starts_with("a OK"));
+    assert_eq!(client.line().await, None);
+    server.await.unwrap();
+}
+
+/// Lines without end, literals that are announced and never sent, nesting, noise: an answer or a BYE, in bounded memory.
+#[tokio::test]
+async fn hostile_input_ends_in_words() {
+    let lan = Lan::new("").await;
+    let endless = vec![b'x'; 1 << 20];
+    let mut client = open(&lan, "192.168.1.7", true);
+    client.line().await;
+    client.send(&endless[..20_000]).await;
+    assert!(client.line().await.unwrap().starts_with("* BAD "));
+    assert!(client.line().await.unwrap().starts_with("* BYE "));
+
+    let mut client = logged_in(&lan).await;
+    for (sent, expected) in [
+        ("a SEARCH CHARSET UTF-8 TEXT {400000000}", "a NO [TOOBIG]"),
+        ("a APPEND INBOX {400000000}", "a NO [TOOBIG]"),
+        ("a LOGIN", "a BAD"),
+        ("", "* BAD"),
+        ("a", "* BAD"),
+        ("a \0\u{1}", "a BAD"),
+        ("a SELECT {0}", "+ "),
+    ] {
+        client.send(format!("{sent}\r\n").as_bytes()).await;
+        let line = client.line().await.unwrap();
+        assert!(line.starts_with(expected), "{sent}: {line}");
+    }
+    client.send(b"\r\n").await;
+    assert!(client.line().await.unwrap().starts_with("a NO"));
+    client.send(format!("a SELECT INBOX\r\nb SEARCH {}\r\n", "(".repeat(10_000)).as_bytes()).await;
+    assert!(answer(&mut client, "b").await.last().unwrap().starts_with("b BAD"));
+    client.send(b"a APPEND INBOX {400000000+}\r\n").await;
+    assert!(client.line().await.unwrap().starts_with("* BYE [TOOBIG]"));
+    assert_eq!(client.line().await, None);
+
+    let mut client = logged_in(&lan).await;
+    for _ in 0..20 {
+        client.send(b"a FROB\r\n").await;
+    }
+    let mut last = String::new();
+    while let Some(line) = client.line().await {
+        last = line;
+    }
+    assert!(last.starts_with("* BYE"), "{last}");
+}
+
+/// A client that asks for much and reads nothing holds up nobody, and not the server's memory either.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_waited_for() {
+    let lan = Lan::new("").await;
+    let mail = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(5_000));
+    lan.deliver("alice", (0..60).map(|_| mail.as_bytes().to_vec())).await;
+    let mut lazy = logged_in(&lan).await;
+    lazy.send(b"a SELECT INBOX\r\nb FETCH 1:* BODY.PEEK[]\r\n").await;
+    let mut other = logged_in(&lan).await;
+    other.send(b"a SELECT INBOX\r\nb FETCH 1:* RFC822.SIZE\r\n").await;
+    answer(&mut other, "a").await;
+    assert_eq!(answer(&mut other, "b").await.len(), 61);
+    answer(&mut lazy, "a").await;
+    let lines = answer(&mut lazy, "b").await;
+    assert_eq!(lines.iter().filter(|line| line.starts_with("* ")).count(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_is_sent_away() {
+    let lan = Lan::new("").await;
+    let started = tokio::time::Instant::now();
+    let mut client = open(&lan, "192.168.1.7", true);
+    client.line().await;
+    let goodbye = tokio::time::timeout(Duration::from_secs(3600), async {
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut client.0, &mut line).await.unwrap();
+        line
+    });
+    assert!(goodbye.await.unwrap().starts_with("* BYE"));
+    assert!(started.elapsed() >= Duration::from_secs(60) && started.elapsed() < Duration::from_secs(70));
+}
+
+/// Not a test: an IMAP server on loopback for suites and clients that are run by hand, until somebody presses return. Users as in [`Lan`].
+/// `cargo test --test main -- --ignored --nocapture imap::by_hand`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "serves until it is told to stop"]
+async fn by_hand() {
+    let lan = Lan::new("max_connections = 100").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("imap {} alice bob “{PASSWORD}”", listener.local_addr().unwrap());
+    let stop = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    let accept = async {
+        loop {
+            let (stream, address) = listener.accept().await.unwrap();
+            let peer = mailroom::serve::Peer { address, local: listener.local_addr().unwrap(), tls: true };
+            tokio::spawn(imap::serve(Box::new(stream), peer, lan.context.clone(), lan.stop.clone()));
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        _ = stop => {}
+    }
+}
