@@ -7,7 +7,8 @@ use jiff::civil::Date;
 use super::command::{DateField, Key};
 use super::date;
 use super::sequence::{Ranges, SequenceSet};
-use crate::message::header::Header;
+use crate::message::address_list;
+use crate::message::header::{Field, Header};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -85,10 +86,11 @@ pub struct Candidate<'a> {
 }
 
 impl Program {
-    /// Makes keys ready. `now` is in milliseconds since 1970; `uids` says which UIDs a set means, by UID or by number.
-    pub fn new(keys: &[Key], now: i64, recent_from: u32, uids: &dyn Fn(&SequenceSet, bool) -> Ranges) -> Program {
+    /// Makes keys ready. `now` is in milliseconds since 1970; `recent` are the UIDs with `\\Recent`; `uids` says which UIDs a set means, by UID
+    /// or by number.
+    pub fn new(keys: &[Key], now: i64, recent: &Ranges, uids: &dyn Fn(&SequenceSet, bool) -> Ranges) -> Program {
         let mut program = Program { tests: Vec::new(), needles: Vec::new(), header: false, modseq: false };
-        program.tests = keys.iter().map(|key| program.ready(key, now, recent_from, uids)).collect();
+        program.tests = keys.iter().map(|key| program.ready(key, now, recent, uids)).collect();
         program
     }
 
@@ -97,14 +99,14 @@ impl Program {
         &self.tests
     }
 
-    fn ready(&mut self, key: &Key, now: i64, recent_from: u32, uids: &dyn Fn(&SequenceSet, bool) -> Ranges) -> Test {
+    fn ready(&mut self, key: &Key, now: i64, recent: &Ranges, uids: &dyn Fn(&SequenceSet, bool) -> Ranges) -> Test {
         let day = |day: &Date| date::start_of_day(*day);
         match key {
             Key::All => Test::Always(true),
             Key::Flag { bit, set } => Test::Flag { bit: *bit, set: *set },
             Key::Keyword { name, set } => Test::Keyword { name: name.clone(), set: *set },
-            Key::Recent(true) => Test::Uids(Ranges::from_pairs([(recent_from, u32::MAX)])),
-            Key::Recent(false) => Test::Uids(Ranges::from_pairs((recent_from > 1).then(|| (1, recent_from - 1)))),
+            Key::Recent(true) => Test::Uids(recent.clone()),
+            Key::Recent(false) => Test::Not(Box::new(Test::Uids(recent.clone()))),
             Key::Sequence(set) => Test::Uids(uids(set, false)),
             Key::Uid(set) => Test::Uids(uids(set, true)),
             Key::Before(DateField::Sent, date) => self.sent(None, Some(*date)),
@@ -134,9 +136,9 @@ impl Program {
             // We give no thread ids, and so no message has this one.
             Key::ThreadId(_) => Test::Always(false),
             Key::SaveDateSupported => Test::Always(true),
-            Key::Not(key) => Test::Not(Box::new(self.ready(key, now, recent_from, uids))),
-            Key::Or(keys) => Test::Or(Box::new((self.ready(&keys.0, now, recent_from, uids), self.ready(&keys.1, now, recent_from, uids)))),
-            Key::And(keys) => Test::And(keys.iter().map(|key| self.ready(key, now, recent_from, uids)).collect()),
+            Key::Not(key) => Test::Not(Box::new(self.ready(key, now, recent, uids))),
+            Key::Or(keys) => Test::Or(Box::new((self.ready(&keys.0, now, recent, uids), self.ready(&keys.1, now, recent, uids)))),
+            Key::And(keys) => Test::And(keys.iter().map(|key| self.ready(key, now, recent, uids)).collect()),
         }
     }
 
@@ -212,9 +214,7 @@ fn holds(test: &Test, candidate: &Candidate) -> Option<bool> {
         Test::Smaller(size) => candidate.size < *size,
         Test::ModSeq(modseq) => candidate.modseq >= *modseq,
         Test::EmailId(id) => candidate.email_id == id,
-        Test::Header { name, text } => candidate
-            .header
-            .is_some_and(|header| header.all(name).any(|field| text.is_empty() || fold(&field.text()).contains(text.as_str()))),
+        Test::Header { name, text } => candidate.header.is_some_and(|header| header.all(name).any(|field| mentions(field, name, text))),
         Test::Needle(index) => return candidate.found.map(|found| found.get(*index).copied().unwrap_or(false)),
         Test::Not(test) => !holds(test, candidate)?,
         Test::Or(tests) => match (holds(&tests.0, candidate), holds(&tests.1, candidate)) {
@@ -224,6 +224,18 @@ fn holds(test: &Test, candidate: &Candidate) -> Option<bool> {
         },
         Test::And(tests) => return all(tests, candidate),
     })
+}
+
+/// Whether a field contains the text: as written or, for addresses, as `name <address>` without the comments and spaces inside.
+fn mentions(field: &Field, name: &str, text: &str) -> bool {
+    const ADDRESSES: [&str; 6] = ["from", "to", "cc", "bcc", "sender", "reply-to"];
+    if text.is_empty() || fold(&field.text()).contains(text) {
+        return true;
+    }
+    ADDRESSES.iter().any(|address| address.eq_ignore_ascii_case(name))
+        && address_list::mailboxes(field.value)
+            .iter()
+            .any(|mailbox| fold(&format!("{} <{}>", mailbox.name.as_deref().unwrap_or_default(), mailbox.address)).contains(text))
 }
 
 /// The day that a Date field names, in whatever zone: `[day-name ","] day month year` (RFC 5322 §3.3).
@@ -248,7 +260,7 @@ mod tests {
 
     fn program(keys: &str) -> Program {
         let Command::Search { search, .. } = parse(format!("a SEARCH {keys}").as_bytes(), Dialect::default()).unwrap() else { panic!() };
-        Program::new(&search.keys, 1_000_000_000_000, 8, &|set, _| set.resolve(10))
+        Program::new(&search.keys, 1_000_000_000_000, &Ranges::from_pairs([(8, 9)]), &|set, _| set.resolve(10))
     }
 
     fn check(keys: &str, expected: Option<bool>) {

@@ -125,6 +125,13 @@ impl View {
         Ok(Ranges::from_pairs(numbers.as_slice().iter().filter_map(|(low, high)| Some((self.uid(*low)?, self.uid(*high)?)))))
     }
 
+    /// How many messages of the mailbox lie in `ranges`.
+    pub fn count(&self, ranges: &Ranges) -> usize {
+        let below = |limit: u32| self.uids.partition_point(|uid| *uid < limit);
+        let up_to = |limit: u32| self.uids.partition_point(|uid| *uid <= limit);
+        ranges.as_slice().iter().map(|(low, high)| up_to(*high) - below(*low)).sum()
+    }
+
     /// The UIDs of the mailbox that lie in `ranges`, ascending.
     pub fn within(&self, ranges: &Ranges) -> Vec<u32> {
         let mut found = Vec::new();
@@ -267,6 +274,7 @@ mod tests {
         let check = |ranges: &[(End, End)], by_uid, expected: Result<&[u32], NoSuchNumber>| {
             let set = SequenceSet::Ranges(ranges.to_vec());
             let found = view.spans(&set, by_uid, &Ranges::default()).map(|spans| view.within(&spans));
+            assert_eq!(view.spans(&set, by_uid, &Ranges::default()).map(|spans| view.count(&spans)), expected.map(<[u32]>::len));
             assert_eq!(found, expected.map(<[u32]>::to_vec), "{ranges:?}");
         };
         check(&[(N(2), N(3))], false, Ok(&[20, 30]));

@@ -1,13 +1,24 @@
 //! From what a message says about itself to what the store keeps beside it.
 
 use crate::imap::{bodystructure, envelope};
-use crate::message::address_list::Mailbox;
+use crate::message::address_list::{self, Entry, Mailbox};
+use crate::message::envelope::Envelope;
 use crate::message::facts::Facts;
+use crate::message::words;
 use crate::store::ContentFacts;
 
 /// Renders the facts of a scanned message for the store.
 pub fn content_facts(facts: &Facts) -> ContentFacts {
-    let local = |mailbox: &Option<Mailbox>| mailbox.as_ref().map(|m| m.address.local().to_owned()).unwrap_or_default();
+    let envelope = facts.parts.first().and_then(|part| part.envelope.as_deref());
+    // RFC 5256 §3: `addr-mailbox` of the first address in ENVELOPE, where a group's name is one.
+    let local = |list: fn(&Envelope) -> &Vec<Vec<u8>>| {
+        let first = envelope.and_then(|envelope| list(envelope).iter().find_map(|value| address_list::entries(value).into_iter().next()));
+        match first {
+            Some(Entry::Mailbox(mailbox)) => words::lossless(&mailbox.local),
+            Some(Entry::GroupStart(name)) => words::lossless(&name),
+            Some(Entry::GroupEnd) | None => String::new(),
+        }
+    };
     let display = |mailbox: &Option<Mailbox>| {
         let shown = mailbox.as_ref().map(|m| m.name.clone().unwrap_or_else(|| m.address.to_string()));
         shown.unwrap_or_default()
@@ -18,14 +29,14 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
         message_id: facts.message_id.clone(),
         body_hash: facts.body_hash,
         hash: facts.hash,
-        envelope: facts.parts.first().and_then(|part| part.envelope.as_deref()).map(envelope::render).unwrap_or_default(),
+        envelope: envelope.map(envelope::render).unwrap_or_default(),
         bodystructure: bodystructure::render(&facts.parts, true),
         body: bodystructure::render(&facts.parts, false),
         parts: facts.layout().encode(),
         subject: facts.base_subject.clone(),
-        from: local(&facts.from),
-        to: local(&facts.to),
-        cc: local(&facts.cc),
+        from: local(|envelope| &envelope.from),
+        to: local(|envelope| &envelope.to),
+        cc: local(|envelope| &envelope.cc),
         display_from: display(&facts.from),
         display_to: display(&facts.to),
         date: facts.date,

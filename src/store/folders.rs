@@ -147,7 +147,7 @@ impl Store {
         .await
     }
 
-    /// Makes a folder. [`StoreError::Conflict`] if it exists, or if the name can't be one.
+    /// Makes a folder, subscribed only if its name was before. [`StoreError::Conflict`] if it exists, or if the name can't be one.
     pub async fn folder_create(&self, account: AccountId, name: &str, special_use: Option<SpecialUse>) -> Result<Folder, StoreError> {
         let name = canonical_name(name).map_err(StoreError::Conflict)?;
         self.write(SMALL, move |work| {
@@ -158,6 +158,11 @@ impl Store {
                 return Err(StoreError::Conflict(format!("more than {MAX_FOLDERS} folders are too many")));
             }
             let id = make(work, account, &name, special_use)?;
+            let mut update = work.connection.prepare_cached(
+                "UPDATE folder SET subscribed = EXISTS (SELECT 1 FROM subscription WHERE account = ?2 AND name = ?3) WHERE id = ?1",
+            )?;
+            update.execute(params![id.0, account.0, name])?;
+            work.prepare_cached("DELETE FROM subscription WHERE account = ?1 AND name = ?2")?.execute(params![account.0, name])?;
             require(work, id)
         })
         .await
@@ -212,13 +217,32 @@ impl Store {
         .await
     }
 
-    /// Subscribes or unsubscribes.
-    pub async fn folder_subscribe(&self, id: FolderId, subscribed: bool) -> Result<(), StoreError> {
+    /// Subscribes or unsubscribes. A name without folder can only be unsubscribed; [`StoreError::NotFound`] otherwise.
+    pub async fn folder_subscribe(&self, account: AccountId, name: &str, subscribed: bool) -> Result<(), StoreError> {
+        let name = canonical_name(name).map_err(StoreError::NotFound)?;
         self.write(SMALL, move |work| {
-            let folder = require(work, id)?;
-            work.prepare_cached("UPDATE folder SET subscribed = ?2 WHERE id = ?1")?.execute(params![id.0, subscribed])?;
-            work.changed(Change::Folders(folder.account));
+            let found = match id_by_name(work, account, &name)? {
+                Some(id) => work.prepare_cached("UPDATE folder SET subscribed = ?2 WHERE id = ?1")?.execute(params![id.0, subscribed])?,
+                None if subscribed => 0,
+                None => {
+                    let mut delete = work.connection.prepare_cached("DELETE FROM subscription WHERE account = ?1 AND name = ?2")?;
+                    delete.execute(params![account.0, name])?
+                }
+            };
+            if found == 0 {
+                return Err(missing());
+            }
+            work.changed(Change::Folders(account));
             Ok(())
+        })
+        .await
+    }
+
+    /// Subscribed names whose folder is gone, by name.
+    pub async fn lost_subscriptions(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached("SELECT name FROM subscription WHERE account = ?1 ORDER BY name")?;
+            Ok(select.query_map([account.0], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -364,10 +388,14 @@ fn next_uidvalidity(connection: &Connection) -> Result<u32, StoreError> {
     Ok(next)
 }
 
-/// Deletes a folder and its messages.
+/// Deletes a folder and its messages. Its subscription stays (RFC 9051 §6.3.7).
 pub fn delete(work: &mut Work<'_>, id: FolderId) -> Result<(), StoreError> {
     let folder = require(work, id)?;
     messages::delete_all(work, id)?;
+    if folder.subscribed {
+        let mut insert = work.connection.prepare_cached("INSERT OR IGNORE INTO subscription (account, name) VALUES (?1, ?2)")?;
+        insert.execute(params![folder.account.0, folder.name])?;
+    }
     work.prepare_cached("DELETE FROM folder WHERE id = ?1")?.execute([id.0])?;
     work.changed(Change::Folder(id));
     work.changed(Change::Folders(folder.account));

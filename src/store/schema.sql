@@ -90,6 +90,13 @@ CREATE TABLE folder (
     UNIQUE (account, name)
 );
 
+-- Subscribed names without a folder: only the user unsubscribes, whatever becomes of the folder.
+CREATE TABLE subscription (
+    account INTEGER NOT NULL REFERENCES account ON DELETE CASCADE,
+    name    TEXT NOT NULL,
+    PRIMARY KEY (account, name)
+) WITHOUT ROWID;
+
 CREATE TABLE keyword (
     folder INTEGER NOT NULL REFERENCES folder ON DELETE CASCADE,
     bit    INTEGER NOT NULL,

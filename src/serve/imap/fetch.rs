@@ -40,6 +40,7 @@ impl Session {
             let filter = Filter { uids: Some(uids(&spans)), modseq: Some(modseq.saturating_add(1)), ..Filter::default() };
             spans = Ranges::from_sorted(self.filtered(filter).await?);
         }
+        let mut expected = self.selected()?.view.count(&spans);
         let mut pages = Pages::new(&spans);
         let page = if plan.wanted.header { PAGE_WITH_HEADERS } else { PAGE };
         while !pages.rest().is_empty() {
@@ -48,12 +49,13 @@ impl Session {
             let mut rows = store.rows(folder, pages.rest(), plan.wanted, page).await?;
             pages.go_behind(rows.last().filter(|_| rows.len() == page).map(|row| row.view.uid));
             let newly_seen = if plan.sets_seen { self.mark_seen(&mut rows).await? } else { Vec::new() };
+            expected = expected.saturating_sub(rows.len());
             for row in rows {
                 let seen_now = newly_seen.binary_search(&row.view.uid).is_ok();
                 Box::pin(self.fetch_row(&row, &plan, seen_now)).await?;
             }
         }
-        if !by_uid && self.selected()?.view.has_pending() && self.names_pending(set) {
+        if !by_uid && expected > 0 {
             return Err(Failure::no("EXPUNGEISSUED", "Some of these messages are no longer there."));
         }
         Ok(Done::ok("Fetched."))
@@ -63,11 +65,6 @@ impl Session {
     pub(super) fn spans(&mut self, set: &SequenceSet, by_uid: bool) -> Result<Ranges, Failure> {
         let selected = self.selected()?;
         selected.view.spans(set, by_uid, &selected.saved).map_err(|_| Failure::Bad("There is no message with such a number.".into()))
-    }
-
-    fn names_pending(&mut self, set: &SequenceSet) -> bool {
-        let Ok(spans) = self.spans(set, false) else { return false };
-        self.selected.as_ref().is_some_and(|selected| selected.view.within(&spans).iter().any(|uid| selected.view.is_pending(*uid)))
     }
 
     /// Fetching a body reads it. Returns the UIDs that were not seen before, ascending.

@@ -67,8 +67,11 @@ impl Session {
 
     pub(super) async fn subscribe(&mut self, mailbox: &str, subscribed: bool) -> Performed {
         let name = mailbox.strip_suffix(SEPARATOR).unwrap_or(mailbox);
-        let folder = self.find(name).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
-        self.store().folder_subscribe(folder.id, subscribed).await?;
+        let account = self.account()?.id;
+        match self.store().folder_subscribe(account, name, subscribed).await {
+            Err(StoreError::NotFound(_)) => return Err(Failure::nonexistent("NONEXISTENT")),
+            outcome => outcome?,
+        }
         Ok(Done::ok(if subscribed { "Subscribed." } else { "Unsubscribed." }))
     }
 

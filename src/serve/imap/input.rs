@@ -12,8 +12,8 @@ use crate::wire::{LineEnd, WireError};
 const MAX_LINE: usize = 64 * 1024;
 /// Lines and literals of one command together, APPEND's messages not counted.
 const MAX_COMMAND: usize = 256 * 1024;
-/// Before log-in nobody needs more than a name and a password.
-const MAX_EARLY_COMMAND: usize = 8 * 1024;
+/// Before log-in: RFC 2971 §3.3 allows an ID of 30 fields with 1,024 bytes each.
+const MAX_EARLY_COMMAND: usize = 40 * 1024;
 /// A refused literal that is on its way anyway is read and thrown away up to this size; a larger one ends the connection.
 const MAX_DRAINED: u64 = 1024 * 1024;
 

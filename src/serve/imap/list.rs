@@ -18,7 +18,9 @@ struct Level<'a> {
     subscribed: bool,
     has_children: bool,
     has_subscribed_descendant: bool,
-    has_special_descendant: bool,
+    /// Something below, though no pattern names it, is subscribed or special (RFC 5258 §3.5): that is what RECURSIVEMATCH tells of.
+    hides_subscribed: bool,
+    hides_special: bool,
 }
 
 impl Session {
@@ -28,13 +30,16 @@ impl Session {
             self.queue("* LIST (\\Noselect) \"/\" \"\"\r\n");
             return Ok(Done::ok("This is the separator."));
         }
-        let folders = self.store().folders(self.account()?.id).await?;
-        let levels = hierarchy(&folders);
+        let account = self.account()?.id;
+        let folders = self.store().folders(account).await?;
+        let lost = if options.subscribed { self.store().lost_subscriptions(account).await? } else { Vec::new() };
+        let mut levels = hierarchy(&folders, &lost);
         let patterns: Vec<String> = options.patterns.iter().map(|pattern| format!("{}{pattern}", options.reference)).collect();
-        for (name, level) in &levels {
-            if !patterns.iter().any(|pattern| matches(pattern, name)) {
-                continue;
-            }
+        let named = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        if options.recursive_match {
+            tell_of_hidden(&mut levels, &named);
+        }
+        for (name, level) in levels.iter().filter(|(name, _)| named(name)) {
             let Some((attributes, child_info)) = shown(level, options) else { continue };
             let mut line = format!("* LIST ({}) \"/\" {}", attributes.join(" "), self.name(name));
             if !child_info.is_empty() {
@@ -52,9 +57,11 @@ impl Session {
 
     /// RFC 3501 §6.3.9: with `%`, a level that is not subscribed but has something subscribed below is shown as `\Noselect`.
     pub(super) async fn lsub(&mut self, reference: &str, pattern: &str) -> Performed {
-        let folders = self.store().folders(self.account()?.id).await?;
+        let account = self.account()?.id;
+        let folders = self.store().folders(account).await?;
+        let lost = self.store().lost_subscriptions(account).await?;
         let pattern = format!("{reference}{pattern}");
-        for (name, level) in &hierarchy(&folders) {
+        for (name, level) in &hierarchy(&folders, &lost) {
             let implied = pattern.ends_with('%') && level.has_subscribed_descendant;
             if !(level.subscribed || implied) || !matches(&pattern, name) {
                 continue;
@@ -66,8 +73,15 @@ impl Session {
     }
 }
 
-fn hierarchy(folders: &[Folder]) -> BTreeMap<&str, Level<'_>> {
+/// Folders, subscribed names without folder, and what stands above them.
+fn hierarchy<'a>(folders: &'a [Folder], lost: &'a [String]) -> BTreeMap<&'a str, Level<'a>> {
     let mut levels: BTreeMap<&str, Level<'_>> = BTreeMap::new();
+    for name in lost {
+        levels.entry(name).or_default().subscribed = true;
+        for above in superiors(name) {
+            levels.entry(above).or_default().has_subscribed_descendant = true;
+        }
+    }
     for folder in folders {
         let level = levels.entry(&folder.name).or_default();
         level.folder = Some(folder);
@@ -76,20 +90,32 @@ fn hierarchy(folders: &[Folder]) -> BTreeMap<&str, Level<'_>> {
             let above = levels.entry(name).or_default();
             above.has_children = true;
             above.has_subscribed_descendant |= folder.subscribed;
-            above.has_special_descendant |= folder.special_use.is_some();
         }
     }
     levels
+}
+
+fn tell_of_hidden(levels: &mut BTreeMap<&str, Level<'_>>, named: &dyn Fn(&str) -> bool) {
+    let special = |level: &Level| level.folder.is_some_and(|folder| folder.special_use.is_some());
+    let hidden: Vec<(&str, bool, bool)> =
+        levels.iter().filter(|(name, _)| !named(name)).map(|(name, level)| (*name, level.subscribed, special(level))).collect();
+    for (name, subscribed, special) in hidden {
+        for above in superiors(name) {
+            let above = levels.entry(above).or_default();
+            above.hides_subscribed |= subscribed;
+            above.hides_special |= special;
+        }
+    }
 }
 
 /// Attributes and CHILDINFO of a level, or `None` if the options leave it out.
 fn shown(level: &Level, options: &ListOptions) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
     let special_use = level.folder.and_then(|folder| folder.special_use);
     let mut child_info = Vec::new();
-    if options.recursive_match && options.subscribed && level.has_subscribed_descendant {
+    if options.recursive_match && options.subscribed && level.hides_subscribed {
         child_info.push("\"SUBSCRIBED\"");
     }
-    if options.recursive_match && options.special_use && level.has_special_descendant {
+    if options.recursive_match && options.special_use && level.hides_special {
         child_info.push("\"SPECIAL-USE\"");
     }
     let selected = (!options.subscribed || level.subscribed) && (!options.special_use || special_use.is_some());

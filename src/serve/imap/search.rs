@@ -29,8 +29,22 @@ const A_DAY: i64 = 24 * 60 * 60 * 1000;
 pub struct Found {
     /// UIDs, ascending.
     pub uids: Vec<u32>,
-    /// The highest mod-sequence among them, if the search asked for one.
-    pub modseq: Option<u64>,
+    /// Their mod-sequences, if the search asked for them.
+    pub modseqs: Option<Vec<u64>>,
+}
+
+impl Found {
+    /// The highest mod-sequence of what is reported: of all messages, or of those at the ends if only they were asked for (RFC 7162 §3.1.10).
+    pub fn modseq(&self, options: &[ResultOption]) -> Option<u64> {
+        let modseqs = self.modseqs.as_ref()?;
+        let asked = |option| options.contains(&option);
+        let (min, max) = (asked(ResultOption::Min), asked(ResultOption::Max));
+        if (min || max) && !asked(ResultOption::All) && !asked(ResultOption::Count) {
+            let ends = modseqs.first().filter(|_| min).into_iter().chain(modseqs.last().filter(|_| max));
+            return ends.max().copied();
+        }
+        modseqs.iter().max().copied()
+    }
 }
 
 impl Session {
@@ -52,7 +66,7 @@ impl Session {
                     let line: String = page.iter().map(|number| format!(" {number}")).collect();
                     self.send(line.as_bytes()).await?;
                 }
-                if let Some(modseq) = found.modseq.filter(|_| !numbers.is_empty()) {
+                if let Some(modseq) = found.modseq(&[]) {
                     self.queue(&format!(" (MODSEQ {modseq})"));
                 }
                 self.queue("\r\n");
@@ -64,7 +78,7 @@ impl Session {
         }
         if options.iter().any(|option| *option != ResultOption::Save) {
             let all = Ranges::from_sorted(numbers.iter().copied()).to_string();
-            let line = esearch(tag, by_uid, options, &numbers, all, found.modseq).to_string();
+            let line = esearch(tag, by_uid, options, &numbers, all, found.modseq(options)).to_string();
             self.send(line.as_bytes()).await?;
         }
         Ok(Done::ok("Searched."))
@@ -90,21 +104,21 @@ impl Session {
             let within = numbers.as_slice().iter().filter(|(low, _)| *low <= view.exists());
             Ranges::from_pairs(within.filter_map(|(low, high)| Some((view.uid(*low)?, view.uid((*high).min(view.exists()))?))))
         };
-        let program = Program::new(&search.keys, now, selected.recent_from, &resolve);
+        let program = Program::new(&search.keys, now, &Ranges::from_pairs(selected.recent.iter().copied()), &resolve);
         let last = view.last_uid();
         let (filter, covered) = filter(&program, last);
         let candidates = self.filtered(filter).await?;
         if program.modseq {
             self.enable_condstore().await?;
         } else if covered {
-            return Ok(Found { uids: candidates, modseq: None });
+            return Ok(Found { uids: candidates, modseqs: None });
         }
         self.scan(&program, &Ranges::from_sorted(candidates)).await
     }
 
     async fn scan(&mut self, program: &Program, candidates: &Ranges) -> Result<Found, Failure> {
         let wanted = Wanted { header: program.header, ..Wanted::default() };
-        let mut found = Found { uids: Vec::new(), modseq: program.modseq.then_some(0) };
+        let mut found = Found { uids: Vec::new(), modseqs: program.modseq.then(Vec::new) };
         let mut pages = Pages::new(candidates);
         while !pages.rest().is_empty() {
             let store = self.store();
@@ -114,7 +128,9 @@ impl Session {
             for row in &rows {
                 if Box::pin(self.passes(program, row)).await? {
                     found.uids.push(row.view.uid);
-                    found.modseq = found.modseq.map(|highest| highest.max(row.view.modseq));
+                    if let Some(modseqs) = &mut found.modseqs {
+                        modseqs.push(row.view.modseq);
+                    }
                 }
             }
         }
@@ -252,7 +268,7 @@ pub fn esearch(tag: &str, by_uid: bool, options: &[ResultOption], numbers: &[u32
         max: numbers.last().copied().filter(|_| asked(ResultOption::Max)),
         count: asked(ResultOption::Count).then_some(numbers.len()),
         all: asked(ResultOption::All).then_some(all),
-        modseq: modseq.filter(|_| !numbers.is_empty()),
+        modseq,
     }
 }
 

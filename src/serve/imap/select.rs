@@ -20,8 +20,8 @@ pub struct Selected {
     pub read_only: bool,
     /// How this client counts.
     pub view: View,
-    /// From this UID on messages are `\Recent` in this session.
-    pub recent_from: u32,
+    /// UIDs of messages that are `\Recent` in this session, whether they are still there or not.
+    pub recent: Vec<(u32, u32)>,
     /// Something was changed since the last look.
     pub dirty: bool,
     /// (UID, MODSEQ) of changes that this client made itself and was told of.
@@ -35,12 +35,23 @@ pub struct Selected {
 impl Selected {
     /// Messages with `\Recent`.
     pub fn recent(&self) -> usize {
-        self.view.uids().len() - self.view.uids().partition_point(|uid| *uid < self.recent_from)
+        let count = |low: u32, high: u32| {
+            let uids = self.view.uids();
+            uids.partition_point(|uid| *uid <= high) - uids.partition_point(|uid| *uid < low)
+        };
+        self.recent.iter().map(|(low, high)| count(*low, *high)).sum()
     }
 
     /// Whether this message has `\Recent`.
     pub fn is_recent(&self, uid: u32) -> bool {
-        uid >= self.recent_from
+        self.recent.iter().any(|(low, high)| (*low..=*high).contains(&uid))
+    }
+
+    /// Messages from this UID on are new to every session: they are recent in this one.
+    pub fn add_recent(&mut self, from: u32) {
+        if from <= self.view.last_uid() {
+            self.recent.push((from, self.view.last_uid()));
+        }
     }
 
     /// For a command that changes something.
@@ -65,16 +76,17 @@ impl Session {
         let view = store.view(folder.id).await?;
         let first_unseen = view.rows.iter().position(|row| row.flags & flags::SEEN == 0);
         let uids: Vec<u32> = view.rows.iter().map(|row| row.uid).collect();
-        let selected = Selected {
+        let mut selected = Selected {
             view: View::new(uids, view.folder.highest_modseq),
             folder: view.folder,
             read_only: select.read_only,
-            recent_from,
+            recent: Vec::new(),
             dirty: false,
             told: HashSet::new(),
             keywords_told: Vec::new(),
             saved: Ranges::default(),
         };
+        selected.add_recent(recent_from);
         let (exists, recent, folder) = (selected.view.exists(), selected.recent(), selected.folder.clone());
         self.selected = Some(Box::new(selected));
         self.queue_flags();

@@ -27,7 +27,7 @@ impl Session {
             if options.contains(&ResultOption::Save) {
                 self.selected()?.saved = Ranges::from_sorted(found.uids.iter().copied());
             }
-            let line = esearch(tag, by_uid, options, &numbers, response::ordered_set(&numbers), found.modseq).to_string();
+            let line = esearch(tag, by_uid, options, &numbers, response::ordered_set(&numbers), found.modseq(options)).to_string();
             self.send(line.as_bytes()).await?;
             return Ok(Done::ok("Sorted."));
         }
@@ -36,7 +36,7 @@ impl Session {
             let line: String = page.iter().map(|number| format!(" {number}")).collect();
             self.send(line.as_bytes()).await?;
         }
-        if let Some(modseq) = found.modseq.filter(|_| !numbers.is_empty()) {
+        if let Some(modseq) = found.modseq(&[]) {
             self.queue(&format!(" (MODSEQ {modseq})"));
         }
         self.queue("\r\n");

@@ -96,12 +96,10 @@ impl Session {
                 }
             }
             Notice::Exists(count) => {
-                let recent = self.selected()?.recent();
-                let mut line = format!("* {count} EXISTS\r\n");
+                self.queue(&format!("* {count} EXISTS\r\n"));
                 if !self.enabled.rev2 {
-                    line.push_str(&format!("* {recent} RECENT\r\n"));
+                    self.tell_recent().await?;
                 }
-                self.send(line.as_bytes()).await?;
             }
             Notice::Fetch(_, changed) if told.contains(&(changed.uid, changed.modseq)) => {}
             Notice::Fetch(number, changed) => {
@@ -109,6 +107,19 @@ impl Session {
                 self.send(line.as_bytes()).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The first session that is told of a message has it as `\Recent`; EXAMINE leaves that to others.
+    async fn tell_recent(&mut self) -> Result<(), Failure> {
+        let store = self.store();
+        let selected = self.selected()?;
+        if !selected.read_only {
+            let from = store.folder_take_recent(selected.folder.id).await?;
+            selected.add_recent(from);
+        }
+        let recent = selected.recent();
+        self.queue(&format!("* {recent} RECENT\r\n"));
         Ok(())
     }
 
