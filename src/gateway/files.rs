@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::LoadError;
 use crate::config::{self, Auth, Config, Current, ImpliedAddresses, Loaded, SecretSource, SmarthostLogin};
-use crate::document::{Place, Problem};
+use crate::document::{Problem, nearest};
 use crate::mapping::{self, Fetched, Mailbox, Mapping};
 use crate::store::{Store, StoreError};
 
@@ -21,8 +21,8 @@ pub struct Compiled {
     pub current: Current,
     /// Not errors, but worth a word.
     pub warnings: Vec<Problem>,
-    /// Users that the files name and that do not exist: each with the place that names it, if it is a place in a file.
-    pub missing: Vec<(String, Option<Place>)>,
+    /// Users that the files name and that do not exist, each where it is named first.
+    pub missing: Vec<Problem>,
     /// The files that it was made from.
     pub texts: Texts,
 }
@@ -63,21 +63,23 @@ pub async fn compile(loaded: Loaded, store: &Store) -> Result<Compiled, LoadErro
 }
 
 /// As [`compile`], with these users: log-in name and full name.
-pub fn compile_for(loaded: Loaded, mut users: Vec<(String, Option<String>)>) -> Result<Compiled, LoadError> {
+pub fn compile_for(loaded: Loaded, users: Vec<(String, Option<String>)>) -> Result<Compiled, LoadError> {
     let Loaded { config, mut warnings, files: texts, .. } = loaded;
     let mappings: Vec<(PathBuf, String)> = mapping_texts(&config.file, &texts);
-    // Who is missing is told all at once, so it can't stop the first compilation; the second one knows everybody who is named.
-    let nobody = mapping_office(&config, Vec::new());
-    let named = Mapping::load(&mappings, &nobody).map_err(LoadError)?.0.named_users();
-    let mut missing: Vec<(String, Option<Place>)> = Vec::new();
-    let in_config = config.named_users.iter().map(|(name, place)| (name.clone(), Some(place.clone())));
-    for (name, place) in named.into_iter().map(|(name, place)| (name, Some(place))).chain(in_config) {
-        if !users.iter().any(|(user, _)| *user == name) {
-            users.push((name.clone(), None));
-            missing.push((name, place));
-        }
-    }
-    let (mapping, more) = Mapping::load(&mappings, &mapping_office(&config, users)).map_err(LoadError)?;
+    let office = mapping_office(&config, users);
+    let (mapping, more) = Mapping::load(&mappings, &office).map_err(LoadError)?;
+    let mut missing = mapping.unknown_users().to_vec();
+    let known: Vec<&str> = office.users.iter().map(|(name, _)| name.as_str()).collect();
+    let in_mapping = mapping.named_users();
+    let unknown = config.named_users.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+    missing.extend(unknown.filter(|(name, _)| !in_mapping.iter().any(|(named, _)| named == name)).map(|(name, place)| Problem {
+        place: Some(place.clone()),
+        help: Some(format!("`mailroom user add {name}` adds one")),
+        ..Problem::general(match nearest(name, known.iter().copied()) {
+            Some(near) => format!("unknown user \"{name}\"; did you mean \"{near}\"?"),
+            None => format!("unknown user \"{name}\""),
+        })
+    }));
     warnings.extend(more);
     Ok(Compiled { current: Current { config, mapping }, warnings, missing, texts })
 }
@@ -87,14 +89,7 @@ pub fn require_users(compiled: &Compiled) -> Result<(), LoadError> {
     if compiled.missing.is_empty() {
         return Ok(());
     }
-    let problem = |(name, place): &(String, Option<Place>)| Problem {
-        place: place.clone(),
-        text: String::new(),
-        length: 0,
-        message: format!("there is no user “{name}”"),
-        help: Some(format!("`mailroom user add {name}` adds the user")),
-    };
-    Err(LoadError(compiled.missing.iter().map(problem).collect()))
+    Err(LoadError(compiled.missing.clone()))
 }
 
 /// Makes the mailboxes of `[shared]` that are not there yet.
