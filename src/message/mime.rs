@@ -318,16 +318,17 @@ impl Scanner {
 
     /// Ends the open parts from that level on, in front of the current line and the line end before it.
     fn close(&mut self, level: usize) {
-        let end = self.offset - self.line_end;
+        let mut end = self.offset - self.line_end;
         while self.header.is_some() && self.open.len() > level {
-            let start = self.open.last().map_or(end, |open| self.parts[open.part].place.start);
-            self.end_header(end.max(start));
+            // A part that begins right here has no line end to give away, and neither have those around it.
+            end = end.max(self.open.last().map_or(end, |open| self.parts[open.part].place.start));
+            self.end_header(end);
         }
         while self.open.len() > level {
             let Some(open) = self.open.pop() else { return };
             let part = &mut self.parts[open.part];
             part.place.end = end.max(part.place.body);
-            let cut = u64::from(self.line_end > 0 && end >= part.place.body);
+            let cut = u64::from(end < self.offset && end >= part.place.body);
             part.lines = self.lines.saturating_sub(open.first_line).saturating_sub(cut);
         }
     }

@@ -15,5 +15,7 @@ pub mod mime;
 pub mod received;
 pub mod rewrite;
 pub mod subject;
+pub mod text;
 pub mod trace;
+pub mod transfer;
 pub mod words;

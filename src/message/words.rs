@@ -1,5 +1,6 @@
 //! Encoded words (RFC 2047) and raw 8-bit text of header values → what a person reads.
 
+use super::transfer;
 use base64::Engine;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use memchr::memmem;
@@ -176,31 +177,10 @@ fn q(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// RFC 2047 §4.1, as far as it goes: characters outside the alphabet are skipped, missing padding is no matter.
+/// RFC 2047 §4.1
 fn b(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut held) = (0u32, 0);
-    for &c in text {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'=' => {
-                (bits, held) = (0, 0);
-                continue;
-            }
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
+    let mut bytes = Vec::new();
+    transfer::Base64::default().feed(text, &mut bytes);
     bytes
 }
 

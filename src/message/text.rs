@@ -1,0 +1,50 @@
+//! What a reader sees of a text part: charset read, HTML reduced to its words. For searching and for previews.
+
+use super::content_type::MediaType;
+use super::words;
+use mail_parser::decoders::html::html_to_text;
+
+/// The text of a decoded body. Charsets that nobody knows are taken for UTF-8, or else Windows-1252.
+pub fn readable(media: &MediaType, body: &[u8]) -> String {
+    let text = charset(media, body);
+    if media.is("text", "html") { html_to_text(&text) } else { text }
+}
+
+fn charset(media: &MediaType, body: &[u8]) -> String {
+    match media.parameter("charset") {
+        // What is labelled ASCII and is not is read as best it can.
+        Some(name) if !name.eq_ignore_ascii_case(b"us-ascii") => words::charset(name, body).unwrap_or_else(|| words::lossless(body)),
+        _ => words::lossless(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(content_type: &str, body: &[u8], expected: &str) {
+        let media = MediaType::parse(content_type.as_bytes()).unwrap();
+        assert_eq!(readable(&media, body), expected, "{content_type}");
+    }
+
+    #[test]
+    fn texts() {
+        check("text/plain; charset=iso-8859-15", b"5 \xA4", "5 €");
+        check("text/plain; charset=us-ascii", "ü".as_bytes(), "ü");
+        check("text/plain", b"\xFC", "ü");
+        check("text/plain; charset=x-nobody", b"\xFC", "ü");
+        check("text/html; charset=utf-8", b"<p>Gr&uuml;&szlig;e <b>aus</b> Wien</p>", "Grüße aus Wien\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(body in proptest::collection::vec(any::<u8>(), 0..200), html in "(<|>|&|;|#|x|&#|!--|p|\"| |é|/){0,40}") {
+            for charset in ["utf-8", "utf-7", "utf-16", "iso-2022-jp", "gb18030", "big5", "shift_jis", "euc-kr", "x"] {
+                let media = MediaType::parse(format!("text/html; charset={charset}").as_bytes()).unwrap();
+                readable(&media, &body);
+                readable(&media, html.as_bytes());
+            }
+        }
+    }
+}
