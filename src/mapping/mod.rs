@@ -109,13 +109,16 @@ impl Mapping {
     }
 
     /// Whether it is an address of ours: in a domain of the office, a collector's own, or a left side of `[addresses]` whose domain has no
-    /// wildcard.
+    /// wildcard; with a `+tag` or without.
     pub fn is_ours(&self, address: &Address) -> bool {
-        self.implied.ours.contains(address.domain())
-            || self.implied.lan.as_ref() == Some(address.domain())
-            || self.implied.users.contains(address.key())
-            || self.collectors.iter().any(|collector| collector.address.as_ref() == Some(address))
-            || self.addresses.names(address)
+        let ours = |address: &Address| {
+            self.implied.ours.contains(address.domain())
+                || self.implied.lan.as_ref() == Some(address.domain())
+                || self.implied.users.contains(address.key())
+                || self.collectors.iter().any(|collector| collector.address.as_ref() == Some(address))
+                || self.addresses.names(address)
+        };
+        ours(address) || address.without_tag().is_some_and(|address| ours(&address))
     }
 
     /// Everybody whom a mail to this address reaches, rules aside, whoever sends it; at a share, all members. `None`: nobody claims the

@@ -1,7 +1,9 @@
 //! The mapping against real mail, hostile mail, an ISP's habits, and every mistake that a file can have.
 
 mod corpus;
+mod habits;
 mod mistakes;
+mod properties;
 
 use mailroom::address::{Address, Domain};
 use mailroom::inbound::recipients::{self, Mail, Source};
