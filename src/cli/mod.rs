@@ -140,8 +140,10 @@ pub fn main() -> ExitCode {
         Ok(Exit::Failed) => ExitCode::from(1),
         Ok(Exit::Configuration) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("mailroom: {error:#}");
-            ExitCode::from(if error.is::<crate::gateway::LoadError>() { 2 } else { 1 })
+            let of_files = error.is::<crate::gateway::LoadError>();
+            // Problems with files stand on lines of their own, so that editors can jump to their places.
+            eprintln!("mailroom:{}{error:#}", if of_files { "\n" } else { " " });
+            ExitCode::from(if of_files { 2 } else { 1 })
         }
     }
 }

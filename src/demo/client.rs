@@ -68,7 +68,7 @@ impl Account<'_> {
         if talk.imap(&format!("EXAMINE \"{folder}\"")).await.is_err() {
             return Ok(Vec::new());
         }
-        let messages = talk.imap("FETCH 1:* (BODY.PEEK[])").await?;
+        let messages = talk.imap("UID FETCH 1:* (BODY.PEEK[])").await?;
         talk.imap("LOGOUT").await?;
         Ok(messages)
     }

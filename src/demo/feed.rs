@@ -1,19 +1,25 @@
 //! One line a fetched message: who got it and why, read from the journal as messages come in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 
 use super::Page;
+use super::samples::SAMPLES;
 use super::sandbox::Side;
 use crate::message::header::Header;
 
 /// Enough for the header of a sample.
 const HEADER: usize = 64 * 1024;
 /// Columns for the subject and for the people.
-const SUBJECT: usize = 44;
-const PEOPLE: usize = 12;
+const SUBJECT: usize = 42;
+const PEOPLE: usize = 16;
+
+/// Between two looks, if nothing happens.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// What was fetched since it was made.
 pub struct Feed<'a> {
@@ -46,7 +52,8 @@ impl<'a> Feed<'a> {
             if done().await? {
                 return self.print().await;
             }
-            if let Err(RecvError::Closed) = changes.recv().await {
+            // Not everything that `done` looks at is told of as a change.
+            if let Ok(Err(RecvError::Closed)) = timeout(GLANCE, changes.recv()).await {
                 return Ok(());
             }
         }
@@ -61,6 +68,7 @@ impl<'a> Feed<'a> {
             let subject = header.text("subject").unwrap_or_default();
             let id = header.text("message-id").unwrap_or_default();
             let decision: Value = serde_json::from_str(&entry.decision)?;
+            let note = SAMPLES.iter().find(|sample| id.contains(sample.message_id())).map_or("", |sample| sample.note);
             let had = self.had.entry(id).or_default();
             let people: BTreeSet<String> = names(&decision).difference(had).cloned().collect();
             let again: Vec<String> = names(&decision).intersection(had).cloned().collect();
@@ -77,6 +85,9 @@ impl<'a> Feed<'a> {
                     .to_owned();
             }
             let mut why = reason(&decision);
+            if !note.is_empty() {
+                why.push_str(&format!(" ({note})"));
+            }
             if !again.is_empty() {
                 why.push_str(&format!("; {} has it already", again.join(", ")));
             }
@@ -92,19 +103,32 @@ fn names(decision: &Value) -> BTreeSet<String> {
     let recipients = decision["recipients"].as_array().map(Vec::as_slice).unwrap_or_default();
     let name = |recipient: &Value| {
         let user = recipient["user"].as_str()?;
-        Some(recipient["folder"].as_str().map_or(user.to_owned(), |folder| format!("{user}/{folder}")))
+        let folder = recipient["folder"].as_str().filter(|folder| *folder != "INBOX");
+        Some(folder.map_or(user.to_owned(), |folder| format!("{user}/{folder}")))
     };
     recipients.iter().filter_map(name).collect()
 }
 
-/// The steps that led somewhere, in few words.
+/// What led somewhere, in few words; `mailroom explain` tells all of it.
 fn reason(decision: &Value) -> String {
     let steps = decision["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let evidence = |step: &Value| -> Option<String> {
+    let told = |step: &Value| -> Option<String> {
         let (stage, evidence) = (step["stage"].as_str()?, step["evidence"].as_str()?);
-        Some(if evidence.is_empty() { stage.to_owned() } else { format!("{stage}: {evidence}") })
+        let found = step["addresses"].as_array().is_some_and(|addresses| !addresses.is_empty());
+        match stage {
+            "bind" => Some(format!("bind: {evidence}: all of its mail")),
+            // The share's own steps: what tells its members apart.
+            "name" | "tag" | "reply" if !step["result"].as_str().is_some_and(|result| result.starts_with("tells nobody")) => {
+                Some(format!("share, by {stage}: {evidence}"))
+            }
+            "name" | "tag" | "reply" => Some("share: nobody is named, so “otherwise” gets it".into()),
+            _ if found => Some(evidence.replace(['\r', '\n', '\t'], " ")),
+            _ => None,
+        }
     };
-    steps.iter().filter_map(evidence).collect::<Vec<_>>().join("; ")
+    let told: Vec<String> = steps.iter().filter_map(told).collect();
+    // Of a share only what told its members apart, of the rest the evidence.
+    told.last().cloned().unwrap_or_default()
 }
 
 /// Cut or filled to so many characters.

@@ -12,6 +12,8 @@ pub struct Sample {
     pub people: &'static [&'static str],
     /// The folder, where it is not INBOX.
     pub folder: Option<&'static str>,
+    /// What it is here to show.
+    pub note: &'static str,
 }
 
 /// The mailbox that holds everything for the office's own domain.
@@ -24,33 +26,33 @@ pub const STUDIO: &str = "studio.lindenhof@post.example";
 pub const CUSTOMER: &str = "m.rossi@rossi-architetti.example";
 
 macro_rules! sample {
-    ($mailbox:ident, $file:literal, $people:expr) => {
-        sample!($mailbox, $file, $people, None)
+    ($mailbox:ident, $file:literal, $people:expr, $note:literal) => {
+        sample!($mailbox, $file, $people, $note, None)
     };
-    ($mailbox:ident, $file:literal, $people:expr, $folder:expr) => {
-        Sample { mailbox: $mailbox, text: include_str!(concat!("mail/", $file)), people: &$people, folder: $folder }
+    ($mailbox:ident, $file:literal, $people:expr, $note:literal, $folder:expr) => {
+        Sample { mailbox: $mailbox, text: include_str!(concat!("mail/", $file)), people: &$people, folder: $folder, note: $note }
     };
 }
 
 /// All of them, oldest first in each mailbox.
 pub const SAMPLES: [Sample; 16] = [
-    sample!(CATCH_ALL, "catchall-01-angebot.eml", ["anna"]),
-    sample!(CATCH_ALL, "catchall-02-order.eml", ["anna", "ben"]),
-    sample!(CATCH_ALL, "catchall-03-rechnung.eml", ["carla"], Some("Rechnungen")),
-    sample!(CATCH_ALL, "catchall-04-list.eml", ["ben"]),
-    sample!(CATCH_ALL, "catchall-05-bcc.eml", ["carla"]),
-    sample!(CATCH_ALL, "catchall-06-forged.eml", ["ben"]),
+    sample!(CATCH_ALL, "catchall-01-angebot.eml", ["anna"], ""),
+    sample!(CATCH_ALL, "catchall-02-order.eml", ["anna", "ben"], "one address, two people"),
+    sample!(CATCH_ALL, "catchall-03-rechnung.eml", ["carla"], "into a folder", Some("Rechnungen")),
+    sample!(CATCH_ALL, "catchall-04-list.eml", ["ben"], "a mailing list: To names only the list"),
+    sample!(CATCH_ALL, "catchall-05-bcc.eml", ["carla"], "a blind copy: To names nobody"),
+    sample!(CATCH_ALL, "catchall-06-forged.eml", ["ben"], "the Delivered-To forged below is not believed"),
     // The ISP stored it twice, for anna@ and for sales@, which is Anna and Ben: Anna gets one copy all the same.
-    sample!(CATCH_ALL, "catchall-07-besuch-anna.eml", ["anna", "ben"]),
-    sample!(CATCH_ALL, "catchall-08-besuch-ben.eml", ["anna", "ben"]),
-    sample!(CATCH_ALL, "catchall-09-unbekannt.eml", []),
-    sample!(CATCH_ALL, "catchall-10-tag.eml", ["carla"]),
-    sample!(CATCH_ALL, "catchall-11-old-domain.eml", ["ben"]),
-    sample!(ANNA, "anna-01-bank.eml", ["anna"]),
-    sample!(ANNA, "anna-02-friend.eml", ["anna"]),
-    sample!(STUDIO, "studio-01-by-name.eml", ["carla"]),
-    sample!(STUDIO, "studio-02-by-tag.eml", ["ben"]),
-    sample!(STUDIO, "studio-03-anybody.eml", ["anna"]),
+    sample!(CATCH_ALL, "catchall-07-besuch-anna.eml", ["anna", "ben"], ""),
+    sample!(CATCH_ALL, "catchall-08-besuch-ben.eml", ["anna", "ben"], ""),
+    sample!(CATCH_ALL, "catchall-09-unbekannt.eml", [], ""),
+    sample!(CATCH_ALL, "catchall-10-tag.eml", ["carla"], "a +tag"),
+    sample!(CATCH_ALL, "catchall-11-old-domain.eml", ["ben"], "the old company's domain, rewritten"),
+    sample!(ANNA, "anna-01-bank.eml", ["anna"], ""),
+    sample!(ANNA, "anna-02-friend.eml", ["anna"], ""),
+    sample!(STUDIO, "studio-01-by-name.eml", ["carla"], ""),
+    sample!(STUDIO, "studio-02-by-tag.eml", ["ben"], ""),
+    sample!(STUDIO, "studio-03-anybody.eml", ["anna"], ""),
 ];
 
 /// Message-ID of the mail that Carla answers.

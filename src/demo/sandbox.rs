@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use jiff::Zoned;
@@ -37,11 +37,6 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("mailroom-demo-{name}"));
         std::fs::create_dir(&path)?;
         Ok(Folder(path))
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 
     fn side(&self, name: &str, config: &str, mapping: &str) -> io::Result<PathBuf> {
