@@ -41,7 +41,9 @@ pub async fn run(global: &Global, name: &str, new: &str) -> anyhow::Result<Exit>
 pub async fn places(office: &Office, name: &str) -> anyhow::Result<Vec<Place>> {
     // Any other name would do: nothing is written.
     let elsewhere = "somebody-else";
-    Ok(renamed(&office.store, &office.current().config.file, office.compiled.texts.clone(), name, elsewhere).await?.1)
+    let mut places = renamed(&office.store, &office.current().config.file, office.compiled.texts.clone(), name, elsewhere).await?.1;
+    places.sort();
+    Ok(places)
 }
 
 async fn renamed(store: &Store, file: &Path, mut texts: Texts, name: &str, new: &str) -> anyhow::Result<(Texts, Vec<Place>)> {

@@ -9,6 +9,7 @@ use super::start::identity;
 use crate::config::Current;
 use crate::serve::Stop;
 use crate::store::Store;
+use crate::store::housekeeping::Ages;
 use crate::wire::tls::Acceptor;
 
 /// Ages are days; an hour is near enough.
@@ -21,6 +22,11 @@ pub async fn run(store: Store, current: watch::Receiver<Arc<Current>>, tls: Acce
     loop {
         let now = current.borrow().clone();
         look_at_certificate(&store, &now, &tls);
+        let ages = Ages { journal: now.config.storage.journal, tray: now.config.storage.tray };
+        match store.forget(ages).await {
+            Ok(forgotten) => forgotten.tray.iter().for_each(|mail| tracing::warn!(%mail, "left the tray by age")),
+            Err(error) => tracing::error!(%error, "old things could not be forgotten"),
+        }
         tokio::select! {
             () = stop.requested() => return,
             () = tokio::time::sleep(ROUND) => (),

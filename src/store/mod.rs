@@ -12,6 +12,7 @@
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
 //! | [`folders`], [`messages`], [`search`], [`maildrop`] | what clients read |
 //! | [`ledger`], [`journal`], [`tray`], [`queue`], [`trace`] | what became of mail, on its way in and out |
+//! | [`housekeeping`] | what is forgotten with time, and the sweep |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
 //!
 //! Times are milliseconds since 1970 everywhere.
@@ -23,6 +24,7 @@ pub mod content;
 mod database;
 pub mod failpoint;
 pub mod folders;
+pub mod housekeeping;
 pub mod journal;
 pub mod ledger;
 pub mod locks;
@@ -36,6 +38,8 @@ pub mod requests;
 pub mod search;
 pub mod secrets;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 pub mod tray;
 mod writer;
