@@ -1,7 +1,7 @@
 //! From what a message says about itself to what the store keeps beside it.
 
 use crate::imap::{bodystructure, envelope};
-use crate::message::address_list::{self, Entry, Mailbox};
+use crate::message::address_list::{self, Entry};
 use crate::message::envelope::Envelope;
 use crate::message::facts::Facts;
 use crate::message::words;
@@ -10,18 +10,23 @@ use crate::store::ContentFacts;
 /// Renders the facts of a scanned message for the store.
 pub fn content_facts(facts: &Facts) -> ContentFacts {
     let envelope = facts.parts.first().and_then(|part| part.envelope.as_deref());
-    // RFC 5256 §3: `addr-mailbox` of the first address in ENVELOPE, where a group's name is one.
-    let local = |list: fn(&Envelope) -> &Vec<Vec<u8>>| {
-        let first = envelope.and_then(|envelope| list(envelope).iter().find_map(|value| address_list::entries(value).into_iter().next()));
-        match first {
-            Some(Entry::Mailbox(mailbox)) => words::lossless(&mailbox.local),
-            Some(Entry::GroupStart(name)) => words::lossless(&name),
-            Some(Entry::GroupEnd) | None => String::new(),
-        }
+    let first = |list: fn(&Envelope) -> &Vec<Vec<u8>>| {
+        envelope.and_then(|envelope| list(envelope).iter().find_map(|value| address_list::entries(value).into_iter().next()))
     };
-    let display = |mailbox: &Option<Mailbox>| {
-        let shown = mailbox.as_ref().map(|m| m.name.clone().unwrap_or_else(|| m.address.to_string()));
-        shown.unwrap_or_default()
+    // RFC 5256 §3: `addr-mailbox` of the first address in ENVELOPE, where a group's name is one.
+    let local = |list| match first(list) {
+        Some(Entry::Mailbox(mailbox)) => words::lossless(&mailbox.local),
+        Some(Entry::GroupStart(name)) => words::lossless(&name),
+        Some(Entry::GroupEnd) | None => String::new(),
+    };
+    // RFC 5957 §3: the name, else what would be written for the address.
+    let display = |list| match first(list) {
+        Some(Entry::Mailbox(mailbox)) => mailbox.display_name().unwrap_or_else(|| {
+            let (local, host) = (words::lossless(&mailbox.local), words::lossless(&mailbox.host));
+            if host.is_empty() { local } else { format!("{local}@{host}") }
+        }),
+        Some(Entry::GroupStart(name)) => words::decode(&name),
+        Some(Entry::GroupEnd) | None => String::new(),
     };
     ContentFacts {
         size: facts.size,
@@ -37,8 +42,8 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
         from: local(|envelope| &envelope.from),
         to: local(|envelope| &envelope.to),
         cc: local(|envelope| &envelope.cc),
-        display_from: display(&facts.from),
-        display_to: display(&facts.to),
+        display_from: display(|envelope| &envelope.from),
+        display_to: display(|envelope| &envelope.to),
         date: facts.date,
         references: facts.references.clone(),
     }
