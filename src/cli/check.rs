@@ -1,7 +1,7 @@
 //! `mailroom check`: what is wrong, shadowed, unreachable or dangerous in the files, and what will happen to the mail.
 
-mod consequences;
-mod online;
+pub(super) mod consequences;
+pub(super) mod online;
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use clap::Args;
 use super::{Exit, Global, config_file, log};
 use crate::config::{Auth, Config, Level, Log, SecretSource, SmarthostLogin};
 use crate::document::Problem;
-use crate::gateway::{LoadError, files};
+use crate::gateway::files;
 use crate::mapping::{Identity, Mailbox, Mapping};
 use crate::service::platform;
 use crate::store::Store;
@@ -183,6 +183,6 @@ mod tests {
     fn a_broken_file_ends_with_a_load_error() {
         let file = Path::new("/office/mailroom.toml");
         let error = anyhow::Error::from(files::parse(file, [(file.to_owned(), "x = 1".to_owned())].into()).unwrap_err());
-        assert!(error.is::<LoadError>());
+        assert!(error.is::<crate::gateway::LoadError>());
     }
 }

@@ -1,18 +1,246 @@
-//! `mailroom init`
+//! `mailroom init`: asks for the ISP mailbox, finds its settings, tests the log-in, shows what is there and what will be deleted when, and
+//! writes the files. Every question is a flag too. Nothing is ever overwritten, and nothing is written before the log-in worked.
 
+mod answers;
+mod files_text;
+mod questions;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
 
+use super::check::{consequences, online};
 use super::{Exit, Global};
+use crate::config::Loaded;
+use crate::gateway::files;
+use crate::mapping::{Mailbox, Mapping};
+use crate::service::platform;
+use crate::store::Store;
+use answers::{Answers, User};
+use questions::Questions;
 
-/// `init`
+/// `init [DIR]`
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// To be described
-    arguments: Vec<String>,
+    /// Where the files go
+    #[arg(value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// The mailbox's address at the ISP
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// A provider that is known, such as gmx or ionos; by default found by the address
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// pop3 or imap
+    #[arg(long, value_parser = ["pop3", "imap"])]
+    protocol: Option<String>,
+    /// The server that mail is fetched from
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Its port
+    #[arg(long)]
+    port: Option<u16>,
+    /// implicit, starttls, or none (which also sets insecure = true)
+    #[arg(long, value_parser = ["implicit", "starttls", "none"])]
+    tls: Option<String>,
+    /// A PEM file with the root of the servers' certificates, if it is not a public one
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The log-in name; by default the address
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// Read the mailbox's password from standard input: one line
+    #[arg(long)]
+    password_stdin: bool,
+    /// Keep the password encrypted in the store instead of in a file
+    #[arg(long)]
+    secret: bool,
+    /// What becomes of mail at the ISP that was fetched: delete, keep, or an age such as 7d
+    #[arg(long, value_name = "WHAT")]
+    after: Option<String>,
+    /// The server that sends mail
+    #[arg(long, value_name = "HOST", conflicts_with = "no_smarthost")]
+    smtp_host: Option<String>,
+    /// Its port
+    #[arg(long, value_name = "PORT")]
+    smtp_port: Option<u16>,
+    /// implicit, starttls, or none (which also sets insecure = true)
+    #[arg(long, value_parser = ["implicit", "starttls", "none"])]
+    smtp_tls: Option<String>,
+    /// Nothing is sent to the outside
+    #[arg(long)]
+    no_smarthost: bool,
+    /// Somebody who works here: NAME, or NAME=Full Name; may come several times
+    #[arg(long = "user", value_name = "NAME")]
+    users: Vec<String>,
+    /// How the mailbox is used: bind (one person's), multidrop (many addresses of a domain of yours), share (one address of several people)
+    #[arg(long, value_parser = ["bind", "multidrop", "share"])]
+    way: Option<String>,
+    /// Where mail is stored
+    #[arg(long, value_name = "DIR")]
+    storage: Option<PathBuf>,
+    /// Don't try the log-in
+    #[arg(long)]
+    offline: bool,
+    /// Take the usual answer instead of asking
+    #[arg(long, short)]
+    yes: bool,
 }
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let _ = (arguments, global);
-    super::planned::refuse("init")
+    super::log::start(&crate::config::Log { level: crate::config::Level::Warn, json: false }, global.verbose);
+    let directory = std::path::absolute(&arguments.directory)?;
+    let [configuration, mapping] = [directory.join("mailroom.toml"), directory.join("mappings").join("office.toml")];
+    for file in [&configuration, &mapping] {
+        if file.exists() {
+            eprintln!("mailroom: {} is there already, and is never overwritten; give another directory, or edit it", file.display());
+            return Ok(Exit::Configuration);
+        }
+    }
+    let mut questions = Questions::new(arguments.yes);
+    let offline = arguments.offline;
+    let mut answers = Answers::of_mailbox(arguments, &directory, &mut questions)?;
+    // The files are read by the same code that will read them later, so what init writes always loads.
+    let loaded = answers.load(&configuration)?;
+    if !offline && !show_mailbox(&loaded, &answers.password, &mut questions).await? {
+        println!("Nothing was written.");
+        return Ok(Exit::Failed);
+    }
+    answers.ask_users(&mut questions)?;
+    let loaded = answers.load(&configuration)?;
+    let texts = [(mapping.clone(), answers.mapping_text())];
+    let users = answers.users.iter().map(|user| (user.name.clone(), user.full_name.clone())).collect();
+    let office = files::mapping_office(&loaded.config, users);
+    Mapping::load(&texts, &office).map_err(crate::gateway::LoadError)?;
+
+    write(&configuration, &answers.configuration_text())?;
+    write(&mapping, &answers.mapping_text())?;
+    if !answers.in_store {
+        write_secret(&directory.join(answers::PASSWORD_FILE), &answers.password)?;
+    }
+    let store = &loaded.config.storage.path;
+    platform::act_as_owner(store).map_err(anyhow::Error::msg)?;
+    let opened = Store::open(store).with_context(|| format!("the store in {} can't be made", store.display()))?;
+    if answers.in_store {
+        opened.secret_set(answers::SECRET_NAME, &answers.password).await?;
+    }
+    let passwords = add_users(&opened, &answers.users, &mut questions).await?;
+    println!("\nWritten: {}, {}", configuration.display(), mapping.display());
+    print!("{}", what_to_enter(&loaded, &answers.users, &passwords));
+    print!("{}", what_next(&directory, &configuration));
+    Ok(Exit::Done)
+}
+
+/// Logs in and says what is there and what will become of it. False: stop here.
+async fn show_mailbox(loaded: &Loaded, password: &SecretString, questions: &mut Questions) -> anyhow::Result<bool> {
+    let [collector] = loaded.config.collectors.as_slice() else { anyhow::bail!("the mailbox is missing") };
+    println!("\nTrying {} at {}:{} …", collector.username, collector.endpoint.host, collector.endpoint.port);
+    match online::look_into(collector, password).await {
+        Ok(found) => {
+            found.iter().for_each(|line| println!("{line}"));
+            println!("{}.", consequences::fate(collector));
+            Ok(true)
+        }
+        Err(reason) => {
+            println!("That did not work: {reason}");
+            if let Some(profile) = collector.provider.as_deref().and_then(|id| loaded.profiles.get(id)) {
+                profile.notes.iter().for_each(|note| println!("- {note}"));
+            }
+            questions.yes_or_no("Write the files all the same?", false)
+        }
+    }
+}
+
+/// Makes the users; those whose password was made up are given back with it.
+async fn add_users(store: &Store, users: &[User], questions: &mut Questions) -> anyhow::Result<Vec<(String, SecretString)>> {
+    let mut made_up = Vec::new();
+    for user in users {
+        let mailbox = Mailbox::User(user.name.clone());
+        if store.account(&mailbox).await?.is_some() {
+            println!("{} is a user already; the password stays", user.name);
+            continue;
+        }
+        let password = match questions.password(&format!("Password for {} (empty: one is made up)", user.name))? {
+            Some(password) => password,
+            None => {
+                let password = made_up_password()?;
+                made_up.push((user.name.clone(), password.clone()));
+                password
+            }
+        };
+        let id = store.account_add(&mailbox, user.full_name.as_deref(), None).await?;
+        store.password_set(id, &password).await?;
+    }
+    Ok(made_up)
+}
+
+/// Sixteen letters and digits that can't be mixed up, in groups: 79 bits.
+fn made_up_password() -> anyhow::Result<SecretString> {
+    const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
+    let letters = bytes.map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]).to_string());
+    Ok(SecretString::from(letters.chunks(4).map(|group| group.concat()).collect::<Vec<_>>().join("-")))
+}
+
+fn what_to_enter(loaded: &Loaded, users: &[User], passwords: &[(String, SecretString)]) -> String {
+    let listen = &loaded.config.listen;
+    let port = |list: &[std::net::SocketAddr]| list.first().map_or(0, std::net::SocketAddr::port);
+    let mut text = format!(
+        "\nWhat to enter in mail programs:\n  server    {host}\n  receiving IMAP, port {imap}, SSL/TLS (or POP3, port {pop3}, SSL/TLS)\n  sending   SMTP, port {smtp}, SSL/TLS\n",
+        host = loaded.config.office.hostname,
+        imap = port(&listen.imaps),
+        pop3 = port(&listen.pop3s),
+        smtp = port(&listen.submissions),
+    );
+    for user in users {
+        let password = passwords.iter().find(|(name, _)| *name == user.name).map(|(_, password)| password.expose_secret());
+        let password = password.map_or_else(|| "the one that was entered".to_owned(), |password| format!("{password}   (shown only now)"));
+        text.push_str(&format!("  user name {}   password {password}\n", user.name));
+    }
+    let authority = loaded.config.storage.path.join("tls").join("ca.pem");
+    text.push_str(&format!(
+        "  The certificate is signed by this office's own authority: {} can be imported into mail programs.\n",
+        authority.display()
+    ));
+    text
+}
+
+fn what_next(directory: &Path, configuration: &Path) -> String {
+    let found_anyway = std::env::current_dir().is_ok_and(|here| here == directory) || configuration == platform::system_configuration();
+    let option = if found_anyway { String::new() } else { format!(" --config {}", configuration.display()) };
+    format!(
+        "\nNext: `mailroom{option} fetch` fetches once, `mailroom{option} run` serves, `mailroom{option} check --online` tries everything.\n"
+    )
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory).with_context(|| format!("{} can't be made", directory.display()))?;
+    }
+    let mut open = std::fs::File::create_new(file).with_context(|| format!("{} can't be written", file.display()))?;
+    open.write_all(text.as_bytes()).and_then(|()| open.sync_all()).with_context(|| format!("{} can't be written", file.display()))
+}
+
+fn write_secret(file: &Path, secret: &SecretString) -> anyhow::Result<()> {
+    anyhow::ensure!(!file.exists(), "{} is there already, and is never overwritten", file.display());
+    let mut open = platform::private_file(file).with_context(|| format!("{} can't be written", file.display()))?;
+    let written = writeln!(open, "{}", secret.expose_secret()).and_then(|()| open.sync_all());
+    written.with_context(|| format!("{} can't be written", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_made_up_anew_each_time() {
+        let (one, other) = (made_up_password().unwrap(), made_up_password().unwrap());
+        assert_ne!(one.expose_secret(), other.expose_secret());
+        assert_eq!(one.expose_secret().len(), 19);
+    }
 }

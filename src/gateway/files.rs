@@ -170,7 +170,7 @@ fn unreadable(error: StoreError) -> LoadError {
 }
 
 /// What the mapping needs of the configuration.
-fn mapping_office(config: &Config, users: Vec<(String, Option<String>)>) -> mapping::Office {
+pub fn mapping_office(config: &Config, users: Vec<(String, Option<String>)>) -> mapping::Office {
     let implied = match &config.office.implied_addresses {
         ImpliedAddresses::All => config.office.domains.clone(),
         ImpliedAddresses::None => Vec::new(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use secrecy::SecretString;
+
 use crate::address::Address;
 use crate::config::{Auth, Collector, Config, Current, Smarthost, SmarthostLogin};
 use crate::document::duration_text;
@@ -52,8 +54,8 @@ pub async fn check(current: &Current, store: Result<&Store, &str>, out: &mut imp
     Ok(failures)
 }
 
-/// Logs in, counts, logs out.
-pub async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -> Result<Vec<String>, String> {
+/// As [`look_into`], with the password that the configuration names.
+async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -> Result<Vec<String>, String> {
     let Auth::Password(source) = &collector.auth else { return Err("log-in by OAuth 2 is not built yet".to_owned()) };
     let whose = format!("collector {}", collector.name);
     let password = match store {
@@ -65,7 +67,12 @@ pub async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -
             read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
         }
     };
-    let mut upstream = Upstream::open(collector, &password, true, Patience::default()).await.map_err(|error| error.to_string())?;
+    look_into(collector, &password).await
+}
+
+/// Logs in with a password that is known already, counts, logs out.
+pub async fn look_into(collector: &Collector, password: &SecretString) -> Result<Vec<String>, String> {
+    let mut upstream = Upstream::open(collector, password, true, Patience::default()).await.map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     for (folder, _) in &collector.folders {
         let listing = upstream.list(folder, false).await.map_err(|error| error.to_string())?;
