@@ -7,6 +7,7 @@ mod corpus;
 mod imap;
 mod interop;
 mod mapping;
+mod outbound;
 mod pop3;
 mod smarthosts;
 mod smtp;

@@ -180,3 +180,41 @@ async fn a_refused_log_in_is_told_from_a_busy_server() {
         assert_eq!((error.is_login(), error.is_unreachable()), (is_login, false), "{error}");
     }
 }
+
+/// Whatever a server answers, every recipient gets exactly one verdict, and is told to be relayed only if the server has the mail.
+#[tokio::test]
+async fn every_sequence_of_answers_gives_each_recipient_one_verdict() {
+    let answers = ["", "250 ok", "354 go on", "421 closing", "450 later", "451 later", "550 no", "503 out of order", "552 too much"];
+    let mut seed = 1u64;
+    let mut pick = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        answers[(seed >> 33) as usize % answers.len()]
+    };
+    for round in 0..300 {
+        let mut faults = vec![[Fault::Without("PIPELINING"), Fault::With("CHUNKING"), Fault::With("X-NONE")][round % 3].clone()];
+        for (verb, count) in [("MAIL", 3), ("RCPT", 6), ("DATA", 3), (".", 3), ("BDAT", 3)] {
+            for n in 0..count {
+                let answer = pick();
+                // A 250 to DATA or a 354 to anything else would be a broken protocol, which ends in time-outs: not here.
+                let sound = !answer.is_empty() && (verb != "DATA" || answer != "250 ok") && (verb == "DATA" || answer != "354 go on");
+                // 250 to a recipient without a sender would be a server that lies about what it has.
+                if sound && answer != "250 ok" {
+                    faults.push(Fault::Answer(verb, n, answer));
+                }
+            }
+        }
+        let server = Smarthost::start(faults.clone()).await;
+        let mut client = connect(&server).await.unwrap();
+        let mails: Vec<_> = (0..3).map(|n| (envelope(&[&format!("a{n}@x.example"), &format!("b{n}@x.example")]), TEXT)).collect();
+        let verdicts = send(&mut client, &mails).await;
+        let received = server.received();
+        for (n, of_mail) in verdicts.iter().enumerate() {
+            assert_eq!(of_mail.len(), 2, "{faults:?}");
+            for (name, verdict) in ["a", "b"].iter().zip(of_mail) {
+                let address = format!("{name}{n}@x.example");
+                let copies = received.iter().filter(|mail| mail.answered && mail.recipients.contains(&address)).count();
+                assert_eq!(usize::from(class(verdict) == TAKEN), copies, "{address}: {verdict:?} with {faults:?}");
+            }
+        }
+    }
+}

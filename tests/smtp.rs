@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use mailroom::address::Address;
+use mailroom::config::{Device, DeviceSender};
 use mailroom::mapping::Mailbox;
 use mailroom::serve::smtp;
 
@@ -21,7 +23,7 @@ async fn dialogues() {
 }
 
 /// `#` comments; then what differs from a user's submission over TLS: `tls: no`, `from: ADDRESS`, `door: smtp`, lines of `[access]` and
-/// `[storage]`, and `more:` tables. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
+/// `[storage]`, `inbound: NETWORK`, `copier: NETWORK`. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
 /// which `…` stands for anything, `S: closed` its end, `ehlo WORD -WORD` the lines of EHLO's answer with and without these extensions,
 /// `log in USER`, `new session`; and what is in the store afterwards.
 async fn play(text: &str) {
@@ -30,11 +32,21 @@ async fn play(text: &str) {
     let setting = |name: &str| lines[..start].iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default();
     let (tls, from, mail_door) = (setting("tls") != "no", setting("from"), setting("door") == "smtp");
     let from = if from.is_empty() { "192.168.1.7" } else { from };
-    let mut tables = format!("[access]\n{}\n{}\n", setting("access"), unescaped(setting("more")));
+    let mut tables = format!("[access]\n{}\n", setting("access"));
     if !setting("storage").is_empty() {
         tables.push_str(&format!("[storage]\npath = \"store\"\n{}\n", setting("storage")));
     }
-    let lan = Lan::with(&tables, "").await;
+    let lan = Lan::altered(&tables, "", |config| {
+        config.access.inbound.extend(setting("inbound").parse::<ipnet::IpNet>());
+        config.devices.extend(setting("copier").parse::<ipnet::IpNet>().map(|address| Device {
+            name: "copier".into(),
+            address: vec![address],
+            sender: DeviceSender::SendAs(Address::parse("office@example.com").unwrap()),
+            bounces: Some("bob".into()),
+            local_only: true,
+        }));
+    })
+    .await;
     let open = || {
         let (client, stream, peer) = lan.connect(from, tls);
         match mail_door {
@@ -123,4 +135,49 @@ pub async fn inbox(lan: &Lan, user: &str) -> Vec<String> {
 
 fn unescaped(text: &str) -> String {
     text.replace("\\r", "\r").replace("\\n", "\n")
+}
+
+/// A client that nobody here wrote: STARTTLS, AUTH, a mail to a colleague and to somebody outside.
+#[tokio::test]
+async fn lettre_hands_in_a_mail() {
+    use lettre::transport::smtp::authentication::Credentials;
+    use lettre::transport::smtp::client::{Tls, TlsParameters};
+    use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+    let smarthost = "[[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\ninsecure = true\n";
+    let lan = Lan::with(smarthost, "").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (context, stop) = (lan.context.clone(), lan.stop.clone());
+    tokio::spawn(async move {
+        let (stream, address) = listener.accept().await.unwrap();
+        let peer = mailroom::serve::Peer { address, local: stream.local_addr().unwrap(), tls: false };
+        smtp::serve(Box::new(stream), peer, context, stop).await;
+    });
+    let tls = TlsParameters::builder("localhost".into()).dangerous_accept_invalid_certs(true).build().unwrap();
+    let client = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1")
+        .port(port)
+        .tls(Tls::Required(tls))
+        .credentials(Credentials::new("alice".into(), PASSWORD.into()))
+        .build();
+    let mail = Message::builder()
+        .from("Alice <alice@office.lan>".parse().unwrap())
+        .to("bob@example.com".parse().unwrap())
+        .cc("carla@customer.example".parse().unwrap())
+        .bcc("carol@office.lan".parse().unwrap())
+        .subject("Gr\u{fc}\u{df}e")
+        .body("Hello\n.\nBob\n".to_owned())
+        .unwrap();
+    client.send(mail).await.unwrap();
+    let bob = inbox(&lan, "bob").await;
+    assert!(bob[0].contains("\r\nFrom: Alice <alice@office.lan>\r\n") && bob[0].contains("ESMTPSA"), "{}", bob[0]);
+    assert!(!bob[0].contains("Bcc"));
+    assert_eq!(inbox(&lan, "carol").await.len(), 1);
+    let queue = lan.store.queue().await.unwrap();
+    assert_eq!(queue.len(), 1);
+    let lease = lan.store.queue_lease(i64::MAX, 10).await.unwrap().remove(0);
+    assert_eq!(lease.sender.unwrap().to_string(), "alice@example.com");
+    assert_eq!(lease.recipients[0].address.to_string(), "carla@customer.example");
+    let header = String::from_utf8(lease.header.unwrap().to_vec()).unwrap();
+    assert!(header.contains("From: Alice <alice@example.com>\r\n") && !header.contains("office.lan>"), "{header}");
 }

@@ -325,7 +325,10 @@ impl Server {
         let current = self.context.now();
         let sender = self.session.envelope().and_then(|envelope| submit::sender_address(&current, &envelope.mail.from));
         let now = jiff::Timestamp::now().as_millisecond();
-        let intake = Intake::new(self.context.store.clone(), sender, current.config.office.lan_domain.clone(), now);
+        let office = &current.config.office;
+        // A Message-ID is seen outside; the LAN's name says nothing there.
+        let domain = office.domains.first().unwrap_or(&office.lan_domain).clone();
+        let intake = Intake::new(self.context.store.clone(), sender, domain, now);
         Reception { intake, canonical: Canonical::default(), received: 0, failed: None }
     }
 

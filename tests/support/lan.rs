@@ -41,6 +41,11 @@ impl Lan {
 
     /// With these further tables of `mailroom.toml` and this mapping.
     pub async fn with(tables: &str, mapping: &str) -> Lan {
+        Lan::altered(tables, mapping, |_| {}).await
+    }
+
+    /// The same with what the files can't say yet.
+    pub async fn altered(tables: &str, mapping: &str, alter: impl FnOnce(&mut config::Config)) -> Lan {
         let folder = tempfile::Builder::new().prefix("lan").tempdir().unwrap();
         let file = folder.path().join("mailroom.toml");
         let text = format!(
@@ -48,7 +53,8 @@ impl Lan {
             if tables.contains("[storage]") { "" } else { "[storage]\npath = \"store\"\nmin_free = \"1MB\"\n" }
         );
         let texts = BTreeMap::from([(file.clone(), text), (folder.path().join("mappings/office.toml"), mapping.to_owned())]);
-        let loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let mut loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
+        alter(&mut loaded.config);
         let store = Store::open(&loaded.config.storage.path).unwrap();
         for name in ["alice", "bob", "carol"] {
             let id = store.account_add(&Mailbox::User(name.into()), None, None).await.unwrap();

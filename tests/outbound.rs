@@ -1,0 +1,228 @@
+//! The relay between a real store and smarthosts that misbehave: every recipient ends relayed, delayed or failed, once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use mailroom::address::Address;
+use mailroom::outbound::relay::Relay;
+use mailroom::store::queue::{NewMail, State};
+use mailroom::store::{Arrival, ContentFacts, NewContent};
+
+use crate::smtp::inbox;
+use crate::support::lan::Lan;
+use crate::support::smarthost::{Fault, Smarthost};
+
+const MINUTE: i64 = 60_000;
+const HEADER: &str = "From: alice@example.com\r\nSubject: to outside\r\nMessage-ID: <1@office.lan>\r\n\r\n";
+
+/// An office with these smarthosts, and a clock that a test sets.
+struct Office {
+    lan: Lan,
+    relay: Relay,
+    clock: Arc<AtomicI64>,
+}
+
+impl Office {
+    async fn new(servers: &[&Smarthost], more: &str) -> Office {
+        let tables: String = servers
+            .iter()
+            .enumerate()
+            .map(|(n, server)| {
+                let port = server.address.port();
+                format!("[[smarthost]]\nname = \"isp{n}\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\ninsecure = true\n{more}\n")
+            })
+            .collect();
+        let lan = Lan::with(&tables, "").await;
+        let clock = Arc::new(AtomicI64::new(jiff::Timestamp::now().as_millisecond()));
+        let now = clock.clone();
+        let relay = Relay::new(lan.store.clone(), lan.context.current.clone(), Arc::new(move || now.load(Ordering::SeqCst)));
+        Office { lan, relay, clock }
+    }
+
+    async fn queue(&self, recipients: &[&str]) {
+        let text = format!("{HEADER}Hello\r\n");
+        let facts = ContentFacts { size: text.len() as u64, header_size: HEADER.len() as u64, ..ContentFacts::default() };
+        let mail = NewMail {
+            owner: "alice".into(),
+            sender: Address::parse("alice@example.com").ok(),
+            recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+            header: None,
+        };
+        let content = NewContent::Inline(text.into(), Box::new(facts));
+        let arrival = Arrival { queue: vec![mail], ..Arrival::new(content) };
+        self.lan.store.arrive(vec![arrival]).await.remove(0).unwrap();
+        self.clock.fetch_max(jiff::Timestamp::now().as_millisecond(), Ordering::SeqCst);
+    }
+
+    /// One pass over what is due.
+    async fn pass(&mut self) {
+        tokio::time::timeout(Duration::from_secs(60), self.relay.once()).await.expect("the relay does not come to an end");
+    }
+
+    async fn later(&mut self, minutes: i64) {
+        self.clock.fetch_add(minutes * MINUTE, Ordering::SeqCst);
+        self.pass().await;
+    }
+
+    /// Address, state, minutes until due, last reply of all that is still in the queue.
+    async fn waiting(&self) -> Vec<(String, State, i64, String)> {
+        let now = self.clock.load(Ordering::SeqCst);
+        let queue = self.lan.store.queue().await.unwrap();
+        let recipients = queue.into_iter().flat_map(|mail| mail.recipients);
+        let open = recipients.filter(|recipient| !matches!(recipient.state, State::Relayed | State::Failed));
+        open.map(|r| (r.address.to_string(), r.state, r.due.map_or(0, |due| (due - now) / MINUTE), r.last_reply.unwrap_or_default()))
+            .collect()
+    }
+
+    async fn bounces(&self) -> Vec<String> {
+        inbox(&self.lan, "alice").await
+    }
+}
+
+#[tokio::test]
+async fn mail_leaves_over_one_connection_and_the_queue_is_empty() {
+    let server = Smarthost::start([]).await;
+    let mut office = Office::new(&[&server], "connections = 1").await;
+    for n in 0..20 {
+        office.queue(&[&format!("to{n}@customer.example")]).await;
+    }
+    office.pass().await;
+    let received = server.received();
+    assert_eq!((received.len(), server.connections()), (20, 1));
+    assert!(received.iter().all(|mail| mail.sender == "alice@example.com" && mail.message == format!("{HEADER}Hello\r\n").as_bytes()));
+    assert!(office.waiting().await.is_empty() && office.bounces().await.is_empty());
+}
+
+#[tokio::test]
+async fn one_refused_recipient_of_five_bounces_and_the_others_are_relayed() {
+    let server = Smarthost::start([Fault::Matching("b@customer", "550 5.1.1 no such user")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example", "b@customer.example", "c@customer.example", "d@customer.example", "e@customer.example"]).await;
+    office.pass().await;
+    assert_eq!(server.received()[0].recipients.len(), 4);
+    assert!(office.waiting().await.is_empty());
+    let bounces = office.bounces().await;
+    assert_eq!(bounces.len(), 1);
+    assert!(bounces[0].contains("b@customer.example") && bounces[0].contains("no such user"), "{}", bounces[0]);
+    assert!(!bounces[0].contains("c@customer.example"));
+}
+
+#[tokio::test]
+async fn greylisted_mail_waits_five_minutes_and_then_leaves() {
+    let server = Smarthost::start([Fault::Answer("RCPT", 0, "450 4.2.0 greylisted")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example", "b@customer.example"]).await;
+    office.pass().await;
+    let waiting = office.waiting().await;
+    assert_eq!((waiting.len(), waiting[0].1), (1, State::Delayed));
+    assert!((4..=5).contains(&waiting[0].2), "{waiting:?}");
+    office.later(6).await;
+    assert_eq!(server.received().iter().map(|mail| mail.recipients.len()).collect::<Vec<_>>(), [1, 1]);
+    assert!(office.waiting().await.is_empty() && office.bounces().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_at_the_final_dot_is_tried_again() {
+    let server = Smarthost::start([Fault::Answer(".", 0, "452 4.3.1 disk full")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    assert_eq!(office.waiting().await.len(), 1);
+    office.later(2).await;
+    assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_waits_ten_minutes_and_is_shown_as_possibly_sent_twice() {
+    let server = Smarthost::start([Fault::HangUp(".", 0)]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    let waiting = office.waiting().await;
+    assert!(waiting[0].2 >= 9 && waiting[0].3.contains("may arrive twice"), "{waiting:?}");
+    office.later(11).await;
+    assert_eq!(server.received().len(), 2);
+    assert!(office.waiting().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_421_in_the_middle_delays_what_is_open() {
+    let server = Smarthost::start([Fault::Answer("RCPT", 1, "421 4.3.2 going down")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example", "b@customer.example"]).await;
+    office.pass().await;
+    assert_eq!(office.waiting().await.len(), 2);
+    office.later(2).await;
+    assert_eq!(server.received()[0].recipients.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_log_in_holds_the_mail_and_alarms_the_postmaster_once() {
+    let server = Smarthost::start([Fault::With("AUTH PLAIN"), Fault::Always("AUTH", "535 5.7.8 wrong password")]).await;
+    let mut office = Office::new(&[&server], "username = \"office\"\npassword = \"geheim\"").await;
+    office.queue(&["a@customer.example"]).await;
+    for _ in 0..4 {
+        office.later(60).await;
+    }
+    let waiting = office.waiting().await;
+    assert_eq!((waiting.len(), waiting[0].1), (1, State::Delayed));
+    for _ in 0..100 {
+        if !office.bounces().await.is_empty() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let mails = office.bounces().await;
+    let alarms = mails.iter().filter(|mail| mail.contains("does not accept our log-in")).count();
+    assert_eq!(alarms, 1, "{mails:?}");
+    assert!(!mails.iter().any(|mail| mail.contains("Action: failed")));
+}
+
+#[tokio::test]
+async fn mail_that_expires_comes_back() {
+    let server = Smarthost::start([Fault::Always("RCPT", "451 4.7.1 later")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    office.later(5 * 24 * 60 + 1).await;
+    assert!(office.waiting().await.is_empty());
+    assert_eq!(office.bounces().await.iter().filter(|mail| mail.contains("Action: failed")).count(), 1);
+}
+
+#[tokio::test]
+async fn after_four_hours_the_sender_hears_of_it_once() {
+    let server = Smarthost::start([Fault::Always("RCPT", "451 4.7.1 later")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    assert!(office.bounces().await.is_empty());
+    office.later(4 * 60 + 1).await;
+    office.later(5 * 60).await;
+    assert_eq!(office.bounces().await.iter().filter(|mail| mail.contains("Action: delayed")).count(), 1);
+}
+
+#[tokio::test]
+async fn another_smarthost_takes_what_the_first_can_not() {
+    let (closed, open) = (Smarthost::start([Fault::Always("greeting", "554 no service")]).await, Smarthost::start([]).await);
+    let mut office = Office::new(&[&closed, &open], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.queue(&["b@customer.example"]).await;
+    office.pass().await;
+    assert_eq!((closed.received().len(), open.received().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn the_rate_is_kept_and_the_rest_waits_its_turn() {
+    let server = Smarthost::start([]).await;
+    let mut office = Office::new(&[&server], "rate = \"2/h\"").await;
+    for to in ["a@customer.example", "b@customer.example", "c@customer.example"] {
+        office.queue(&[to]).await;
+    }
+    office.pass().await;
+    assert_eq!(server.received().len(), 2);
+    let waiting = office.waiting().await;
+    assert!((58..=60).contains(&waiting[0].2), "{waiting:?}");
+    office.later(61).await;
+    assert_eq!(server.received().len(), 3);
+}
