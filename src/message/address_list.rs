@@ -236,30 +236,30 @@ struct List<'a> {
     entries: Vec<Entry>,
     /// Tokens since the last comma.
     pending: Vec<Placed<'a>>,
-    in_angle: bool,
+    /// Where in them an angle bracket has opened and not closed.
+    angle: Option<usize>,
     in_group: bool,
 }
 
 impl<'a> List<'a> {
     fn take(&mut self, placed: Placed<'a>) {
         match placed.token {
-            Token::Special(b',') if !(self.in_angle && self.is_route()) => return self.end_mailbox(),
+            Token::Special(b',') if !self.in_route() => return self.end_mailbox(),
             Token::Special(b';') => {
                 self.end_mailbox();
                 return self.end_group();
             }
-            Token::Special(b':') if !self.in_angle => return self.start_group(),
-            Token::Special(b'<') => self.in_angle = true,
-            Token::Special(b'>') => self.in_angle = false,
+            Token::Special(b':') if self.angle.is_none() => return self.start_group(),
+            Token::Special(b'<') => self.angle = self.angle.or(Some(self.pending.len())),
+            Token::Special(b'>') => self.angle = None,
             _ => {}
         }
         self.pending.push(placed);
     }
 
     /// `<@…`: an obsolete route, in which commas and a colon are allowed.
-    fn is_route(&self) -> bool {
-        let angle = self.pending.iter().position(|placed| placed.is(b'<'));
-        angle.and_then(|angle| self.pending.get(angle + 1)).is_some_and(|placed| placed.is(b'@'))
+    fn in_route(&self) -> bool {
+        self.angle.and_then(|angle| self.pending.get(angle + 1)).is_some_and(|placed| placed.is(b'@'))
     }
 
     fn start_group(&mut self) {
@@ -279,7 +279,7 @@ impl<'a> List<'a> {
     }
 
     fn end_mailbox(&mut self) {
-        self.in_angle = false;
+        self.angle = None;
         let tokens = std::mem::take(&mut self.pending);
         if tokens.iter().all(|placed| matches!(placed.token, Token::Comment(_) | Token::Junk)) {
             return;
@@ -473,6 +473,14 @@ mod tests {
     fn twenty_thousand_recipients_are_cut() {
         assert_eq!(mailboxes("a@example.com,".repeat(20_000).as_bytes()).len(), MAX_ENTRIES);
         assert_eq!(entries("a:".repeat(20_000).as_bytes()).len(), 2);
+    }
+
+    #[test]
+    fn work_grows_with_length_alone() {
+        for unit in ["a ", "<", "<@,", "\"", "\\\"", "(", "[", "=?", "=?a?q?", "a:", "@"] {
+            let value = "a ".repeat(30_000) + "<@" + &unit.repeat(50_000) + "\",,,".repeat(30_000).as_str();
+            assert!(entries(value.as_bytes()).len() <= MAX_ENTRIES + 1, "{unit}");
+        }
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 /// Parameters of one field that are read; RFC 2231 cuts long file names into a few dozen.
 const MAX_PARAMETERS: usize = 64;
+/// Bytes of one field that are read.
+const MAX_VALUE: usize = 16 * 1024;
 
 /// A value and its parameters, unquoted and without comments, otherwise as written: no RFC 2231 decoding, as IMAP wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,14 +28,9 @@ pub struct MediaType {
 impl Parameterized {
     /// Reads a folded value. Never fails; what makes no sense is left out.
     pub fn parse(value: &[u8]) -> Self {
-        let clean = without_comments(value);
+        let clean = without_comments(&value[..value.len().min(MAX_VALUE)]);
         let mut pieces = split(&clean).into_iter();
         let value = unquote(pieces.next().unwrap_or_default());
-        let parameter = |piece: &[u8]| {
-            let equals = piece.iter().position(|&b| b == b'=')?;
-            let name = piece[..equals].trim_ascii();
-            (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then(|| (name.to_vec(), unquote(&piece[equals + 1..])))
-        };
         Self { value, parameters: pieces.filter_map(parameter).take(MAX_PARAMETERS).collect() }
     }
 
@@ -46,10 +43,35 @@ impl Parameterized {
 impl MediaType {
     /// Reads a folded `Content-Type`. `None` where RFC 2045 §5.2 asks for the default: no slash, or no token on one side of it.
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let Parameterized { value, parameters } = Parameterized::parse(value);
+        let Parameterized { value, mut parameters } = Parameterized::parse(value);
         let slash = value.iter().position(|&b| b == b'/')?;
-        let (main, sub) = (value[..slash].trim_ascii(), value[slash + 1..].trim_ascii());
+        let (main, behind) = (value[..slash].trim_ascii(), value[slash + 1..].trim_ascii());
+        let end = behind.iter().position(u8::is_ascii_whitespace).unwrap_or(behind.len());
+        // Old Outlooks forget the semicolon before the first parameter.
+        parameters.splice(0..0, parameter(&behind[end..]));
+        let sub = &behind[..end];
         (is_token(main) && is_token(sub)).then(|| Self { main: main.to_vec(), sub: sub.to_vec(), parameters })
+    }
+
+    /// The boundary of a multipart: the plain parameter, else the one that RFC 2231 (§3, §4) cuts in pieces or encodes.
+    pub fn boundary(&self) -> Option<Vec<u8>> {
+        if let Some(plain) = self.parameter("boundary") {
+            return Some(plain.to_vec());
+        }
+        if let Some(encoded) = self.parameter("boundary*") {
+            return Some(percent_decoded(without_charset(encoded)));
+        }
+        let mut boundary = Vec::new();
+        for number in 0..MAX_PARAMETERS {
+            let piece = match (self.parameter(&format!("boundary*{number}")), self.parameter(&format!("boundary*{number}*"))) {
+                (Some(plain), _) => plain.to_vec(),
+                (None, Some(encoded)) if number == 0 => percent_decoded(without_charset(encoded)),
+                (None, Some(encoded)) => percent_decoded(encoded),
+                (None, None) => break,
+            };
+            boundary.extend(piece);
+        }
+        (!boundary.is_empty()).then_some(boundary)
     }
 
     /// A type without parameters.
@@ -79,6 +101,37 @@ fn find<'a>(parameters: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]
 
 fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(b))
+}
+
+/// `attribute "=" value`
+fn parameter(piece: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let equals = piece.iter().position(|&b| b == b'=')?;
+    let name = piece[..equals].trim_ascii();
+    (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then(|| (name.to_vec(), unquote(&piece[equals + 1..])))
+}
+
+/// What stands behind `charset'language'`.
+fn without_charset(value: &[u8]) -> &[u8] {
+    value.splitn(3, |&b| b == b'\'').nth(2).unwrap_or(value)
+}
+
+fn percent_decoded(value: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(value.len());
+    let mut at = 0;
+    while at < value.len() {
+        let digit = |i: usize| value.get(i).and_then(|&b| char::from(b).to_digit(16));
+        match (value[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (b, ..) => {
+                plain.push(b);
+                at += 1;
+            }
+        }
+    }
+    plain
 }
 
 /// Comments and line ends taken out, except inside quotes that are closed.
@@ -184,6 +237,13 @@ mod tests {
     }
 
     #[test]
+    fn work_is_bounded() {
+        for unit in ["\"", "\\\"", "(", ";\"", "=\"\\"] {
+            Parameterized::parse(("\"".to_owned() + &unit.repeat(300_000)).as_bytes());
+        }
+    }
+
+    #[test]
     fn media_types() {
         for (value, expected) in [
             ("Text/HTML; charset=x", Some(("Text", "HTML"))),
@@ -191,11 +251,26 @@ mod tests {
             ("text", None),
             ("text/", None),
             ("te xt/plain", None),
-            ("text/plain charset=x", None),
+            ("text/plain charset=x", Some(("text", "plain"))),
+            ("text/plain and more", Some(("text", "plain"))),
             ("", None),
         ] {
             let found = MediaType::parse(value.as_bytes());
             assert_eq!(found.map(|m| (m.main, m.sub)), expected.map(|(m, s)| (m.into(), s.into())), "{value}");
+        }
+    }
+
+    #[test]
+    fn boundaries() {
+        for (value, expected) in [
+            ("multipart/mixed; boundary=\"a b\"", Some("a b")),
+            ("multipart/mixed\r\n\tboundary=\"a\"; x=y", Some("a")),
+            ("multipart/mixed; boundary*=\"us-ascii''a%20b\"", Some("a b")),
+            ("multipart/mixed; boundary*0*=us-ascii''a%2D; boundary*1=b", Some("a-b")),
+            ("multipart/mixed; x=y", None),
+        ] {
+            let boundary = MediaType::parse(value.as_bytes()).unwrap().boundary();
+            assert_eq!(boundary.as_deref(), expected.map(str::as_bytes), "{value}");
         }
     }
 

@@ -371,8 +371,10 @@ impl Part {
     /// Decides what stands inside, and by which line its parts are delimited.
     fn settle(&mut self, depth_left: bool, parts_left: bool) -> Option<Vec<u8>> {
         if self.media.is("multipart", "") {
-            let boundary = self.media.parameter("boundary").map(<[u8]>::trim_ascii_end);
-            let Some(boundary) = boundary.filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY) else {
+            let boundary = self.media.boundary();
+            let Some(boundary) =
+                boundary.as_deref().map(<[u8]>::trim_ascii_end).filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY)
+            else {
                 self.media = MediaType::plain_text();
                 return None;
             };
