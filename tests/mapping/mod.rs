@@ -4,6 +4,7 @@ mod corpus;
 mod habits;
 mod mistakes;
 mod properties;
+mod stages;
 
 use mailroom::address::{Address, Domain};
 use mailroom::inbound::recipients::{self, Mail, Source};
