@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::LoadError;
 use crate::config::{self, Auth, Config, Current, ImpliedAddresses, Loaded, SecretSource, SmarthostLogin};
 use crate::document::{Problem, nearest};
+use crate::inbound::expectations;
 use crate::mapping::{self, Fetched, Mailbox, Mapping};
 use crate::store::{Store, StoreError};
 
@@ -90,6 +91,12 @@ pub fn require_users(compiled: &Compiled) -> Result<(), LoadError> {
         return Ok(());
     }
     Err(LoadError(compiled.missing.clone()))
+}
+
+/// Refuses if the mapping's own tests do not hold.
+pub fn require_expectations(compiled: &Compiled) -> Result<(), LoadError> {
+    let failures = expectations::failures(&compiled.current, &|file| std::fs::read(file));
+    if failures.is_empty() { Ok(()) } else { Err(LoadError(failures)) }
 }
 
 /// Makes the mailboxes of `[shared]` that are not there yet.

@@ -115,6 +115,7 @@ impl Reloader {
         self.seen = seen;
         let compiled = files::compile(files::parse(&self.file, texts)?, &self.store).await?;
         files::require_users(&compiled)?;
+        files::require_expectations(&compiled)?;
         Ok(Some(compiled))
     }
 

@@ -10,7 +10,8 @@ use super::{decide, gets, mapping, office};
 
 fn an_office(text: &str) -> Mapping {
     let mut office = office(&["example.com"], &["alice", "bob", "carol", "dora"]);
-    office.collectors = vec![mailroom::mapping::Fetched { name: "isp".into(), address: Address::parse("all@isp.example").ok(), deliver: None }];
+    office.collectors =
+        vec![mailroom::mapping::Fetched { name: "isp".into(), address: Address::parse("all@isp.example").ok(), deliver: None }];
     mapping(text, &office)
 }
 

@@ -134,7 +134,12 @@ fn first_of_ours<'f, 'h: 'f>(
     kind: Kind,
     strip_prefix: &str,
 ) -> Option<Evidence> {
-    let evidences = fields.map(|field| ours(case, shown(field), values(case, &field.unfolded(), strip_prefix), kind));
+    let evidences = fields.map(|field| {
+        let value = field.unfolded();
+        let mut evidence = ours(case, shown(field), values(case, &value, strip_prefix), kind);
+        evidence.cut |= value.len() > MAX_VALUE;
+        evidence
+    });
     best(case, evidences, kind)
 }
 

@@ -140,17 +140,22 @@ struct Case<'a> {
     from: Vec<Address>,
     /// A user who is logged in; else the sender is outside.
     sender: Option<&'a str>,
+    envelope: OnceCell<Envelope>,
 }
 
 impl<'a> Case<'a> {
     fn new(mapping: &'a Mapping, mail: Mail<'a>, source: Source<'a>, sent: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let from = addresses(mail.header, &["From"]);
-        Self { mapping, mail, source, sent, from, sender: None }
+        Self { mapping, mail, source, sent, from, sender: None, envelope: OnceCell::new() }
     }
 
     fn is_ours(&self, address: &Address) -> bool {
         let narrowed = || self.source.domains.contains(address.domain()) || self.source.address == Some(address);
         self.mapping.is_ours(address) && (self.source.domains.is_empty() || narrowed())
+    }
+
+    fn envelope(&self) -> &Envelope {
+        self.envelope.get_or_init(|| evidence::envelope(self))
     }
 
     /// The domains at which a bare name may be somebody.
@@ -186,19 +191,21 @@ impl<'a> Case<'a> {
             steps.extend(more);
             return self.settle(vec![(None, found)], steps, true);
         }
-        let envelope_reason = match evidence::envelope(self) {
-            Envelope::Found(evidence) => return self.claimed("envelope", &[evidence], steps, true),
+        let envelope_reason = match self.envelope() {
+            Envelope::Found(evidence) => return self.claimed("envelope", std::slice::from_ref(evidence), steps, true),
             Envelope::Hold { evidence, reason } => {
-                steps.push(Step { stage: "envelope", evidence, addresses: vec![], rule: None, result: format!("held: {reason}") });
-                let held = Some(Held { reason, addresses: vec![] });
+                let result = format!("held: {reason}");
+                steps.push(Step { stage: "envelope", evidence: evidence.clone(), addresses: vec![], rule: None, result });
+                let held = Some(Held { reason: reason.clone(), addresses: vec![] });
                 return Decision { held, steps, ..Decision::default() };
             }
             Envelope::Nothing { evidence, reason } => {
-                steps.push(Step { stage: "envelope", evidence, addresses: vec![], rule: None, result: reason.clone() });
+                let result = reason.clone();
+                steps.push(Step { stage: "envelope", evidence: evidence.clone(), addresses: vec![], rule: None, result });
                 reason
             }
         };
-        self.visible(steps, &envelope_reason)
+        self.visible(steps, envelope_reason)
     }
 
     /// From what anybody can write into a header down to nothing at all.
@@ -430,8 +437,8 @@ impl<'a> Case<'a> {
     /// What a rule's `to` is compared with: the envelope's recipients if the ISP names them, and the visible ones.
     fn rule_addresses(&self) -> Vec<String> {
         let visible = addresses(self.mail.header, &["To", "Cc", "Resent-To", "Resent-Cc"]);
-        let envelope = match evidence::envelope(self) {
-            Envelope::Found(evidence) => evidence.addresses,
+        let envelope = match self.envelope() {
+            Envelope::Found(evidence) => evidence.addresses.clone(),
             _ => Vec::new(),
         };
         envelope.into_iter().chain(visible).map(|address| address.key().to_owned()).collect()
