@@ -9,6 +9,7 @@ mod interop;
 mod mapping;
 mod outbound;
 mod pop3;
+mod setup;
 mod smarthosts;
 mod smtp;
 mod store;

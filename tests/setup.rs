@@ -1,0 +1,141 @@
+//! `init` and `check`, run as the program that people run, against a mailbox that speaks POP3 on loopback.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Serves one mailbox for any number of sessions: three mails, password `right`. Its port.
+fn mailbox() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let mut stream = stream;
+            let mut say = |text: &str| stream.write_all(text.as_bytes()).is_ok();
+            say("+OK ready\r\n");
+            while let Some(Ok(line)) = lines.next() {
+                let answer = match line.split_whitespace().next().unwrap_or_default().to_uppercase().as_str() {
+                    "CAPA" => "+OK\r\nUSER\r\nUIDL\r\nRESP-CODES\r\n.\r\n",
+                    "USER" => "+OK\r\n",
+                    "PASS" if line == "PASS right" => "+OK\r\n",
+                    "PASS" => "-ERR [AUTH] no\r\n",
+                    "LIST" => "+OK\r\n1 100\r\n2 100\r\n3 100\r\n.\r\n",
+                    "UIDL" => "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n",
+                    "QUIT" => "+OK bye\r\n",
+                    "NOOP" => "+OK\r\n",
+                    _ => "-ERR what\r\n",
+                };
+                if !say(answer) {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+fn mailroom(directory: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mailroom"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("MAILROOM_CONFIG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing closes the pipe first.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// Exit code, and what was printed on both.
+fn run(directory: &Path, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let output = mailroom(directory, arguments, input);
+    (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+fn init<'a>(port: &'a str, way: &'a str) -> Vec<&'a str> {
+    let mailbox = ["init", "--email", "info@firma.example", "--host", "127.0.0.1", "--port", port, "--protocol", "pop3", "--tls", "none"];
+    let people = ["--user", "alice=Alice Smith", "--user", "bob", "--way", way, "--password-stdin", "--no-smarthost"];
+    [mailbox.as_slice(), people.as_slice()].concat()
+}
+
+#[test]
+fn init_writes_what_check_finds_in_order() {
+    let port = mailbox().to_string();
+    for way in ["bind", "share", "multidrop"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (code, printed) = run(directory.path(), &init(&port, way), "right\n");
+        assert_eq!(code, Some(0), "{way}: {printed}");
+        assert!(printed.contains("3 mails there"), "{printed}");
+        assert!(printed.contains("POP3 mail is deleted at the ISP 7 days after it was stored here"), "{printed}");
+        assert!(printed.contains("user name alice") && printed.contains("user name bob"), "{printed}");
+        let (code, printed) = run(directory.path(), &["check", "--online"], "");
+        assert_eq!(code, Some(0), "{way}: {printed}");
+        assert!(printed.contains("collector isp: logged in as info@firma.example; 3 mails there"), "{printed}");
+        assert!(!printed.contains("right"), "{printed}");
+    }
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let port = mailbox().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("mailroom.toml"), "# mine").unwrap();
+    let (code, printed) = run(directory.path(), &init(&port, "bind"), "right\n");
+    assert_eq!(code, Some(2), "{printed}");
+    assert_eq!(std::fs::read_to_string(directory.path().join("mailroom.toml")).unwrap(), "# mine");
+    assert!(!directory.path().join("isp.pass").exists());
+}
+
+#[test]
+fn init_writes_nothing_when_the_log_in_fails() {
+    let port = mailbox().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let (code, printed) = run(directory.path(), &init(&port, "bind"), "wrong\n");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("the server refused the log-in"), "{printed}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn init_asks_for_what_it_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, printed) = run(directory.path(), &["init"], "");
+    assert_eq!(code, Some(1));
+    assert!(printed.contains("give --email"), "{printed}");
+}
+
+#[test]
+fn check_says_what_does_not_work_online() {
+    let port = mailbox().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(run(directory.path(), &init(&port, "bind"), "right\n").0, Some(0));
+    std::fs::write(directory.path().join("isp.pass"), "stale\n").unwrap();
+    let (code, printed) = run(directory.path(), &["check", "--online"], "");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("collector isp: FAILED: the server refused the log-in"), "{printed}");
+    assert!(!printed.contains("stale"), "{printed}");
+}
+
+#[test]
+fn check_names_the_users_that_are_missing_and_makes_no_store() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("mailroom.toml"), "[office]\npostmaster = \"alice\"\n[storage]\npath = \"store\"\n").unwrap();
+    let (code, printed) = run(directory.path(), &["check"], "");
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("mailroom.toml:2:14") && printed.contains("user \"alice\""), "{printed}");
+    assert!(!directory.path().join("store").exists());
+}
+
+#[test]
+fn check_ends_with_2_for_a_broken_file() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("mailroom.toml"), "[office]\npostmaster = \"alice\"\ncolour = \"red\"\n").unwrap();
+    let (code, printed) = run(directory.path(), &["check"], "");
+    assert_eq!(code, Some(2));
+    assert!(printed.contains("mailroom.toml:3:1: unknown key \"colour\""), "{printed}");
+}
