@@ -5,6 +5,7 @@ mod architecture;
 mod config;
 mod corpus;
 mod imap;
+mod inbound;
 mod interop;
 mod mapping;
 mod outbound;

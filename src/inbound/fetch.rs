@@ -40,6 +40,8 @@ const ATTEMPTS: u32 = 3;
 const HEADERS: usize = 200;
 /// Sessions of one fetch, where the provider lists only a part at a time.
 const SESSIONS: usize = 500;
+/// How long a server that got out of step is asked for one thing at a time, in milliseconds: a week. A bad line can look the same.
+const DISTRUST: i64 = 7 * 24 * 3600 * 1000;
 /// How long to wait for another process that has the mailbox.
 const LEASE_WAIT: Duration = Duration::from_secs(600);
 
@@ -132,13 +134,14 @@ impl Run<'_> {
         let password = self.password().await?;
         let collector = &self.order.collector;
         let latch = format!("pipelining/{}", collector.endpoint.host.to_ascii_lowercase());
-        let mut pipeline = self.order.store.setting(&latch).await?.is_none();
+        let since = self.order.store.setting(&latch).await?.and_then(|since| since.parse::<i64>().ok());
+        let mut pipeline = since.is_none_or(|since| now().saturating_sub(since) > DISTRUST);
         for _ in 0..SESSIONS {
             let before = self.figures.fetched;
             match self.session(&password, pipeline).await {
                 Err(trouble) if pipeline && trouble.is_out_of_step() => {
-                    tracing::warn!(collector = collector.name, "{trouble}; from now on this server is asked for one thing at a time");
-                    self.order.store.setting_set(&latch, Some("off")).await?;
+                    tracing::warn!(collector = collector.name, "{trouble}; for a week this server is asked for one thing at a time");
+                    self.order.store.setting_set(&latch, Some(&now().to_string())).await?;
                     pipeline = false;
                     continue;
                 }

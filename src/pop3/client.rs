@@ -239,7 +239,7 @@ impl Client {
         if !self.pipelining {
             self.say("UIDL", Phase::Command).await?;
         }
-        match self.status("UIDL", Phase::Command).await {
+        match self.status("UIDL", Phase::Command).await.map_err(|error| self.doubt(error)) {
             Ok(_) => {
                 let malformed = &mut listing.malformed;
                 let messages = &mut listing.messages;
@@ -289,6 +289,7 @@ impl Client {
         self.send_waiting().await?;
         let Some(request) = self.sent.front().copied() else { return Ok(None) };
         let status = self.status("a request", Phase::Command).await;
+        let status = if self.sent.len() > 1 { status.map_err(|error| self.doubt(error)) } else { status };
         self.sent.pop_front();
         if let Request::Retrieve { size, .. } = request {
             self.sent_bytes -= size;
@@ -466,6 +467,16 @@ impl Client {
                 return Err(ClientError::OutOfStep(format!("more than {max} lines")));
             }
             each(line.strip_prefix(b".").unwrap_or(&line));
+        }
+    }
+
+    /// Silence after several requests at once may mean that the server has lost all but the first, whatever it claims to offer.
+    fn doubt(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Wire { source: WireError::TimedOut, .. } if self.pipelining => {
+                ClientError::OutOfStep("no answer to requests that were sent together".into())
+            }
+            error => error,
         }
     }
 

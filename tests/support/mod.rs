@@ -1,6 +1,8 @@
 //! What the tests share: the program run as its admin runs it, and readers of mailboxes that use none of its code.
 
+pub mod imap_upstream;
 pub mod lan;
 pub mod office;
+pub mod pop3_upstream;
 pub mod reader;
 pub mod smarthost;
