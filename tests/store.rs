@@ -594,6 +594,72 @@ async fn nobody_else_can_read_the_store() {
     }
 }
 
+/// Where the child of the next test finds its store.
+const CHILD: &str = "MAILROOM_TEST_CHILD_STORE";
+
+/// Not a test: what the next one starts and kills. Says on stdout what is safely stored.
+#[tokio::test]
+#[ignore = "run by a_killed_process_keeps_what_it_acknowledged"]
+async fn child_that_stores_until_killed() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let store = office(Path::new(&dir)).await;
+    for n in 0.. {
+        let mut spool = store.spool();
+        spool.write(&[b'x'; 600_000]).await.unwrap();
+        let arrivals = (0..5).map(|m| Arrival {
+            deposits: vec![to("alice"), to("bob")],
+            ledger: ledger(&format!("{n}.{m}"), "delivered"),
+            ..Arrival::new(inline(&message(n * 5 + m), Some(&format!("{n}.{m}@x"))))
+        });
+        for (m, result) in store.arrive(arrivals.collect()).await.into_iter().enumerate() {
+            result.unwrap();
+            println!("stored {n}.{m}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_keeps_what_it_acknowledged() {
+    use std::io::BufRead;
+    for kill_after in [1, 17, 60] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::child_that_stores_until_killed", "--ignored", "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged: Vec<String> = Vec::new();
+        while acknowledged.len() < kill_after {
+            let line = said.next().unwrap().unwrap();
+            acknowledged.extend(line.split_once("stored ").map(|(_, uid)| uid.to_owned()));
+        }
+        child.kill().unwrap();
+        acknowledged.extend(said.map_while(Result::ok).filter_map(|line| Some(line.strip_prefix("stored ")?.to_owned())));
+        child.wait().unwrap();
+
+        let store = Store::open(dir.path()).unwrap();
+        let known: BTreeSet<String> = store.ledger(&source()).await.unwrap().into_iter().map(|entry| entry.uid).collect();
+        for uid in &acknowledged {
+            assert!(known.contains(uid), "{uid} was acknowledged and is gone");
+        }
+        for user in ["alice", "bob"] {
+            let folder = inbox(&store, user).await;
+            assert_eq!(folder.messages as usize, known.len(), "deliveries and ledger are one");
+            for row in store.view(folder.id).await.unwrap().rows {
+                let (message, bytes) = store.message(folder.id, row.uid, usize::MAX).await.unwrap().unwrap();
+                assert_eq!(bytes.len() as u64, message.size);
+            }
+        }
+        let database = raw(dir.path());
+        let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+        let strays: i64 = database.query_row("SELECT count(*) FROM content WHERE ifnull(refs, 0) = 0", [], |row| row.get(0)).unwrap();
+        assert_eq!(strays, 0, "the half-spooled rest was swept");
+    }
+}
+
 /// What a client can do to two folders.
 #[derive(Debug, Clone)]
 enum Step {

@@ -6,7 +6,7 @@ pub fn failpoint(name: &str) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static PASSED: AtomicU32 = AtomicU32::new(0);
     let Ok(wanted) = std::env::var("MAILROOM_FAILPOINT") else { return };
-    let (wanted, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    let (wanted, nth) = wanted.split_once(':').unwrap_or((wanted.as_str(), "1"));
     if wanted == name && Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1) == nth.parse() {
         std::process::abort();
     }
