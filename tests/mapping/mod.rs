@@ -1,6 +1,7 @@
 //! The mapping against real mail, hostile mail, an ISP's habits, and every mistake that a file can have.
 
 mod corpus;
+mod examples;
 mod habits;
 mod mistakes;
 mod properties;
