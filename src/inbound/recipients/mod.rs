@@ -518,6 +518,7 @@ fn list_id(value: &str) -> String {
 /// A field as a trace line shows it.
 fn shown(field: &Field<'_>) -> String {
     let name = String::from_utf8_lossy(field.name);
-    let value = crate::message::words::lossless(&field.unfolded());
-    format!("{name}: {value}").chars().take(MAX_SHOWN).collect()
+    // Folding with tabs is usual, and a tab is no printable character.
+    let value: Vec<u8> = field.unfolded().iter().map(|&b| if b == b'\t' { b' ' } else { b }).take(MAX_SHOWN * 4).collect();
+    format!("{name}: {}", crate::message::words::lossless(&value)).chars().take(MAX_SHOWN).collect()
 }
