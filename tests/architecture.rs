@@ -57,6 +57,7 @@ const BESIDE: &[(&str, &str)] = &[
     ("cli", "demo"),
     ("cli", "service"),
     ("demo", "gateway"),
+    ("demo", "service"), // Ctrl-C ends it
     ("gateway", "web"),
     ("gateway", "service"),
     ("demo", "cli"),
