@@ -12,6 +12,7 @@ use crate::address::{Address, Domain};
 use crate::config::providers::Profiles;
 use crate::config::{Current, EnvelopeHabit};
 use crate::document::nearest;
+use crate::gateway::LoadError;
 use crate::inbound::deliver;
 use crate::inbound::recipients::{self, Mail, Source};
 use crate::mapping::{Decision, Direction, Sender, Step};
@@ -100,10 +101,8 @@ fn named_collector<'c>(current: &'c Current, name: &str) -> anyhow::Result<&'c c
     if let Some(collector) = collectors.iter().find(|collector| collector.name == name) {
         return Ok(collector);
     }
-    match nearest(name, collectors.iter().map(|collector| collector.name.as_str())) {
-        Some(near) => bail!("there is no collector “{name}”; did you mean “{near}”?"),
-        None => bail!("there is no collector “{name}”"),
-    }
+    let near = nearest(name, collectors.iter().map(|collector| collector.name.as_str()));
+    Err(LoadError::one(format!("there is no collector “{name}”"), near.map(|near| format!("did you mean “{near}”?"))).into())
 }
 
 /// The habits of the provider whose server wrote the topmost `Received`, if it is one that is known.

@@ -168,8 +168,9 @@ impl<'a> Case<'a> {
         self.asking(steps, |asker| self.mapping.find(address, asker))
     }
 
-    fn follow(&self, target: &Target, steps: &mut Vec<Step>) -> Found {
-        self.asking(steps, |asker| self.mapping.follow(target, self.source.address, asker))
+    /// Follows a target; `address` is the one that it stands for, if any.
+    fn follow(&self, target: &Target, address: Option<&Address>, steps: &mut Vec<Step>) -> Found {
+        self.asking(steps, |asker| self.mapping.follow(target, address, asker))
     }
 
     fn asking<T>(&self, steps: &mut Vec<Step>, ask: impl FnOnce(&mut Asker<'_>) -> T) -> T {
@@ -185,7 +186,7 @@ impl<'a> Case<'a> {
         let mut steps = Vec::new();
         if let Some(target) = self.source.deliver {
             let mut more = Vec::new();
-            let found = self.follow(target, &mut more);
+            let found = self.follow(target, self.source.address, &mut more);
             let evidence = self.source.name.map_or_else(|| "the collector".to_owned(), |name| format!("collector {name}"));
             steps.push(Step { stage: "bind", evidence, addresses: vec![], rule: None, result: found.words() });
             steps.extend(more);
@@ -264,7 +265,7 @@ impl<'a> Case<'a> {
             return None;
         };
         let mut more = Vec::new();
-        let found = self.follow(target, &mut more);
+        let found = self.follow(target, None, &mut more);
         let result = found.words();
         steps.push(Step { stage: "list", evidence: shown(field), addresses: vec![], rule: Some(place.clone()), result });
         steps.append(&mut more);
@@ -276,7 +277,7 @@ impl<'a> Case<'a> {
         let (found, result) = match self.source.unclaimed {
             None | Some(Target::Hold) => (Found { held: Some(reason.clone()), ..Found::default() }, format!("held: {reason}")),
             Some(target) => {
-                let found = self.follow(target, &mut more);
+                let found = self.follow(target, self.source.address, &mut more);
                 let result = format!("{reason}; unclaimed: {}", found.words());
                 (found, result)
             }
@@ -376,7 +377,7 @@ impl<'a> Case<'a> {
             let mut more = Vec::new();
             let mut parts = Vec::new();
             if let Some(to) = &rule.to {
-                let mut found = self.follow(to, &mut more);
+                let mut found = self.follow(to, None, &mut more);
                 if let Some(folder) = &rule.folder {
                     found.recipients.iter_mut().for_each(|one| one.folder = Some(folder.clone()));
                 }
@@ -388,7 +389,7 @@ impl<'a> Case<'a> {
                 self.join(&mut decision, found);
             }
             for add in &rule.add {
-                let mut found = self.follow(add, &mut more);
+                let mut found = self.follow(add, None, &mut more);
                 name_hold(&mut found, rule);
                 parts.push(format!("also {}", found.words()));
                 self.join(&mut decision, found);
