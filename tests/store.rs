@@ -560,6 +560,22 @@ async fn a_removed_users_mail_comes_back_or_goes_to_another() {
 }
 
 #[tokio::test]
+async fn traces_are_found_by_message_id_and_by_any_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = office(dir.path()).await;
+    for (n, detail) in [(1, "for ann_b@x.example"), (2, "for annxb@x.example, 100% sure")] {
+        let trace = vec![("stored", detail.to_owned()), ("mapped", "to alice".to_owned())];
+        arrive(&store, Arrival { trace, ..Arrival::new(inline(&message(n), Some(&format!("{n}@x")))) }).await.unwrap();
+    }
+    store.trace_add(None, vec![("started", "x".repeat(5000))]).await.unwrap();
+    let count = async |text: &str| store.trace(text).await.unwrap().len();
+    assert_eq!((count("<1@x>").await, count("2@x").await), (2, 2));
+    assert_eq!(count("ann_b@").await, 2, "an underscore is no wildcard, and all lines of that message come");
+    assert_eq!((count("100%").await, count("%").await, count("nowhere").await), (2, 2, 0));
+    assert_eq!(store.trace("xxxx").await.unwrap()[0].detail.len(), 2000);
+}
+
+#[tokio::test]
 async fn the_last_good_configuration_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

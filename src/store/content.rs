@@ -334,7 +334,13 @@ pub fn sweep(connection: &Connection, released: i64, spooled: i64) -> Result<usi
 
 /// The part of a Message-ID that is stored and looked up.
 pub fn clip(message_id: &str) -> &str {
-    &message_id[..message_id.floor_char_boundary(MAX_MESSAGE_ID)]
+    cut(message_id, MAX_MESSAGE_ID)
+}
+
+/// At most `max` bytes of a text, whole characters.
+pub fn cut(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
 }
 
 /// References as they are stored: one a line.
@@ -344,4 +350,16 @@ pub fn split(thread: &str) -> Vec<String> {
 
 fn missing(id: ContentId) -> StoreError {
     StoreError::NotFound(format!("the message {} is no longer stored", id.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        for (text, max, expected) in [("abc", 5, "abc"), ("abc", 3, "abc"), ("abc", 2, "ab"), ("aü", 2, "a"), ("ü", 1, ""), ("", 0, "")] {
+            assert_eq!(cut(text, max), expected);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::{StoreError, database};
 use rusqlite::{Connection, TransactionBehavior};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -57,7 +57,7 @@ fn in_snapshot<T>(connection: &mut Connection, work: impl FnOnce(&Connection) ->
     result
 }
 
-fn run(dir: &PathBuf, reads: &Mutex<Receiver<Read>>) {
+fn run(dir: &Path, reads: &Mutex<Receiver<Read>>) {
     let mut connection: Option<Connection> = None;
     loop {
         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();

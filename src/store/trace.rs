@@ -75,15 +75,15 @@ fn lines(connection: &Connection, condition: &str, text: &str) -> Result<Vec<Lin
 /// Adds lines, inside a transaction.
 pub fn insert(
     connection: &Connection,
-    content: Option<ContentId>,
+    about: Option<ContentId>,
     message_id: Option<&str>,
     lines: &[(&'static str, String)],
 ) -> Result<(), StoreError> {
     let mut insert =
         connection.prepare_cached("INSERT INTO trace (time, content, message_id, event, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (event, detail) in lines {
-        let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
-        insert.execute(params![now(), content.map(|id| id.0), message_id, event, detail])?;
+        let detail = content::cut(detail, MAX_DETAIL);
+        insert.execute(params![now(), about.map(|id| id.0), message_id, event, detail])?;
     }
     Ok(())
 }
