@@ -2,7 +2,7 @@
 
 use super::envelope::{self, nstring};
 use crate::message::layout::Kind;
-use crate::message::mime::Part;
+use crate::message::part::Part;
 
 /// What stands for the contents of a multipart that has none: the grammar wants at least one part.
 const EMPTY_PART: &[u8] = br#"("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0"#;

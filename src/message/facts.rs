@@ -5,7 +5,8 @@
 use super::address_list::{self, Mailbox};
 use super::header::{EndFinder, Header};
 use super::layout::Layout;
-use super::mime::{self, Part};
+use super::mime;
+use super::part::Part;
 use super::{date, subject};
 
 /// Ids of `In-Reply-To` and `References` that are kept; the last ones are nearest.

@@ -5,10 +5,10 @@
 //! last part that is counted everything is opaque. Only whole lines `--boundary` and `--boundary--` (white space may follow) delimit, so
 //! that a boundary which begins like another is told apart from it.
 
-use super::content_type::{MediaType, Parameterized};
 use super::envelope::Envelope;
-use super::header::{self, Header, unfold};
-use super::layout::{Encoding, Kind, Layout, Place};
+use super::header::{self, Header};
+use super::layout::{Kind, Layout, Place};
+use super::part::Part;
 use memchr::{memchr, memchr_iter};
 
 /// Parts inside parts; Dovecot has the same limit. Deeper ones are `application/octet-stream`.
@@ -16,42 +16,13 @@ pub const MAX_DEPTH: usize = 100;
 /// Parts of one message. A digest of a busy list has 200.
 pub const MAX_PARTS: usize = 2_000;
 /// RFC 2046 §5.1.1 allows 70.
-const MAX_BOUNDARY: usize = 200;
+pub(super) const MAX_BOUNDARY: usize = 200;
 /// Bytes of a line that are looked at: a delimiter with its dashes and some white space.
 const MAX_LINE: usize = MAX_BOUNDARY + 56;
 /// Bytes of one part's header that are read.
 const MAX_PART_HEADER: usize = 32 * 1024;
 /// Bytes of all parts' headers that are read; parts behind that have no fields.
 const MAX_PART_HEADERS: usize = 1 << 18;
-/// Bytes of one descriptive field that are kept.
-const MAX_TEXT: usize = 8 * 1024;
-
-/// One part: its place, and what BODYSTRUCTURE tells about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Where it stands.
-    pub place: Place,
-    /// Its type after degrading: a [`Kind::Leaf`] is never `multipart/*` or `message/rfc822`.
-    pub media: MediaType,
-    /// Line ends in the body.
-    pub lines: u64,
-    /// Content-Transfer-Encoding, as written; `7bit` if missing.
-    pub encoding: Vec<u8>,
-    /// Content-ID
-    pub id: Option<Vec<u8>>,
-    /// Content-Description
-    pub description: Option<Vec<u8>>,
-    /// Content-MD5
-    pub md5: Option<Vec<u8>>,
-    /// Content-Disposition
-    pub disposition: Option<Parameterized>,
-    /// Content-Language
-    pub language: Vec<Vec<u8>>,
-    /// Content-Location
-    pub location: Option<Vec<u8>>,
-    /// Of a message: the one that was scanned, or one inside.
-    pub envelope: Option<Box<Envelope>>,
-}
 
 /// The places of all parts.
 pub fn layout(parts: &[Part]) -> Layout {
@@ -268,19 +239,7 @@ impl Scanner {
     fn begin(&mut self, parent: Option<usize>, start: u64, limit: usize) {
         let place = Place { parent, start, body: start, end: start, ..Place::default() };
         self.open.push(Open { part: self.parts.len(), delimiter: None, first_line: self.lines });
-        self.parts.push(Part {
-            place,
-            media: MediaType::plain_text(),
-            lines: 0,
-            encoding: b"7bit".to_vec(),
-            id: None,
-            description: None,
-            md5: None,
-            disposition: None,
-            language: Vec::new(),
-            location: None,
-            envelope: None,
-        });
+        self.parts.push(Part::at(place));
         self.header = Some(HeaderBytes { bytes: Vec::new(), limit, total: 0 });
     }
 
@@ -331,67 +290,6 @@ impl Scanner {
             let cut = u64::from(end < self.offset && end >= part.place.body);
             part.lines = self.lines.saturating_sub(open.first_line).saturating_sub(cut);
         }
-    }
-}
-
-impl Part {
-    fn describe(&mut self, header: &Header<'_>, in_digest: bool) {
-        let text = |name: &str| {
-            let mut value = unfold(header.first(name)?.value).into_owned();
-            value.truncate(MAX_TEXT);
-            Some(value)
-        };
-        self.media = match header.first("content-type") {
-            Some(field) => MediaType::parse(field.value).unwrap_or_else(MediaType::plain_text),
-            None if in_digest => MediaType::of("message", "rfc822"),
-            None => MediaType::plain_text(),
-        };
-        let encoding = header.first("content-transfer-encoding").map(|field| Parameterized::parse(field.value).value);
-        if let Some(encoding) = encoding.filter(|encoding| !encoding.is_empty()) {
-            self.place.encoding = match encoding.to_ascii_lowercase().as_slice() {
-                b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
-                b"base64" => Encoding::Base64,
-                b"quoted-printable" => Encoding::QuotedPrintable,
-                _ => Encoding::Unknown,
-            };
-            self.encoding = encoding;
-            self.encoding.truncate(MAX_TEXT);
-        }
-        self.id = text("content-id");
-        self.description = text("content-description");
-        self.md5 = text("content-md5");
-        self.location = text("content-location");
-        let disposition = header.first("content-disposition").map(|field| Parameterized::parse(field.value));
-        self.disposition = disposition.filter(|disposition| !disposition.value.is_empty());
-        let languages = text("content-language").unwrap_or_default();
-        let languages = languages.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|language| !language.is_empty());
-        self.language = languages.map(<[u8]>::to_vec).collect();
-    }
-
-    /// Decides what stands inside, and by which line its parts are delimited.
-    fn settle(&mut self, depth_left: bool, parts_left: bool) -> Option<Vec<u8>> {
-        if self.media.is("multipart", "") {
-            let boundary = self.media.boundary();
-            let Some(boundary) =
-                boundary.as_deref().map(<[u8]>::trim_ascii_end).filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY)
-            else {
-                self.media = MediaType::plain_text();
-                return None;
-            };
-            if depth_left {
-                self.place.kind = Kind::Multipart;
-                return Some([b"--", boundary].concat());
-            }
-            self.media = MediaType::of("application", "octet-stream");
-        } else if self.media.is("message", "rfc822") {
-            // RFC 2046 §5.2.1 forbids encodings here; what is encoded all the same can't be looked into.
-            if depth_left && parts_left && self.place.encoding == Encoding::Identity {
-                self.place.kind = Kind::Message;
-            } else {
-                self.media = MediaType::of("application", "octet-stream");
-            }
-        }
-        None
     }
 }
 

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod header;
 pub mod layout;
 pub mod mime;
+pub mod part;
 pub mod received;
 pub mod rewrite;
 pub mod subject;

@@ -1,0 +1,116 @@
+//! One part of a message: its place, and what BODYSTRUCTURE tells about it (RFC 2045, RFC 2183, RFC 9051 §7.5.2).
+
+use super::content_type::{MediaType, Parameterized};
+use super::envelope::Envelope;
+use super::header::{Header, unfold};
+use super::layout::{Encoding, Kind, Place};
+use super::mime::MAX_BOUNDARY;
+
+/// Bytes of one descriptive field that are kept.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// One part: its place, and what BODYSTRUCTURE tells about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where it stands.
+    pub place: Place,
+    /// Its type after degrading: a [`Kind::Leaf`] is never `multipart/*` or `message/rfc822`.
+    pub media: MediaType,
+    /// Line ends in the body.
+    pub lines: u64,
+    /// Content-Transfer-Encoding, as written; `7bit` if missing.
+    pub encoding: Vec<u8>,
+    /// Content-ID
+    pub id: Option<Vec<u8>>,
+    /// Content-Description
+    pub description: Option<Vec<u8>>,
+    /// Content-MD5
+    pub md5: Option<Vec<u8>>,
+    /// Content-Disposition
+    pub disposition: Option<Parameterized>,
+    /// Content-Language
+    pub language: Vec<Vec<u8>>,
+    /// Content-Location
+    pub location: Option<Vec<u8>>,
+    /// Of a message: the one that was scanned, or one inside.
+    pub envelope: Option<Box<Envelope>>,
+}
+
+impl Part {
+    /// One whose header has not been read.
+    pub(super) fn at(place: Place) -> Self {
+        Self {
+            place,
+            media: MediaType::plain_text(),
+            lines: 0,
+            encoding: b"7bit".to_vec(),
+            id: None,
+            description: None,
+            md5: None,
+            disposition: None,
+            language: Vec::new(),
+            location: None,
+            envelope: None,
+        }
+    }
+
+    /// Takes its fields out of its header.
+    pub(super) fn describe(&mut self, header: &Header<'_>, in_digest: bool) {
+        let text = |name: &str| {
+            let mut value = unfold(header.first(name)?.value).into_owned();
+            value.truncate(MAX_TEXT);
+            Some(value)
+        };
+        self.media = match header.first("content-type") {
+            Some(field) => MediaType::parse(field.value).unwrap_or_else(MediaType::plain_text),
+            None if in_digest => MediaType::of("message", "rfc822"),
+            None => MediaType::plain_text(),
+        };
+        let encoding = header.first("content-transfer-encoding").map(|field| Parameterized::parse(field.value).value);
+        if let Some(encoding) = encoding.filter(|encoding| !encoding.is_empty()) {
+            self.place.encoding = match encoding.to_ascii_lowercase().as_slice() {
+                b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
+                b"base64" => Encoding::Base64,
+                b"quoted-printable" => Encoding::QuotedPrintable,
+                _ => Encoding::Unknown,
+            };
+            self.encoding = encoding;
+            self.encoding.truncate(MAX_TEXT);
+        }
+        self.id = text("content-id");
+        self.description = text("content-description");
+        self.md5 = text("content-md5");
+        self.location = text("content-location");
+        let disposition = header.first("content-disposition").map(|field| Parameterized::parse(field.value));
+        self.disposition = disposition.filter(|disposition| !disposition.value.is_empty());
+        let languages = text("content-language").unwrap_or_default();
+        let languages = languages.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|language| !language.is_empty());
+        self.language = languages.map(<[u8]>::to_vec).collect();
+    }
+
+    /// Decides what stands inside, and by which line its parts are delimited.
+    pub(super) fn settle(&mut self, depth_left: bool, parts_left: bool) -> Option<Vec<u8>> {
+        if self.media.is("multipart", "") {
+            let boundary = self.media.boundary();
+            let Some(boundary) =
+                boundary.as_deref().map(<[u8]>::trim_ascii_end).filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY)
+            else {
+                self.media = MediaType::plain_text();
+                return None;
+            };
+            if depth_left {
+                self.place.kind = Kind::Multipart;
+                return Some([b"--", boundary].concat());
+            }
+            self.media = MediaType::of("application", "octet-stream");
+        } else if self.media.is("message", "rfc822") {
+            // RFC 2046 §5.2.1 forbids encodings here; what is encoded all the same can't be looked into.
+            if depth_left && parts_left && self.place.encoding == Encoding::Identity {
+                self.place.kind = Kind::Message;
+            } else {
+                self.media = MediaType::of("application", "octet-stream");
+            }
+        }
+        None
+    }
+}
