@@ -40,7 +40,7 @@ pub fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let named = [("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
     // Weeks only from two on: "7 days" is what people say.
-    let unit = named.iter().find(|(name, unit)| seconds >= *unit && seconds % unit == 0 && (*name != "week" || seconds > *unit));
+    let unit = named.iter().find(|(name, unit)| seconds >= *unit && seconds.is_multiple_of(*unit) && (*name != "week" || seconds > *unit));
     let (name, count) = unit.map_or(("second", seconds), |(name, unit)| (*name, seconds / unit));
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }

@@ -30,8 +30,8 @@ pub(super) fn explain(document: &Document, errors: &[Error]) -> Vec<Problem> {
 fn explain_one(document: &Document, error: &Error) -> Problem {
     let text = document.text();
     let span = error.span().unwrap_or(0..0);
-    let start = text.floor_char_boundary(span.start);
-    let end = text.floor_char_boundary(span.end.max(start));
+    let start = boundary(text, span.start);
+    let end = boundary(text, span.end.max(start));
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     let line = text[line_start..line_end].trim_end_matches('\r');
@@ -100,6 +100,11 @@ fn explain_one(document: &Document, error: &Error) -> Problem {
         _ => return here.problem(message.to_owned()),
     };
     here.problem(plain).with_help(help)
+}
+
+/// The last place at or before `at` where a character begins.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// The word around a place, with its position.

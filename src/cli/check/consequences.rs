@@ -151,7 +151,6 @@ fn target_text(target: &Target) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::gateway::files;
 
     fn consequences(keys: &str) -> String {
