@@ -16,6 +16,7 @@ const ROWS: &[(&str, u8)] = &[
     ("outbound::route", 1),
     ("outbound::dsn", 1),
     ("outbound::look", 1),
+    ("outbound::recode", 1),
     ("pop3", 1),
     ("imap", 1),
     ("smtp", 1),

@@ -7,6 +7,7 @@ pub mod forward;
 pub mod intake;
 pub mod judge;
 pub mod look;
+pub mod recode;
 pub mod relay;
 pub mod route;
 pub mod submit;

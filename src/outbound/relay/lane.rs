@@ -3,10 +3,11 @@
 use super::message::{self, Prepared};
 use super::{Job, Key, Shared};
 use crate::config::Smarthost;
-use crate::outbound::judge::{Ruling, judge};
-use crate::smtp::client::{self, Client, ClientError, WINDOW};
+use crate::outbound::judge::{Ruling, judge, milliseconds};
+use crate::smtp::client::{self, Client, ClientError, Credentials, WINDOW};
 use crate::smtp::reply::Reply;
 use crate::wire::{Stream, WireError};
+use secrecy::ExposeSecret;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,8 @@ use tokio::task::JoinHandle;
 
 /// An idle connection is kept this long for the next mail. Servers hang up by themselves after minutes; others wait for the place.
 const LINGER: Duration = Duration::from_secs(15);
+/// Between two attempts with a log-in that was refused.
+const LOGIN_PAUSE: Duration = Duration::from_secs(600);
 /// Mails made ready ahead of their turn where each waits for the one before it.
 const AHEAD: usize = 3;
 
@@ -38,6 +41,8 @@ struct State {
     closed: bool,
     /// The server claims PIPELINING falsely.
     one_by_one: bool,
+    /// When it refused which log-in, and how.
+    refused: Option<(i64, Credentials, String)>,
 }
 
 /// The connections that a smarthost may have, over all its lanes.
@@ -65,7 +70,8 @@ enum End {
 
 impl Lane {
     pub(super) fn new(key: Key, shared: Arc<Shared>) -> Self {
-        let state = State { smarthost: None, backlog: VecDeque::new(), workers: 0, idle: 0, closed: false, one_by_one: false };
+        let state =
+            State { smarthost: None, backlog: VecDeque::new(), workers: 0, idle: 0, closed: false, one_by_one: false, refused: None };
         Self { key, shared, state: Mutex::new(state), news: Notify::new(), empty: Notify::new() }
     }
 
@@ -77,7 +83,8 @@ impl Lane {
         state.backlog.push_back(job);
         if state.idle > 0 {
             lane.news.notify_one();
-        } else if state.workers < most && state.workers < state.backlog.len() + state.workers.min(1) {
+        }
+        if state.workers < most && state.backlog.len() > state.idle {
             state.workers += 1;
             tokio::spawn(lane.clone().work());
         }
@@ -161,11 +168,17 @@ impl Lane {
             Ok(credentials) => credentials,
             Err(reason) => return self.all_wait(first, &Ruling::Login(reason)),
         };
+        if let Some(reason) = self.still_refused(credentials.as_ref()) {
+            return self.all_wait(first, &Ruling::Login(reason));
+        }
         let hostname = current.config.office.hostname.clone();
         drop(current);
         let mut connection = match client::connect(&smarthost.endpoint, &hostname, credentials.as_ref()).await {
             Ok(connection) => connection,
-            Err(error) if error.is_login() => return self.all_wait(first, &Ruling::Login(error.to_string())),
+            Err(error) if error.is_login() => {
+                self.lock().refused = credentials.map(|credentials| (self.shared.now(), credentials, error.to_string()));
+                return self.all_wait(first, &Ruling::Login(error.to_string()));
+            }
             Err(error) => {
                 let reason = error.to_string();
                 tracing::warn!(smarthost = self.key.smarthost, reason, "no connection to the smarthost");
@@ -197,6 +210,17 @@ impl Lane {
             }
         }
         connection.quit().await;
+    }
+
+    /// What the server said to this log-in a short while ago: asking again and again gets an office banned. A changed password is tried
+    /// at once.
+    fn still_refused(&self, credentials: Option<&Credentials>) -> Option<String> {
+        let state = self.lock();
+        let (when, refused, reason) = state.refused.as_ref()?;
+        let same = credentials.is_some_and(|credentials| {
+            credentials.user == refused.user && credentials.password.expose_secret() == refused.password.expose_secret()
+        });
+        (same && self.shared.now() - when < milliseconds(LOGIN_PAUSE)).then(|| reason.clone())
     }
 
     /// Waits a little for another mail.
@@ -287,6 +311,10 @@ impl Lane {
             self.shared.settle_all(prepared.job, &Ruling::Refused(refusal));
             return Ok(());
         }
+        if let Err(error) = prepared.recode(&self.shared.store, connection.capabilities().eight_bit).await {
+            self.shared.settle_all(prepared.job, &Ruling::Later(error.to_string(), Duration::ZERO));
+            return Ok(());
+        }
         let speculate = connection.may_speculate(&prepared.envelope);
         connection.begin(&prepared.envelope);
         let lease = prepared.job.lease.clone();
@@ -366,7 +394,7 @@ impl Lane {
     /// Counts a mail against the smarthost's `rate`; one too many goes back to the queue until its turn.
     fn depart(&self, job: Job) -> Option<Job> {
         let Some((most, period)) = self.lock().smarthost.as_ref().and_then(|smarthost| smarthost.rate) else { return Some(job) };
-        let (now, most, period) = (self.shared.now(), most.max(1) as usize, crate::outbound::judge::milliseconds(period));
+        let (now, most, period) = (self.shared.now(), most.max(1) as usize, milliseconds(period));
         let mut departures = self.shared.departures.lock().unwrap_or_else(PoisonError::into_inner);
         let times = departures.entry(self.key.smarthost.clone()).or_default();
         while times.front().is_some_and(|time| time + period <= now) {

@@ -1,6 +1,8 @@
 //! A leased mail made ready: its text, where it is small enough to be held, and what the text asks of a server.
 
 use super::{Job, Shared};
+use crate::message::layout::Layout;
+use crate::outbound::recode::recode;
 use crate::smtp::client::Envelope;
 use crate::store::queue::Lease;
 use crate::store::{Store, StoreError};
@@ -22,6 +24,27 @@ pub(super) struct Prepared {
     pub(super) text: Text,
     /// A line is longer than RFC 5321 allows.
     pub(super) long_lines: bool,
+}
+
+impl Prepared {
+    /// Makes the message fit for a server without 8BITMIME, or without patience for long lines. One that is too large to be held, or is
+    /// signed, goes as it is.
+    pub(super) async fn recode(&mut self, store: &Store, takes_eight_bit: bool) -> Result<(), StoreError> {
+        let needed = self.long_lines || self.envelope.eight_bit && !takes_eight_bit;
+        let Some(held) = self.text.held.as_ref().filter(|_| needed) else { return Ok(()) };
+        let lease = &self.job.lease;
+        let facts = store.facts(lease.content).await?;
+        let Some(layout) = Layout::decode(&facts.parts) else { return Ok(()) };
+        let all: Vec<u8> = held.iter().flatten().copied().collect();
+        let header = lease.header.as_ref().map_or(usize::try_from(lease.header_size).unwrap_or(usize::MAX), Bytes::len);
+        let Some((header, body)) = all.split_at_checked(header) else { return Ok(()) };
+        if let Some(new) = recode(header, body, lease.header_size, &layout) {
+            self.envelope.size = new.len() as u64;
+            self.envelope.eight_bit = !new.is_ascii();
+            self.text.held = Some(VecDeque::from([Bytes::from(new)]));
+        }
+        Ok(())
+    }
 }
 
 /// Header and body, in pieces.

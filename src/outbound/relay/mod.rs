@@ -265,7 +265,7 @@ impl Relay {
         }
     }
 
-    async fn end(mut self) {
+    async fn end(&mut self) {
         for lane in self.lanes.values() {
             for job in lane.close() {
                 self.shared.give_back(job, self.shared.now(), "the gateway was stopped");
@@ -280,6 +280,15 @@ impl Relay {
         // Every outcome has to be in the store before the process ends.
         while self.shared.leased.load(Ordering::SeqCst) > 0 {
             self.shared.room.notified().await;
+        }
+    }
+}
+
+/// However it ends, no connection goes on taking mails: another relay may lease them again.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        for lane in self.lanes.values() {
+            lane.close();
         }
     }
 }
