@@ -27,7 +27,7 @@ impl Session {
     pub(super) async fn append(&mut self, command: &[u8], literal: Literal) -> Performed {
         let performed = self.append_all(command, literal).await;
         if matches!(performed, Ok(_) | Err(Failure::No { .. } | Failure::Bad(_))) {
-            self.sync(true, false).await?;
+            self.sync_behind(true, false).await?;
         }
         performed
     }

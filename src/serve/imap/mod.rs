@@ -171,7 +171,7 @@ impl Session {
         let look = matches!(command, Command::Noop | Command::Check);
         let performed = self.execute(tag, command).await;
         if !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_))) {
-            self.sync(may_expunge, look).await?;
+            self.sync_behind(may_expunge, look).await?;
         }
         performed
     }

@@ -13,6 +13,14 @@ use crate::store::messages::{Changes, ViewRow};
 use crate::store::{Change, StoreError};
 
 impl Session {
+    /// [`Session::sync`] behind a command that has succeeded or failed already: a store that can't tell what changed does not change that.
+    pub(super) async fn sync_behind(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
+        match self.sync(may_expunge, look).await {
+            Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => Err(failure),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Untagged EXPUNGE or VANISHED, EXISTS and FETCH responses. Without `look`, the store is asked only if somebody changed something.
     pub(super) async fn sync(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
         self.notice_changes().await?;
