@@ -119,6 +119,8 @@ fn the_last_good_files_are_used_when_the_files_are_broken() {
     let status = office.json(&["status", "--json"]);
     assert_eq!(status["config"]["ok"], false);
     assert!(status["config"]["error"].as_str().unwrap().contains("postmasster"), "{status}");
+    office.write("mailroom.toml", &broken.replace("postmasster", "postmaster"));
+    until("the mended files to be taken", || office.json(&["status", "--json"])["config"]["ok"] == true);
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

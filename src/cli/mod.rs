@@ -48,6 +48,7 @@ pub struct Mailroom {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Command {
     /// See it all work: a stand-in ISP, a small office and the real gateway between them, on loopback; leaves nothing behind
     Demo(demo::Arguments),

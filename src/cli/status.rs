@@ -96,7 +96,7 @@ impl Status {
             users,
             used: bytes_in(&path),
             free: store.free_bytes()?,
-            journal: 0,
+            journal: store.journal_bytes().await?,
             zone: config.and_then(|config| config.office.timezone).unwrap_or_else(TimeZone::system),
             now: Timestamp::now().as_millisecond(),
         })

@@ -48,17 +48,20 @@ struct Seen {
 }
 
 impl Reloader {
-    /// `texts` are those that are in force.
+    /// `texts` are those that are in force; `trouble` is what is wrong with the files, if they are not these.
     pub fn new(
         file: PathBuf,
         store: Store,
         publish: watch::Sender<Arc<Current>>,
         tls: Acceptor,
         texts: Texts,
+        trouble: Option<String>,
         by_hand: Arc<Notify>,
     ) -> Reloader {
         let beside = hashes(files::beside(&publish.borrow().config));
-        Reloader { file, store, publish, tls, by_hand, seen: Seen { texts, beside, users: BTreeMap::new() }, trouble: None }
+        // Files that are mended may be the very ones in force: they have to count as new, or the trouble would never end.
+        let texts = if trouble.is_some() { Texts::new() } else { texts };
+        Reloader { file, store, publish, tls, by_hand, seen: Seen { texts, beside, users: BTreeMap::new() }, trouble }
     }
 
     /// Runs until `stop`.

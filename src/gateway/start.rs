@@ -44,7 +44,7 @@ pub(super) async fn start(options: Options) -> Result<Gateway, StartError> {
 
     let mut tasks = Tasks::default();
     serve(&mut tasks, listeners, &context, &stop);
-    let reloader = Reloader::new(options.file, store.clone(), publish, tls.clone(), compiled.texts, reload.clone());
+    let reloader = Reloader::new(options.file, store.clone(), publish, tls.clone(), compiled.texts, trouble, reload.clone());
     tasks.spawn(reloader.run(stop.clone()));
     keep(&mut tasks, &store, &current, &tls, &stop);
     Ok(Gateway { store, current, addresses, switch, reload, tasks, _lock: lock })
