@@ -64,7 +64,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         let header = facts.header();
         let returned = deliver::returned_id(&facts);
         let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
-        let habits = collector.is_none().then(|| usual_habits(&header)).unwrap_or_default();
+        let habits = if collector.is_none() { usual_habits(&header) } else { Vec::new() };
         let source = match collector {
             Some(collector) => Source::of(collector, "INBOX"),
             None => Source { habits: &habits, ..Source::default() },
