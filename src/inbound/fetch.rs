@@ -272,17 +272,20 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         while !rest.is_empty() {
             let chunk = chunk(rest);
             rest = &rest[chunk.len()..];
-            self.retrieve(upstream, chunk, Handling::Mapped).await?;
+            let going = self.retrieve(upstream, chunk, Handling::Mapped).await?;
+            self.dispose(upstream, &going).await?;
         }
+        let mut going = Vec::new();
         for (item, attempts) in plan.singly {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
-            self.retrieve(upstream, std::slice::from_ref(&item), handling).await?;
+            going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
         }
+        self.dispose(upstream, &going).await?;
         self.stubs(upstream, &large).await
     }
 
-    /// One round: count the attempts, receive while storing, then ask for the deletion of what is durable.
-    async fn retrieve(&mut self, upstream: &mut Upstream, items: &[Item], handling: Handling) -> Result<(), Trouble> {
+    /// One round: count the attempts, receive while storing. What is durable then and has to go at once.
+    async fn retrieve(&mut self, upstream: &mut Upstream, items: &[Item], handling: Handling) -> Result<Vec<Item>, Trouble> {
         let order = self.run.order;
         self.run.room_on_disk()?;
         let ids: Vec<UpstreamId> = items.iter().map(|item| item.id.clone()).collect();
@@ -305,8 +308,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         let outcomes: HashMap<u32, &str> = stored.messages.iter().map(|(handle, outcome)| (*handle, outcome.as_str())).collect();
         let goes = |item: &&Item| outcomes.get(&item.handle).is_some_and(|outcome| plan::goes_at_once(outcome, &order.collector.after));
-        let going: Vec<Item> = items.iter().filter(goes).cloned().collect();
-        self.dispose(upstream, &going).await
+        Ok(items.iter().filter(goes).cloned().collect())
     }
 
     /// Counts what is durable, takes back the attempts of those that never had their turn, and gives up on a message that has ended its

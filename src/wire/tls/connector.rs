@@ -29,7 +29,7 @@ impl Connector {
             .map_err(|_| TlsError::Certificate { host: host.into(), reason: "can't be checked: this is no host name".into() })?;
         let trust = match (endpoint.pin, &endpoint.ca) {
             (Some(pin), _) => Trust::Pin(pin),
-            (None, Some(file)) => Trust::Extra(extra_roots(file)?, public_roots()?),
+            (None, Some(file)) => Trust::Extra(extra_roots(file)?),
             (None, None) => Trust::Public(public_roots()?),
         };
         let seen = Arc::default();
@@ -141,7 +141,7 @@ fn public_roots() -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
 #[derive(Debug)]
 enum Trust {
     Public(Arc<dyn ServerCertVerifier>),
-    Extra(Arc<WebPkiServerVerifier>, Arc<dyn ServerCertVerifier>),
+    Extra(Arc<WebPkiServerVerifier>),
     Pin([u8; 32]),
 }
 
@@ -166,12 +166,12 @@ impl ServerCertVerifier for Verifier {
         }
         match &self.trust {
             Trust::Public(roots) => roots.verify_server_cert(end_entity, intermediates, server_name, ocsp, now),
-            Trust::Extra(extra, public) => {
+            Trust::Extra(extra) => {
                 let by_extra = extra.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
-                match by_extra {
-                    Ok(verified) => Ok(verified),
-                    Err(error) => public.verify_server_cert(end_entity, intermediates, server_name, ocsp, now).map_err(|_| error),
-                }
+                by_extra.or_else(|error| {
+                    let Ok(public) = public_roots() else { return Err(error) };
+                    public.verify_server_cert(end_entity, intermediates, server_name, ocsp, now).map_err(|_| error)
+                })
             }
             Trust::Pin(wanted) if *wanted == pin => Ok(ServerCertVerified::assertion()),
             Trust::Pin(_) => Err(rustls::Error::General(format!(
@@ -201,5 +201,84 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Acceptor, Identity};
+    use super::*;
+    use crate::config::Tls;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use std::path::PathBuf;
+
+    /// A server certificate for `name` that ends in `year`, and the authority that signed it.
+    fn server(name: &str, year: i32) -> (Identity, String) {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+        let issuer = Issuer::new(authority, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (parameters.not_before, parameters.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(year, 2, 3));
+        let certificate = parameters.signed_by(&key, &issuer).unwrap();
+        (Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap(), authority_pem)
+    }
+
+    async fn connect(identity: Identity, host: &str, ca: Option<PathBuf>, pin: Option<[u8; 32]>) -> Result<(), String> {
+        let acceptor = Acceptor::new(identity).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let deadline = Instant::now() + std::time::Duration::from_secs(10);
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = acceptor.accept(stream, deadline).await;
+        });
+        let endpoint = Endpoint { host: host.into(), port, tls: Tls::Implicit, ca, pin };
+        let connector = Connector::new(&endpoint).map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let result = connector.connect(stream, deadline).await;
+        server.await.unwrap();
+        result.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn whom_we_trust_and_what_we_say_of_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        let (good, authority) = server("mail.example", 2049);
+        std::fs::write(&ca, &authority).unwrap();
+        let pin = good.pin().unwrap();
+        assert_eq!(connect(good.clone(), "mail.example", Some(ca.clone()), None).await, Ok(()));
+        assert_eq!(connect(good.clone(), "any.name.example", None, Some(pin)).await, Ok(()));
+
+        let stranger = connect(good.clone(), "mail.example", None, None).await.unwrap_err();
+        assert!(stranger.contains("a stranger's") && stranger.contains(&pin_text(&pin)), "{stranger}");
+        let renamed = connect(good.clone(), "other.example", Some(ca.clone()), None).await.unwrap_err();
+        assert!(renamed.contains("another name"), "{renamed}");
+        let swapped = connect(good, "mail.example", None, Some([7; 32])).await.unwrap_err();
+        assert!(swapped.contains("another key") && swapped.contains(&pin_text(&pin)), "{swapped}");
+
+        let (old, authority) = server("mail.example", 2020);
+        std::fs::write(&ca, authority).unwrap();
+        let expired = connect(old, "mail.example", Some(ca), None).await.unwrap_err();
+        assert!(expired.contains("expired on 2020-02-03"), "{expired}");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_recognised() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"+OK POP3 ready\r\n").await;
+            let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
+        });
+        let endpoint = Endpoint { host: "localhost".into(), port, tls: Tls::Implicit, ca: None, pin: Some([0; 32]) };
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let deadline = Instant::now() + std::time::Duration::from_secs(10);
+        let error = Connector::new(&endpoint).unwrap().connect(stream, deadline).await.unwrap_err();
+        assert!(error.to_string().contains("does not speak TLS"), "{error}");
     }
 }
