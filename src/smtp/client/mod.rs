@@ -174,8 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Logs in by the best mechanism that both sides know. One that needs the password in clear follows a refused better one only
-    /// inside TLS: some servers offer CRAM-MD5 and keep no passwords that it could work with.
+    /// Logs in by the best mechanism that both sides know. One that needs the password in clear follows a better one only inside TLS, and
+    /// only where that failed for a reason of its own: a wrong password is said once, or servers ban us twice as fast. CRAM-MD5 fails on
+    /// servers that offer it and keep no passwords that it could work with.
     pub async fn login(&mut self, credentials: &Credentials, protected: bool) -> Result<(), ClientError> {
         let mechanisms = Mechanism::among(self.capabilities.auth.iter().map(String::as_str));
         let mut refused = None;
@@ -188,7 +189,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let outcome = self.authenticate(mechanism, credentials).await;
             self.connection.hush(false);
             match outcome {
-                Err(ClientError::Login(reply)) if reply.class() == Class::Permanent && !in_clear && !self.closing => refused = Some(reply),
+                Err(ClientError::Login(reply)) if !in_clear && !self.closing && (reply.code != 535 || mechanism == Mechanism::CramMd5) => {
+                    refused = Some(reply);
+                }
                 outcome => return outcome,
             }
         }
