@@ -23,7 +23,7 @@ pub fn outgoing_header(mapping: &Mapping, lan_domain: &Domain, user: &str, ident
     };
     let from = rewrite.header().first("From").map(|field| field.value.to_vec());
     match from.as_deref().map(address_list::entries) {
-        Some(entries) if is_written_outside(&entries, &inside) => {}
+        Some(entries) if is_written_outside(&entries, inside) => {}
         entries => {
             let written = entries.unwrap_or_default().into_iter().find_map(|entry| match entry {
                 address_list::Entry::Mailbox(raw) => raw.display_name(),
@@ -34,7 +34,7 @@ pub fn outgoing_header(mapping: &Mapping, lan_domain: &Domain, user: &str, ident
         }
     }
     rewrite.replace_addresses("Sender", own);
-    for name in RECEIPTS.iter().chain(&["Reply-To", "To", "Cc"]) {
+    for name in RECEIPTS.into_iter().chain(["Reply-To", "To", "Cc"]) {
         rewrite.replace_addresses(name, |raw| outside_address(mapping, &inside(raw)?));
     }
     if let Some(reply_to) = &identity.reply_to {
