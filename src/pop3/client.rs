@@ -45,7 +45,7 @@ pub enum ClientError {
         source: WireError,
     },
     /// The server said no.
-    #[error("the server refused {what}: {text}")]
+    #[error("{}; the server said: {text}", refusal.in_words(what))]
     Refused {
         /// What was asked for.
         what: &'static str,
@@ -77,6 +77,19 @@ pub enum Refusal {
     Permanent,
     /// It did not say.
     Unknown,
+}
+
+impl Refusal {
+    fn in_words(self, what: &str) -> String {
+        match self {
+            Self::InUse => "the mailbox is in use by another session".into(),
+            Self::LoginDelay => "the provider wants a longer pause between log-ins".into(),
+            Self::Auth => "the server refused user name or password".into(),
+            Self::Temporary => format!("the server can't do this now ({what})"),
+            Self::Unknown if what == LOG_IN => "the server refused the log-in, perhaps because of the password".into(),
+            Self::Permanent | Self::Unknown => format!("the server refused {what}"),
+        }
+    }
 }
 
 impl ClientError {

@@ -47,7 +47,7 @@ pub enum ClientError {
         source: WireError,
     },
     /// NO or BAD.
-    #[error("the server refused {what}: {text}")]
+    #[error("{}; the server said: {text}", in_words(what, code))]
     Refused {
         /// What was asked for.
         what: &'static str,
@@ -72,6 +72,18 @@ pub enum ClientError {
 
 /// [`ClientError::Refused::what`] of a log-in.
 const LOG_IN: &str = "the log-in";
+
+/// A refusal by its response code (RFC 5530 §3).
+fn in_words(what: &str, code: &str) -> String {
+    match code {
+        "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" => "the server refused user name or password".into(),
+        "INUSE" => "the mailbox is in use by another session".into(),
+        "LIMIT" => "the provider wants fewer or slower log-ins".into(),
+        "UNAVAILABLE" | "SERVERBUG" => format!("the server can't do this now ({what})"),
+        _ if what == LOG_IN => "the server refused the log-in, perhaps because of the password".into(),
+        _ => format!("the server refused {what}"),
+    }
+}
 
 impl ClientError {
     /// What it means for the next attempt.
