@@ -63,7 +63,7 @@ async fn play(text: &str) {
     }
 }
 
-/// 5,000 RETR in one go, as pipelining clients send them (RFC 2449 §6.6): every byte, in order.
+/// Hundreds of RETR in one go, as pipelining clients send them (RFC 2449 §6.6): every byte, in order.
 #[tokio::test]
 async fn pipelined_retrieval_is_complete_and_in_order() {
     let lan = Lan::new("").await;

@@ -156,12 +156,16 @@ impl Status {
                 state.into(),
             ]);
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         text.push_str(&table.trim_fmt());
         let oldest = self.oldest().map_or(String::new(), |at| format!(", the oldest from {}", time(at)));
         let held = if self.held() > 0 { format!(", {} held", self.held()) } else { String::new() };
         text.push_str(&format!("\nqueue          {}{held}{oldest}\n", show::count(self.queue.len() as u64, "mail", "mails")));
         text.push_str(&format!("tray           {}\n", show::count(self.tray, "mail", "mails")));
-        text.push_str(&format!("disk           {} used, {} free\n", show::size(self.used), show::size(self.free)));
+        let (used, free, journal) = (show::size(self.used), show::size(self.free), show::size(self.journal));
+        text.push_str(&format!("disk           {used} used, {journal} of it for the journal alone, {free} free\n"));
         text
     }
 
