@@ -8,12 +8,15 @@ use crate::document::Place;
 /// Rewrites and groups inside one another. Loops are refused at load; this bounds what no check foresaw.
 const MAX_DEPTH: usize = 32;
 
+/// Answers whom a shared address's mail is for: the address as it was written and the members; `None` if nobody can tell.
+pub(crate) type Share<'a> = dyn FnMut(Option<&Address>, &[String]) -> Option<Vec<String>> + 'a;
+
 /// What the way to the people depends on beside the address.
 pub(crate) struct Asker<'a> {
     /// Who wrote it; `None` asks for everybody, whoever writes.
     pub(crate) sender: Option<Sender<'a>>,
-    /// Asked at a share: the address as it was written and the members; answers whom it is for, or `None` if nobody can tell.
-    pub(crate) share: &'a mut dyn FnMut(Option<&Address>, &[String]) -> Option<Vec<String>>,
+    /// Asked at a share.
+    pub(crate) share: &'a mut Share<'a>,
 }
 
 /// What one address or target leads to.

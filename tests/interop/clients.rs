@@ -242,7 +242,7 @@ fn msmtp_sends() {
             "--from=alice@office.lan",
             "bob@office.lan",
         ];
-        run("msmtp", &arguments.map(|a| &*a), &folder, "From: alice@office.lan\nTo: bob@office.lan\nSubject: by msmtp\n\nHello\n");
+        run("msmtp", &arguments, &folder, "From: alice@office.lan\nTo: bob@office.lan\nSubject: by msmtp\n\nHello\n");
     }
     assert_eq!(crate::support::reader::Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX").len(), 2);
 }

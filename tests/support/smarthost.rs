@@ -1,4 +1,4 @@
-//! A smarthost that does as a script says: refuses, stalls, lies and hangs up, and keeps what it took.
+//! A smarthost that does as a script says: refuses, lies and hangs up, and keeps what it took.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,6 @@ pub enum Fault {
     Always(&'static str, &'static str),
     /// Answers every command whose line has that text so.
     Matching(&'static str, &'static str),
-    /// Says nothing more when the nth command of that verb comes.
-    Stall(&'static str, usize),
     /// Hangs up instead of answering the nth command of that verb; `.` is the end of a message, which was taken.
     HangUp(&'static str, usize),
     /// Offers PIPELINING and throws away what came ahead.
@@ -108,7 +106,6 @@ async fn serve(stream: TcpStream, faults: Arc<Vec<Fault>>, seen: Arc<Mutex<Seen>
 /// What to do with a command.
 enum Act {
     Answer(String),
-    Stall,
     HangUp,
 }
 
@@ -124,7 +121,6 @@ fn act(faults: &[Fault], seen: &Mutex<Seen>, verb: &str, line: &str, good: &str)
             Fault::Answer(v, n, answer) if *v == verb && *n == before => return Act::Answer(format!("{answer}\r\n")),
             Fault::Always(v, answer) if *v == verb => return Act::Answer(format!("{answer}\r\n")),
             Fault::Matching(text, answer) if line.contains(text) => return Act::Answer(format!("{answer}\r\n")),
-            Fault::Stall(v, n) if *v == verb && *n == before => return Act::Stall,
             Fault::HangUp(v, n) if *v == verb && *n == before => return Act::HangUp,
             Fault::EndlessLine(v) if *v == verb => return Act::Answer("250 ".to_owned() + &"x".repeat(60_000_000)),
             Fault::EndlessReply(v) if *v == verb => return Act::Answer("250-more\r\n".repeat(100_000)),
@@ -139,7 +135,6 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
     let mut stream = BufReader::new(stream);
     match act(faults, seen, "greeting", "greeting", "220 smarthost.example ESMTP\r\n") {
         Act::Answer(greeting) => stream.write_all(greeting.as_bytes()).await?,
-        Act::Stall => return std::future::pending().await,
         Act::HangUp => return Ok(()),
     }
     let (mut sender, mut recipients, mut message) = (None, Vec::<String>::new(), Vec::new());
@@ -178,7 +173,6 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
         };
         let answer = match act(faults, seen, &verb, &line, &good) {
             Act::Answer(answer) => answer,
-            Act::Stall => return std::future::pending().await,
             Act::HangUp => return Ok(()),
         };
         if faults.contains(&Fault::FalsePipelining) && verb != "EHLO" {
@@ -203,20 +197,15 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
             }
             "DATA" if answer.starts_with("354") => {
                 let message = body(&mut stream).await?;
-                let (answer, end) = match act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") {
-                    Act::Answer(answer) => (answer, None),
-                    Act::Stall => (String::new(), Some(true)),
-                    Act::HangUp => (String::new(), Some(false)),
+                let Act::Answer(answer) = act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") else {
+                    take(seen, &mut sender, &mut recipients, message, false, connection);
+                    return Ok(());
                 };
-                if answer.starts_with('2') || end.is_some() {
-                    take(seen, &mut sender, &mut recipients, message, end.is_none(), connection);
+                if answer.starts_with('2') {
+                    take(seen, &mut sender, &mut recipients, message, true, connection);
                 }
                 (sender, recipients) = (None, Vec::new());
-                match end {
-                    Some(true) => return std::future::pending().await,
-                    Some(false) => return Ok(()),
-                    None => stream.write_all(answer.as_bytes()).await?,
-                }
+                stream.write_all(answer.as_bytes()).await?;
                 if answer.starts_with("421") {
                     return Ok(());
                 }
