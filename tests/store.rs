@@ -4,7 +4,8 @@ use bytes::Bytes;
 use mailroom::mapping::Mailbox;
 use mailroom::store::housekeeping::Ages;
 use mailroom::store::ledger::{Row, Source, State};
-use mailroom::store::messages::{Append, FlagAction, FlagChange, Wanted};
+use mailroom::store::messages::Wanted;
+use mailroom::store::messages::changing::{Append, FlagAction, FlagChange};
 use mailroom::store::search::Filter;
 use mailroom::store::tray::{Kind, NewHeld};
 use mailroom::store::{

@@ -85,7 +85,7 @@ async fn agreed(store: &Store, collectors: &[Arc<Collector>]) -> anyhow::Result<
         if store.collector_state(&collector.name).await?.last_success.is_some() {
             continue;
         }
-        println!("{} was never fetched. {}", collector.name, crate::inbound::fetch::intention(collector));
+        println!("{} was never fetched. {}", collector.name, crate::inbound::intention::intention(collector));
         print!("Go on? [Y/n] ");
         std::io::Write::flush(&mut std::io::stdout())?;
         let answer = tokio::task::spawn_blocking(|| {

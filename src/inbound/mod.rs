@@ -7,6 +7,8 @@ pub mod fetch;
 pub mod figures;
 pub mod forward;
 mod idle;
+pub mod intention;
+mod mailbox;
 pub mod plan;
 pub mod receive;
 pub mod recipients;

@@ -1,8 +1,9 @@
 //! What becomes true when one message comes in, from whichever side: one transaction.
 
+use super::messages::changing;
 use super::{
-    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, accounts, content, folders, journal, ledger,
-    messages, now, queue, trace, tray,
+    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, accounts, content, folders, journal, ledger, now,
+    queue, trace, tray,
 };
 use crate::mapping::Mailbox;
 use bytes::Bytes;
@@ -215,8 +216,8 @@ fn deliver(work: &mut Work<'_>, original: &Original, deposit: &Deposit) -> Resul
         return Ok(None);
     }
     let folder = folders::find_or_make(work, account, deposit.folder.as_deref().unwrap_or(folders::INBOX))?;
-    let prefix = messages::insert_prefix(work, &deposit.prefix)?;
-    let new = messages::NewRow {
+    let prefix = changing::insert_prefix(work, &deposit.prefix)?;
+    let new = changing::NewRow {
         content: original.id,
         prefix,
         size: original.size + deposit.prefix.len() as u64,
@@ -224,7 +225,7 @@ fn deliver(work: &mut Work<'_>, original: &Original, deposit: &Deposit) -> Resul
         keywords: 0,
         internal_date: deposit.internal_date,
     };
-    let uid = messages::insert(work, folder, &[new])?;
+    let uid = changing::insert(work, folder, &[new])?;
     Ok(Some((folder, uid)))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! UIDVALIDITY and UIDs are stored and never given twice, also after a folder was deleted and made again.
 
+use super::messages::changing;
 use super::{AccountId, Change, SMALL, Store, StoreError, Work, messages, now, settings};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use unicode_normalization::UnicodeNormalization;
@@ -187,7 +188,7 @@ impl Store {
             require_free(work, old.account, &name)?;
             if old.name == INBOX {
                 let target = make(work, old.account, &name, None)?;
-                messages::move_all(work, id, target)?;
+                changing::move_all(work, id, target)?;
                 return Ok(());
             }
             if name.strip_prefix(&old.name).is_some_and(|below| below.starts_with('/')) {
@@ -391,7 +392,7 @@ fn next_uidvalidity(connection: &Connection) -> Result<u32, StoreError> {
 /// Deletes a folder and its messages. Its subscription stays (RFC 9051 §6.3.7).
 pub fn delete(work: &mut Work<'_>, id: FolderId) -> Result<(), StoreError> {
     let folder = require(work, id)?;
-    messages::delete_all(work, id)?;
+    changing::delete_all(work, id)?;
     if folder.subscribed {
         let mut insert = work.connection.prepare_cached("INSERT OR IGNORE INTO subscription (account, name) VALUES (?1, ?2)")?;
         insert.execute(params![folder.account.0, folder.name])?;

@@ -1,6 +1,7 @@
 //! INBOX as a maildrop: a snapshot of messages with stable unique ids, and deletion in one transaction.
 
-use super::{AccountId, FolderId, SMALL, Store, StoreError, flags, folders, messages};
+use super::messages::changing;
+use super::{AccountId, FolderId, SMALL, Store, StoreError, flags, folders};
 use rusqlite::{OptionalExtension, params};
 
 /// INBOX at one moment.
@@ -53,6 +54,6 @@ impl Store {
     /// Deletes these messages of a folder in one transaction, `\Deleted` or not; those that are gone already don't matter.
     pub async fn delete_messages(&self, folder: FolderId, mut uids: Vec<u32>) -> Result<(), StoreError> {
         uids.sort_unstable();
-        self.write(SMALL, move |work| messages::remove(work, folder, &uids)).await
+        self.write(SMALL, move |work| changing::remove(work, folder, &uids)).await
     }
 }

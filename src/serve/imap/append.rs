@@ -9,7 +9,7 @@ use crate::imap::command::append::{self, Attributes, Literal};
 use crate::imap::response;
 use crate::inbound::facts::content_facts;
 use crate::message::facts::Scanner;
-use crate::store::messages::Append;
+use crate::store::messages::changing::Append;
 use crate::store::{NewContent, Spool};
 use crate::wire::WireError;
 

@@ -9,7 +9,8 @@ use crate::imap::command::{FetchItem, FetchModifiers, Section, SectionText};
 use crate::imap::response;
 use crate::imap::sequence::{Ranges, SequenceSet};
 use crate::imap::{date, flags};
-use crate::store::messages::{FlagAction, FlagChange, MessageRow, Wanted};
+use crate::store::messages::changing::{FlagAction, FlagChange};
+use crate::store::messages::{MessageRow, Wanted};
 use crate::store::search::Filter;
 use crate::wire::WireError;
 

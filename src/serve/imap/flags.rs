@@ -7,7 +7,7 @@ use crate::imap::command::StoreMode;
 use crate::imap::flags::Flags;
 use crate::imap::sequence::{Ranges, SequenceSet};
 use crate::store::StoreError;
-use crate::store::messages::{FlagAction, FlagChange};
+use crate::store::messages::changing::{FlagAction, FlagChange};
 
 impl Session {
     pub(super) async fn store_flags(

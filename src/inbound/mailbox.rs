@@ -1,0 +1,370 @@
+//! One mailbox, or one folder of it, in one session: list → compare with the ledger → retrieve and store → delete, move or mark.
+
+use super::deliver;
+use super::fetch::{Run, Trouble, now};
+use super::figures::Figures;
+use super::intention::notice;
+use super::plan::{self, Plan};
+use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
+use super::storing::{Handling, Stored, Storing};
+use super::upstream::{Item, Upstream};
+use crate::config::{After, Start};
+use crate::message::header::Header;
+use crate::store::ledger::{Source, State, UpstreamId};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// So much is asked for before deletions catch up with it.
+const CHECKPOINT: usize = 200;
+/// The same in bytes.
+const CHECKPOINT_BYTES: u64 = 32_000_000;
+/// A message that has ended so many fetches badly goes to quarantine.
+const ATTEMPTS: u32 = 3;
+/// Headers asked for at once, for ages and fingerprints.
+const HEADERS: usize = 200;
+/// The tray's reason for a message that has ended the program three times.
+const QUARANTINE: &str = "three fetches ended in the middle of handling this message; its bytes are kept as they came";
+/// The tray's reason for a message that the server does not give whole.
+const BROKEN_OFF: &str =
+    "three fetches broke off in the middle of this message; this is as much of it as came. The original is still at the provider";
+
+/// One folder (POP3: the mailbox) in one session.
+pub(super) struct Mailbox<'a, 'b> {
+    run: &'a mut Run<'b>,
+    source: Source,
+    folder: &'a str,
+    storing: Arc<Storing>,
+}
+
+impl<'a, 'b> Mailbox<'a, 'b> {
+    pub(super) fn open(run: &'a mut Run<'b>, folder: &'a str) -> Self {
+        let order = run.order;
+        let collector = &order.collector;
+        let source =
+            Source { host: collector.endpoint.host.to_ascii_lowercase(), login: collector.username.clone(), folder: folder.to_owned() };
+        let storing = Arc::new(Storing {
+            store: order.store.clone(),
+            current: Arc::clone(&order.current),
+            collector: Arc::clone(collector),
+            tag: format!("{}/{}/{folder}@{}", source.host, source.login, now()),
+            source: source.clone(),
+        });
+        Self { run, source, folder, storing }
+    }
+
+    pub(super) async fn fetch(&mut self, upstream: &mut Upstream) -> Result<(), Trouble> {
+        let collector = Arc::clone(&self.run.order.collector);
+        let mut listing = upstream.list(self.folder, collector.after != After::Keep).await?;
+        let complete = listing.malformed == 0;
+        if !complete {
+            tracing::warn!(collector = collector.name, lines = listing.malformed, "lines of the listing can't be read; passed over");
+        }
+        if listing.without_ids {
+            self.ids_from_headers(upstream, &mut listing.items).await?;
+        }
+        self.run.figures.listed += listing.items.len() as u64;
+        self.begin_with(upstream, &mut listing.items).await?;
+        let mut plan = self.compare(&listing.items, complete).await?;
+        if self.is_renumbered(upstream, &plan, &listing.items).await? {
+            plan = self.compare(&listing.items, complete).await?;
+        }
+        self.run.figures.known += plan.known;
+        if plan.stuck > 0 {
+            let stuck = plan.stuck;
+            tracing::warn!(
+                collector = collector.name,
+                stuck,
+                "the provider does not delete what it was asked to delete more than a day ago"
+            );
+        }
+        self.mark(std::mem::take(&mut plan.gone), State::Gone).await?;
+        self.dispose(upstream, &plan.dispose).await?;
+        self.take(upstream, plan).await
+    }
+
+    /// Retrieves and stores what the plan says, the troublesome last.
+    async fn take(&mut self, upstream: &mut Upstream, mut plan: Plan) -> Result<(), Trouble> {
+        upstream.measure(&mut plan.fetch).await?;
+        let max_size = self.run.order.collector.max_size;
+        let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
+        let wanted = (fitting.len() + plan.singly.len()) as u64;
+        self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
+        let mut rest = fitting.as_slice();
+        while !rest.is_empty() {
+            let chunk = chunk(rest);
+            rest = &rest[chunk.len()..];
+            let going = self.retrieve(upstream, chunk, Handling::Mapped).await?;
+            self.dispose(upstream, &going).await?;
+        }
+        let mut going = Vec::new();
+        for (item, attempts) in plan.singly {
+            let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
+            going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
+        }
+        self.dispose(upstream, &going).await?;
+        self.stubs(upstream, &large).await
+    }
+
+    /// One round: count the attempts, receive while storing. What is durable then and has to go at once.
+    async fn retrieve(&mut self, upstream: &mut Upstream, items: &[Item], handling: Handling) -> Result<Vec<Item>, Trouble> {
+        let order = self.run.order;
+        self.run.room_on_disk()?;
+        let ids: Vec<UpstreamId> = items.iter().map(|item| item.id.clone()).collect();
+        let attempts = order.store.ledger_attempt(&self.source, ids).await?;
+        let (to, from) = mpsc::channel(CHECKPOINT);
+        let mut storing = Task(tokio::spawn(Arc::clone(&self.storing).run(from, handling)));
+        let max_size = order.collector.max_size;
+        let room = receive::room();
+        let receiver = Receiver { upstream, store: &order.store, to, progress: &order.progress, stop: &order.stop, max_size, room };
+        let received = receiver.receive(items).await;
+        let stored = (&mut storing.0).await.map_err(|error| Trouble::Said(format!("a fault of the program: {error}")))?;
+        self.settle(items, &attempts, &received, &stored).await?;
+        let refusals = received?;
+        for (handle, text) in refusals {
+            self.run.figures.failed += 1;
+            tracing::warn!(collector = order.collector.name, handle, text, "the server does not give a message");
+        }
+        if let Some(error) = stored.error {
+            return Err(error.into());
+        }
+        let outcomes: HashMap<u32, &str> = stored.messages.iter().map(|(handle, outcome)| (*handle, outcome.as_str())).collect();
+        let goes = |item: &&Item| outcomes.get(&item.handle).is_some_and(|outcome| plan::goes_at_once(outcome, &order.collector.after));
+        Ok(items.iter().filter(goes).cloned().collect())
+    }
+
+    /// Counts what is durable, takes back the attempts of those that never had their turn, and gives up on a message that has ended its
+    /// third fetch in the same way.
+    async fn settle(
+        &mut self,
+        items: &[Item],
+        attempts: &[u32],
+        received: &Result<receive::Refusals, ReceiveError>,
+        stored: &Stored,
+    ) -> Result<(), Trouble> {
+        add(&mut self.run.figures, &stored.figures);
+        let culprit = match received {
+            Err(ReceiveError::Upstream { during, .. }) => *during,
+            Err(ReceiveError::Endless { handle, .. }) => Some(*handle),
+            _ => None,
+        };
+        let here = |handle: u32| stored.messages.iter().any(|(stored, _)| *stored == handle);
+        let refused = |handle: u32| received.as_ref().is_ok_and(|refusals| refusals.iter().any(|(refused, _)| *refused == handle));
+        let innocent = items.iter().filter(|item| !here(item.handle) && !refused(item.handle) && Some(item.handle) != culprit);
+        let innocent: Vec<UpstreamId> = innocent.map(|item| item.id.clone()).collect();
+        self.run.figures.failed += innocent.len() as u64 + u64::from(culprit.is_some());
+        if !innocent.is_empty() {
+            self.run.order.store.ledger_forgive(&self.source, innocent).await?;
+        }
+        let Some(at) = culprit.and_then(|culprit| items.iter().position(|item| item.handle == culprit)) else { return Ok(()) };
+        if attempts.get(at).is_some_and(|attempts| *attempts >= ATTEMPTS) {
+            let partial = match received {
+                Err(ReceiveError::Upstream { partial, .. }) => partial.clone(),
+                _ => Bytes::new(),
+            };
+            let item = items[at].clone();
+            let raw = Raw { item, internal_date: None, bytes: RawBytes::Inline(partial), _room: None };
+            self.store_one(raw, Handling::Quarantine(BROKEN_OFF)).await?;
+            self.run.figures.failed -= 1;
+        }
+        Ok(())
+    }
+
+    async fn store_one(&mut self, raw: Raw, handling: Handling) -> Result<(), Trouble> {
+        let (to, from) = mpsc::channel(1);
+        // The other end is alive: it is in this function.
+        let _ = to.send(raw).await;
+        drop(to);
+        let stored = Arc::clone(&self.storing).run(from, handling).await;
+        add(&mut self.run.figures, &stored.figures);
+        match stored.error {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn stubs(&mut self, upstream: &mut Upstream, large: &[Item]) -> Result<(), Trouble> {
+        if large.is_empty() {
+            return Ok(());
+        }
+        let handles: Vec<u32> = large.iter().map(|item| item.handle).collect();
+        let mut headers = upstream.headers(&handles).await?;
+        for item in large {
+            let header = headers.remove(&item.handle).unwrap_or_default();
+            let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };
+            self.store_one(raw, Handling::Stub).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the server to delete, move or mark what is durably here; the ledger knows before the session ends.
+    async fn dispose(&mut self, upstream: &mut Upstream, items: &[Item]) -> Result<(), Trouble> {
+        let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+        let done = upstream.dispose(&handles, &self.run.order.collector.after).await?;
+        let ids: HashMap<u32, &UpstreamId> = items.iter().map(|item| (item.handle, &item.id)).collect();
+        let done: Vec<UpstreamId> = done.iter().filter_map(|handle| ids.get(handle)).map(|id| (*id).clone()).collect();
+        self.run.figures.deleted += done.len() as u64;
+        self.mark(done, State::DeleteSent).await
+    }
+
+    async fn mark(&self, ids: Vec<UpstreamId>, state: State) -> Result<(), Trouble> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        Ok(self.run.order.store.ledger_mark(&self.source, ids, state).await?)
+    }
+
+    async fn compare(&self, items: &[Item], complete: bool) -> Result<Plan, Trouble> {
+        let store = &self.run.order.store;
+        let mut ledger = store.ledger(&self.source).await?;
+        let after = &self.run.order.collector.after;
+        let new = plan::plan(items, false, &ledger, after, now()).fetch;
+        if !new.is_empty() {
+            ledger.extend(store.ledger_gone(&self.source, new.into_iter().map(|item| item.id).collect()).await?);
+        }
+        Ok(plan::plan(items, complete, &ledger, after, now()))
+    }
+
+    /// A mailbox that was never listed before: says what is there and what will become of it, and enters as seen what `start` leaves out.
+    async fn begin_with(&mut self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
+        let order = self.run.order;
+        if !order.store.ledger_is_new(&self.source).await? {
+            return Ok(());
+        }
+        let old: Vec<UpstreamId> = match &order.collector.start {
+            Start::All => Vec::new(),
+            Start::New => items.iter().map(|item| item.id.clone()).collect(),
+            Start::Age(age) => {
+                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                self.older_than(upstream, items, now().saturating_sub(age)).await?
+            }
+            Start::Date(date) => {
+                let zone = order.current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+                let first = date.to_zoned(zone).map_err(|error| Trouble::Said(format!("start: {error}")))?;
+                self.older_than(upstream, items, first.timestamp().as_millisecond()).await?
+            }
+        };
+        let notice = notice(&order.collector, self.folder, items.len(), old.len());
+        tracing::info!("{notice}");
+        order.progress.send_modify(|progress| progress.notices.push(notice));
+        Ok(order.store.ledger_enter_known(&self.source, old).await?)
+    }
+
+    async fn older_than(&self, upstream: &mut Upstream, items: &mut [Item], first: i64) -> Result<Vec<UpstreamId>, Trouble> {
+        upstream.measure(items).await?;
+        let mut old = Vec::new();
+        for some in items.chunks(HEADERS) {
+            let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
+            let headers = upstream.headers(&unknown).await?;
+            for item in some {
+                let by_header = || deliver::arrival_date(&Header::parse(headers.get(&item.handle)?), now());
+                // Without any date it is fetched: too much is better than too little.
+                if item.arrived.or_else(by_header).is_some_and(|arrived| arrived < first) {
+                    old.push(item.id.clone());
+                }
+            }
+        }
+        Ok(old)
+    }
+
+    /// The server has no UIDL: ids are made from headers and sizes.
+    async fn ids_from_headers(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
+        let mut ordinals: HashMap<String, u32> = HashMap::new();
+        let session = now();
+        for some in items.chunks_mut(HEADERS) {
+            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
+            let headers = upstream.headers(&handles).await?;
+            for item in some {
+                let id = match headers.get(&item.handle) {
+                    Some(header) => format!("{}.{}", plan::fingerprint(header), item.size.unwrap_or(0)),
+                    None if self.run.order.collector.after == After::Delete => format!("session {session} message {}", item.handle),
+                    None => {
+                        return Err(Trouble::Said(
+                            "this server has neither UIDL nor TOP, so that fetched mail can't be told from new: only after = \"delete\" is possible"
+                                .into(),
+                        ));
+                    }
+                };
+                let ordinal = ordinals.entry(id.clone()).or_default();
+                item.id = (id, *ordinal);
+                *ordinal += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server gave everything new ids; the ledger has learnt them then.
+    async fn is_renumbered(&self, upstream: &mut Upstream, plan: &Plan, items: &[Item]) -> Result<bool, Trouble> {
+        let order = self.run.order;
+        let ledger = order.store.ledger(&self.source).await?;
+        if !plan::looks_renumbered(plan, items.len(), &ledger) {
+            return Ok(false);
+        }
+        tracing::warn!(collector = order.collector.name, "the server seems to have given all messages new ids; comparing headers");
+        let mut fingerprints = Vec::with_capacity(plan.fetch.len());
+        for some in plan.fetch.chunks(HEADERS) {
+            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
+            let headers = upstream.headers(&handles).await?;
+            let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
+            fingerprints.extend(known);
+        }
+        let pairs = plan::match_fingerprints(&ledger, &fingerprints);
+        let matched = pairs.len();
+        if matched > 0 {
+            order.store.ledger_rename(&self.source, pairs).await?;
+            let text =
+                format!("{}: the server gave {matched} messages new ids; they were recognised and are not fetched again", self.source.host);
+            order.progress.send_modify(|progress| progress.notices.push(text));
+        }
+        Ok(matched > 0)
+    }
+}
+
+/// Ends with whoever waits for it.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn chunk(items: &[Item]) -> &[Item] {
+    let mut bytes = 0;
+    let fits = items.iter().take(CHECKPOINT).take_while(|item| {
+        let before = bytes;
+        bytes += item.size.unwrap_or(0).min(CHECKPOINT_BYTES);
+        before < CHECKPOINT_BYTES
+    });
+    &items[..fits.count().max(1).min(items.len())]
+}
+
+fn add(to: &mut Figures, more: &Figures) {
+    to.fetched += more.fetched;
+    to.delivered += more.delivered;
+    to.forwarded += more.forwarded;
+    to.held += more.held;
+    to.duplicate += more.duplicate;
+    to.stub += more.stub;
+    to.discarded += more.discarded;
+    to.remote += more.remote;
+    to.quarantined += more.quarantined;
+    to.bytes += more.bytes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_bounded_by_count_and_bytes() {
+        let items = |count: u32, size: u64| -> Vec<Item> {
+            (0..count).map(|n| Item { handle: n, id: (n.to_string(), 0), size: Some(size), arrived: None }).collect()
+        };
+        for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 20_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
+            assert_eq!(chunk(&items(count, size)).len(), first, "{count} of {size}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What is in the mailbox: LIST and UIDL (RFC 1939 §5, §7).
+
+use super::{Client, ClientError};
+use crate::wire::dial::Phase;
+use std::collections::HashMap;
+
+/// A listing of more messages is no mailbox but an attack; the rest is seen when these are gone.
+const MAX_LISTED: usize = 500_000;
+/// RFC 1939 §7 allows 70 characters; servers with longer ones exist.
+const MAX_UIDL: usize = 512;
+
+/// One message of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number; good for this session only.
+    pub number: u32,
+    /// As announced: a hint.
+    pub size: u64,
+    /// Its unique id, if the server has such.
+    pub uidl: Option<String>,
+}
+
+/// What LIST and UIDL brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// By number.
+    pub messages: Vec<Listed>,
+    /// Lines that could not be read, and were passed over.
+    pub malformed: usize,
+}
+
+impl Client {
+    /// LIST and UIDL. Lines that can't be read are counted and passed over. A server without UIDL gives messages without ids.
+    pub async fn list(&mut self) -> Result<Listing, ClientError> {
+        let mut listing = Listing::default();
+        if self.pipelining {
+            self.connection.queue(b"LIST\r\nUIDL\r\n");
+            self.flush(Phase::Command).await?;
+        } else {
+            self.say("LIST", Phase::Command).await?;
+        }
+        self.status("LIST", Phase::Command).await?;
+        let mut at = HashMap::new();
+        self.lines(MAX_LISTED, |line| match scan_listing(line) {
+            Some((number, size)) if !at.contains_key(&number) => {
+                at.insert(number, listing.messages.len());
+                listing.messages.push(Listed { number, size, uidl: None });
+            }
+            _ => listing.malformed += 1,
+        })
+        .await?;
+        if !self.pipelining {
+            self.say("UIDL", Phase::Command).await?;
+        }
+        match self.status("UIDL", Phase::Command).await.map_err(|error| self.doubt(error)) {
+            Ok(_) => {
+                let malformed = &mut listing.malformed;
+                let messages = &mut listing.messages;
+                self.lines(MAX_LISTED, |line| match scan_uidl(line) {
+                    Some((number, uidl)) if at.contains_key(&number) => messages[at[&number]].uidl = Some(uidl),
+                    _ => *malformed += 1,
+                })
+                .await?;
+            }
+            Err(ClientError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        listing.messages.sort_by_key(|message| message.number);
+        Ok(listing)
+    }
+}
+
+/// `n size`, whatever follows.
+fn scan_listing(line: &[u8]) -> Option<(u32, u64)> {
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let number = words.next()?.parse().ok().filter(|number| *number > 0)?;
+    Some((number, words.next()?.parse().ok()?))
+}
+
+/// `n unique-id`. Ids with spaces or beyond ASCII exist; they are taken as they are.
+fn scan_uidl(line: &[u8]) -> Option<(u32, String)> {
+    let space = line.iter().position(u8::is_ascii_whitespace)?;
+    let number = std::str::from_utf8(&line[..space]).ok()?.parse().ok()?;
+    let uidl = line[space..].trim_ascii();
+    (!uidl.is_empty() && uidl.len() <= MAX_UIDL).then(|| (number, String::from_utf8_lossy(uidl).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listing_lines() {
+        for (line, expected) in [
+            ("1 120", Some((1, 120))),
+            ("2  200 octets", Some((2, 200))),
+            ("0 5", None),
+            ("x 5", None),
+            ("3", None),
+            ("3 -1", None),
+            ("", None),
+            ("4294967296 1", None),
+        ] {
+            assert_eq!(scan_listing(line.as_bytes()), expected, "{line}");
+        }
+        for (line, expected) in [
+            ("1 abc", Some((1, "abc"))),
+            ("2 a b", Some((2, "a b"))),
+            ("3 ", None),
+            ("3", None),
+            ("x y", None),
+            ("5 \u{e4}", Some((5, "ä"))),
+        ] {
+            assert_eq!(scan_uidl(line.as_bytes()), expected.map(|(n, u)| (n, u.to_owned())), "{line}");
+        }
+        assert_eq!(scan_uidl(format!("1 {}", "x".repeat(MAX_UIDL + 1)).as_bytes()), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Who we are: SASL (RFC 5034), APOP (RFC 1939 §7), or USER and PASS.
+
+use super::error::{LOG_IN, status_of};
+use super::{Client, ClientError, Refusal};
+use crate::wire::dial::Phase;
+use crate::wire::sasl::{self, Mechanism, SaslError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Challenges of one log-in.
+const MAX_CHALLENGES: usize = 8;
+
+impl Client {
+    /// By SASL where the server offers a mechanism that hides the password, else by APOP, else in clear words.
+    pub(super) async fn authenticate(&mut self, user: &str, password: &SecretString) -> Result<(), ClientError> {
+        let offered = self.capabilities.0.get("SASL").cloned().unwrap_or_default();
+        for mechanism in Mechanism::among(offered.iter().map(String::as_str)) {
+            if matches!(mechanism, Mechanism::Plain | Mechanism::Login) && self.timestamp.is_some() {
+                break;
+            }
+            if self.sasl(mechanism, user, password).await? {
+                return Ok(());
+            }
+        }
+        if let Some(timestamp) = self.timestamp.clone() {
+            let digest = sasl::apop(&timestamp, password);
+            match self.ask(&format!("APOP {} {digest}", plain(user)?), LOG_IN, Phase::Login).await {
+                // Servers show a timestamp and have no APOP, or not for this user.
+                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) => {}
+                other => return other.map(|_| ()),
+            }
+        }
+        let user_is_hidden = !self.capabilities.0.is_empty() && !self.capabilities.has("USER");
+        if user_is_hidden {
+            for mechanism in Mechanism::among(offered.iter().map(String::as_str)).into_iter().filter(|m| *m >= Mechanism::Plain) {
+                if self.sasl(mechanism, user, password).await? {
+                    return Ok(());
+                }
+            }
+        }
+        self.ask(&format!("USER {}", plain(user)?), LOG_IN, Phase::Login).await?;
+        self.ask(&format!("PASS {}", plain(password.expose_secret())?), LOG_IN, Phase::Login).await?;
+        Ok(())
+    }
+
+    /// False: the server does not do this mechanism after all, and has seen no password.
+    async fn sasl(&mut self, mechanism: Mechanism, user: &str, password: &SecretString) -> Result<bool, ClientError> {
+        let mut nonce = [0; 18];
+        getrandom::fill(&mut nonce).map_err(|_| SaslError::Malformed("this machine has no random numbers"))?;
+        let mut client = sasl::Client::new(mechanism, user, password.clone(), &nonce);
+        self.say(&format!("AUTH {}", mechanism.name()), Phase::Login).await?;
+        for round in 0..MAX_CHALLENGES {
+            let line = self.line(Phase::Login).await?;
+            if let Some(challenge) = line.strip_prefix(b"+ ").or_else(|| (line == b"+"[..]).then_some(&b""[..])) {
+                let challenge = STANDARD.decode(challenge).map_err(|_| SaslError::Malformed("a challenge is not in Base64"))?;
+                let answer = match client.initial().filter(|_| round == 0 && challenge.is_empty()) {
+                    Some(initial) => initial,
+                    None => client.answer(&challenge)?,
+                };
+                self.say(&STANDARD.encode(answer), Phase::Login).await?;
+                continue;
+            }
+            return match status_of(&line, LOG_IN) {
+                Ok(_) => {
+                    client.finish()?;
+                    Ok(true)
+                }
+                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) if round == 0 => Ok(false),
+                Err(error) => Err(error),
+            };
+        }
+        Err(SaslError::Malformed("too many challenges").into())
+    }
+}
+
+/// The msg-id in a greeting (RFC 1939 §7).
+pub(super) fn apop_timestamp(greeting: &Bytes) -> Option<Bytes> {
+    let start = memchr::memchr(b'<', greeting)?;
+    let end = start + memchr::memchr(b'>', &greeting[start..])?;
+    let inside = &greeting[start + 1..end];
+    (inside.contains(&b'@') && inside.iter().all(u8::is_ascii_graphic)).then(|| greeting.slice(start..=end))
+}
+
+/// A name or password that would end the line could say a command of its own.
+fn plain(text: &str) -> Result<&str, ClientError> {
+    if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+        return Err(SaslError::Malformed("user name or password contain a line break").into());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps() {
+        let check = |greeting: &'static str| apop_timestamp(&Bytes::from_static(greeting.as_bytes()));
+        assert_eq!(check("+OK ready <1.2@x>"), Some(Bytes::from_static(b"<1.2@x>")));
+        for none in ["+OK ready", "+OK <no at>", "+OK <a@b", "+OK >a@b<", "+OK <a b@c>"] {
+            assert_eq!(check(none), None, "{none}");
+        }
+    }
+}

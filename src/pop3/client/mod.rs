@@ -1,0 +1,322 @@
+//! The client for the ISP's side: RFC 1939, CAPA (RFC 2449), STLS (RFC 2595), AUTH (RFC 5034), pipelined where the server offers it.
+//!
+//! Requests are queued ([`Client::retrieve`], [`Client::header`], [`Client::delete`], [`Client::check`]) and answered in order by
+//! [`Client::next`]; a message's bytes then come in pieces. How many requests are on their way at once is the client's business: a window
+//! of messages and bytes if the server pipelines, one otherwise. What is done with a message, and which one is wanted, is not.
+
+mod error;
+mod listing;
+mod login;
+
+use crate::config::{Endpoint, Tls};
+use crate::wire::dial::{self, Patience, Phase};
+use crate::wire::{Connection, Instant, LineEnd, Stream, WireError, dot};
+use bytes::Bytes;
+use error::status_of;
+use secrecy::SecretString;
+use std::collections::{HashMap, VecDeque};
+
+pub use error::{ClientError, Refusal};
+pub use listing::{Listed, Listing};
+
+/// RFC 2449 §4 says 512 for replies; servers that quote addresses or URLs exceed it.
+const MAX_LINE: usize = 4096;
+/// A real CAPA has about twenty lines.
+const MAX_CAPABILITIES: usize = 200;
+/// Requests on their way at once: their lines, and the short answers to them, fit into any socket's buffers.
+const WINDOW: usize = 256;
+/// Bytes of messages on their way at once, by what LIST announced.
+const WINDOW_BYTES: u64 = 4_000_000;
+
+/// The answer to the oldest request that has none yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A message or header begins: call [`Client::piece`] until it says that it has ended.
+    Begins(u32),
+    /// The server won't give it.
+    Refused(u32, String),
+    /// Marked for deletion.
+    Deleted(u32),
+    /// Not marked for deletion.
+    NotDeleted(u32, String),
+    /// [`Client::check`]: everything before this was well framed.
+    InStep,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Request {
+    Retrieve { number: u32, size: u64 },
+    Header(u32),
+    Delete(u32),
+    Check,
+}
+
+/// A session with a POP3 server.
+pub struct Client {
+    connection: Connection<Stream>,
+    patience: Patience,
+    capabilities: Capabilities,
+    timestamp: Option<Bytes>,
+    pipelining: bool,
+    waiting: VecDeque<Request>,
+    sent: VecDeque<Request>,
+    sent_bytes: u64,
+    body: Option<Body>,
+    ended: Option<u32>,
+}
+
+struct Body {
+    number: u32,
+    unstuffer: dot::Unstuffer,
+    started: Instant,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Capabilities(HashMap<String, Vec<String>>);
+
+impl Capabilities {
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+impl Client {
+    /// Connects, reads the greeting, changes to TLS if the endpoint says so, asks for the capabilities.
+    pub async fn connect(endpoint: &Endpoint, patience: Patience) -> Result<Self, ClientError> {
+        let mut client = Self {
+            connection: dial::open(endpoint, &patience).await?,
+            patience,
+            capabilities: Capabilities::default(),
+            timestamp: None,
+            pipelining: false,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            body: None,
+            ended: None,
+        };
+        let greeting = client.status("the connection", Phase::Greeting).await?;
+        client.timestamp = login::apop_timestamp(&greeting);
+        if endpoint.tls == Tls::Starttls {
+            client.ask("STLS", "STLS", Phase::Tls).await?;
+            client.connection = dial::upgrade(client.connection, endpoint, &client.patience).await?;
+        }
+        client.read_capabilities().await?;
+        Ok(client)
+    }
+
+    /// Logs in by the best way that is offered. `pipeline` allows several requests at once, if the server offers that.
+    pub async fn log_in(&mut self, user: &str, password: &SecretString, pipeline: bool) -> Result<(), ClientError> {
+        self.connection.hush(true);
+        let result = self.authenticate(user, password).await;
+        self.connection.hush(false);
+        result?;
+        self.read_capabilities().await?;
+        self.pipelining = pipeline && self.capabilities.has("PIPELINING");
+        Ok(())
+    }
+
+    /// Whether several requests are sent at once.
+    pub fn pipelines(&self) -> bool {
+        self.pipelining
+    }
+
+    /// Seconds that the server wants between log-ins (`LOGIN-DELAY`).
+    pub fn login_delay(&self) -> Option<u64> {
+        self.capabilities.0.get("LOGIN-DELAY")?.first()?.parse().ok()
+    }
+
+    /// Asks for a whole message. `size` is what the listing says.
+    pub fn retrieve(&mut self, number: u32, size: u64) {
+        self.waiting.push_back(Request::Retrieve { number, size: size.min(WINDOW_BYTES) });
+    }
+
+    /// Asks for a message's header (`TOP n 0`).
+    pub fn header(&mut self, number: u32) {
+        self.waiting.push_back(Request::Header(number));
+    }
+
+    /// Asks to mark a message for deletion, which takes place when the session ends with [`Client::quit`].
+    pub fn delete(&mut self, number: u32) {
+        self.waiting.push_back(Request::Delete(number));
+    }
+
+    /// Asks for nothing: its answer shows that the message before it ended where it seemed to.
+    pub fn check(&mut self) {
+        self.waiting.push_back(Request::Check);
+    }
+
+    /// How many requests have no answer yet.
+    pub fn pending(&self) -> usize {
+        self.waiting.len() + self.sent.len()
+    }
+
+    /// The next answer; `None` if nothing was asked.
+    pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
+        while self.body.is_some() {
+            self.piece(&mut Vec::new()).await?;
+        }
+        self.send_waiting().await?;
+        let Some(request) = self.sent.front().copied() else { return Ok(None) };
+        let status = self.status("a request", Phase::Command).await;
+        let status = if self.sent.len() > 1 { status.map_err(|error| self.doubt(error)) } else { status };
+        self.sent.pop_front();
+        if let Request::Retrieve { size, .. } = request {
+            self.sent_bytes -= size;
+        }
+        let refused = match status {
+            Ok(_) => None,
+            Err(ClientError::Refused { text, .. }) => Some(text),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(match (request, refused) {
+            (Request::Retrieve { number, .. } | Request::Header(number), None) => {
+                self.body = Some(Body { number, unstuffer: dot::Unstuffer::default(), started: Instant::now(), bytes: 0 });
+                Answer::Begins(number)
+            }
+            (Request::Retrieve { number, .. } | Request::Header(number), Some(text)) => Answer::Refused(number, text),
+            (Request::Delete(number), None) => Answer::Deleted(number),
+            (Request::Delete(number), Some(text)) => Answer::NotDeleted(number, text),
+            (Request::Check, _) => Answer::InStep,
+        }))
+    }
+
+    /// Adds the next decoded bytes of the message that [`Answer::Begins`] announced to `to`; false when it has ended.
+    pub async fn piece(&mut self, to: &mut Vec<u8>) -> Result<bool, ClientError> {
+        let Some(body) = &mut self.body else { return Ok(false) };
+        if self.connection.buffered().is_empty() {
+            let deadline = self.patience.transfer_deadline(body.started, body.bytes);
+            self.connection.fill(deadline).await.map_err(|source| ClientError::Wire { phase: Phase::Transfer, source })?;
+        }
+        let taken = body.unstuffer.feed(self.connection.buffered(), |bytes| to.extend_from_slice(bytes));
+        body.bytes += taken as u64;
+        let done = body.unstuffer.is_done();
+        self.connection.consume(taken);
+        if done {
+            self.ended = Some(body.number);
+            self.body = None;
+        }
+        Ok(!done)
+    }
+
+    /// Whose bytes ended last.
+    pub fn ended(&self) -> Option<u32> {
+        self.ended
+    }
+
+    /// Ends the session; the server deletes what was marked. False if it says that it did not.
+    pub async fn quit(mut self) -> Result<bool, ClientError> {
+        match self.ask("QUIT", "the end of the session", Phase::Command).await {
+            Ok(_) => {
+                self.connection.close(self.patience.deadline(Phase::Tls)).await;
+                Ok(true)
+            }
+            Err(ClientError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send_waiting(&mut self) -> Result<(), ClientError> {
+        let limit = if self.pipelining { WINDOW } else { 1 };
+        let before = self.sent.len();
+        // Refilled when half empty: one packet for many requests.
+        if before > limit / 2 {
+            return Ok(());
+        }
+        while let Some(request) = self.waiting.front().copied()
+            && self.sent.len() < limit
+            && (self.sent_bytes < WINDOW_BYTES || self.sent.is_empty())
+        {
+            self.waiting.pop_front();
+            let line = match request {
+                Request::Retrieve { number, size } => {
+                    self.sent_bytes += size;
+                    format!("RETR {number}\r\n")
+                }
+                Request::Header(number) => format!("TOP {number} 0\r\n"),
+                Request::Delete(number) => format!("DELE {number}\r\n"),
+                Request::Check => "NOOP\r\n".into(),
+            };
+            self.connection.queue(line.as_bytes());
+            self.sent.push_back(request);
+        }
+        if self.sent.len() > before { self.flush(Phase::Command).await } else { Ok(()) }
+    }
+
+    async fn read_capabilities(&mut self) -> Result<(), ClientError> {
+        let mut found = HashMap::new();
+        match self.ask("CAPA", "CAPA", Phase::Command).await {
+            Ok(_) => {
+                self.lines(MAX_CAPABILITIES, |line| {
+                    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
+                    let mut words = line.split_ascii_whitespace().map(str::to_owned);
+                    if let Some(name) = words.next() {
+                        found.insert(name, words.collect());
+                    }
+                })
+                .await?;
+            }
+            // Older than RFC 2449.
+            Err(ClientError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.capabilities = Capabilities(found);
+        Ok(())
+    }
+
+    /// A multi-line answer that is a list of short lines.
+    async fn lines(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> Result<(), ClientError> {
+        let mut count = 0;
+        loop {
+            let line = self.line(Phase::Command).await?;
+            if line == b"."[..] {
+                return Ok(());
+            }
+            count += 1;
+            if count > max {
+                return Err(ClientError::OutOfStep(format!("more than {max} lines")));
+            }
+            each(line.strip_prefix(b".").unwrap_or(&line));
+        }
+    }
+
+    /// Silence after several requests at once may mean that the server has lost all but the first, whatever it claims to offer.
+    fn doubt(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Wire { source: WireError::TimedOut, .. } if self.pipelining => {
+                ClientError::OutOfStep("no answer to requests that were sent together".into())
+            }
+            error => error,
+        }
+    }
+
+    async fn ask(&mut self, command: &str, what: &'static str, phase: Phase) -> Result<Bytes, ClientError> {
+        self.say(command, phase).await?;
+        self.status(what, phase).await
+    }
+
+    async fn say(&mut self, command: &str, phase: Phase) -> Result<(), ClientError> {
+        self.connection.queue(command.as_bytes());
+        self.connection.queue(b"\r\n");
+        self.flush(phase).await
+    }
+
+    async fn flush(&mut self, phase: Phase) -> Result<(), ClientError> {
+        self.connection.flush(self.patience.deadline(phase)).await.map_err(|source| ClientError::Wire { phase, source })
+    }
+
+    async fn status(&mut self, what: &'static str, phase: Phase) -> Result<Bytes, ClientError> {
+        let line = self.line(phase).await?;
+        status_of(&line, what)?;
+        Ok(line)
+    }
+
+    async fn line(&mut self, phase: Phase) -> Result<Bytes, ClientError> {
+        let deadline = self.patience.deadline(phase);
+        match self.connection.line(MAX_LINE, LineEnd::Tolerant, deadline).await {
+            Err(WireError::LineTooLong(max)) => Err(ClientError::OutOfStep(format!("a line of more than {max} bytes"))),
+            other => other.map_err(|source| ClientError::Wire { phase, source }),
+        }
+    }
+}
