@@ -259,7 +259,7 @@ impl Session {
         self.client = Some((name, extended));
         self.state = State::Ready;
         if extended {
-            lines.extend(["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"].map(str::to_owned));
+            lines.extend(["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"].map(str::to_owned));
             lines.push(format!("SIZE {}", self.terms.max_size));
             // RFC 9422.
             lines.push(format!("LIMITS RCPTMAX={MAX_RECIPIENTS}"));
@@ -308,6 +308,9 @@ impl Session {
                 let how = if self.login_possible() { "Log in first" } else { "Use TLS, then log in" };
                 Step::Reply(Reply::new(530, "5.7.0", format!("{how}, with the name and password of your mailbox here")))
             }
+            // DSN (RFC 3461) is not offered: whoever asks for it all the same must not believe that it will be kept.
+            State::Ready if mail.ret.is_some() => Step::Reply(CommandError::Parameter("RET".into()).reply()),
+            State::Ready if mail.envid.is_some() => Step::Reply(CommandError::Parameter("ENVID".into()).reply()),
             State::Ready if mail.size.is_some_and(|size| size > self.terms.max_size) => Step::Reply(too_large(self.terms.max_size)),
             State::Ready => Step::Sender(mail),
         }
@@ -321,6 +324,8 @@ impl Session {
                 "4.5.3",
                 format!("At most {MAX_RECIPIENTS} recipients a mail; send it to the others in another one"),
             )),
+            State::Transaction(_) if rcpt.notify.is_some() => Step::Reply(CommandError::Parameter("NOTIFY".into()).reply()),
+            State::Transaction(_) if rcpt.orcpt.is_some() => Step::Reply(CommandError::Parameter("ORCPT".into()).reply()),
             State::Transaction(_) => Step::Recipient(rcpt),
             _ => out_of_order("MAIL FROM first"),
         }
@@ -436,6 +441,14 @@ mod tests {
             &mut session,
             &[("EHLO pc", 250), ("MAIL FROM:<a@b.example> SIZE=50000001", 552), ("MAIL FROM:<a@b.example> SIZE=50000000", 250)],
         );
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused() {
+        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true);
+        check(&mut session, &[("EHLO pc", 250), ("MAIL FROM:<a@b.example> RET=HDRS", 555), ("MAIL FROM:<a@b.example> ENVID=1", 555)]);
+        check(&mut session, &[("MAIL FROM:<a@b.example>", 250), ("RCPT TO:<x@y.example> NOTIFY=NEVER", 555)]);
+        check(&mut session, &[("RCPT TO:<x@y.example> ORCPT=rfc822;x@y.example", 555), ("RCPT TO:<x@y.example>", 250)]);
     }
 
     #[test]

@@ -15,8 +15,6 @@ pub struct Capabilities {
     pub eight_bit: bool,
     /// RFC 6531.
     pub smtputf8: bool,
-    /// RFC 3461.
-    pub dsn: bool,
     /// RFC 1870: `None` where SIZE is not offered, `Some(None)` where no limit is named.
     pub size: Option<Option<u64>>,
     /// RFC 4954: mechanisms in upper case.
@@ -36,7 +34,6 @@ impl Capabilities {
                 Some("STARTTLS") => found.starttls = true,
                 Some("8BITMIME") => found.eight_bit = true,
                 Some("SMTPUTF8") => found.smtputf8 = true,
-                Some("DSN") => found.dsn = true,
                 Some("SIZE") => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
                 Some("AUTH") => {
                     for mechanism in words.map(str::to_ascii_uppercase) {
