@@ -226,3 +226,21 @@ async fn the_rate_is_kept_and_the_rest_waits_its_turn() {
     office.later(61).await;
     assert_eq!(server.received().len(), 3);
 }
+
+#[tokio::test]
+async fn what_is_too_large_for_one_smarthost_goes_to_another_or_comes_back() {
+    let small = || Smarthost::start([Fault::Without("SIZE"), Fault::With("SIZE 50")]);
+    let (first, second) = (small().await, Smarthost::start([]).await);
+    let mut office = Office::new(&[&first, &second], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    assert_eq!((first.received().len(), second.received().len()), (0, 1));
+
+    let only = small().await;
+    let mut office = Office::new(&[&only], "").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    assert!(only.received().is_empty() && office.waiting().await.is_empty());
+    let bounces = office.bounces().await;
+    assert!(bounces.len() == 1 && bounces[0].contains("Status: 5.3.4"), "{bounces:?}");
+}

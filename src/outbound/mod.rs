@@ -10,4 +10,5 @@ pub mod look;
 pub mod recode;
 pub mod relay;
 pub mod route;
+pub mod size;
 pub mod submit;

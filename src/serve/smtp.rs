@@ -183,7 +183,7 @@ impl Server {
             }
             Step::Authenticate(mechanism, initial) => return self.authenticate(&mechanism, initial).await,
             Step::Sender(mail) => return Ok(self.sender(mail)),
-            Step::Recipient(rcpt) => return Ok(self.recipient(rcpt)),
+            Step::Recipient(rcpt) => return Ok(self.recipient(rcpt).await),
             Step::Data(reply) => return self.data(&reply).await,
             Step::Chunk(size, last) => return self.chunk(size, last).await,
             Step::Discard(size, reply) => {
@@ -293,10 +293,17 @@ impl Server {
         }
     }
 
-    fn recipient(&mut self, rcpt: Rcpt) -> Flow {
+    async fn recipient(&mut self, rcpt: Rcpt) -> Flow {
         let Some(submitter) = &self.submitter else { return self.refuse(Reply::new(530, "5.7.0", "Log in first")) };
         let utf8 = self.session.utf8();
-        match submit::check_recipient(&self.context.now(), submitter, &rcpt, utf8) {
+        let current = self.context.now();
+        let mut welcome = submit::check_recipient(&current, submitter, &rcpt, utf8);
+        if let Some(size) = self.session.envelope().and_then(|envelope| envelope.mail.size)
+            && welcome.is_ok()
+        {
+            welcome = submit::check_size(&self.context.store, &current, submitter, &rcpt, size).await;
+        }
+        match welcome {
             Ok(()) => {
                 let reply = self.session.recipient(rcpt);
                 self.say(&reply);

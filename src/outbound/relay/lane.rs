@@ -4,6 +4,7 @@ use super::message::{self, Prepared};
 use super::{Job, Key, Shared};
 use crate::config::Smarthost;
 use crate::outbound::judge::{Ruling, judge, milliseconds};
+use crate::outbound::size;
 use crate::smtp::client::{self, Client, ClientError, Credentials, WINDOW};
 use crate::smtp::reply::Reply;
 use crate::wire::{Stream, WireError};
@@ -190,6 +191,9 @@ impl Lane {
             }
         };
         self.shared.log_in_works(&self.key);
+        if let Err(error) = size::learn(&self.shared.store, &smarthost.endpoint, connection.capabilities().limit()).await {
+            tracing::warn!(%error, "what the smarthost says about sizes could not be written down");
+        }
         if self.lock().one_by_one {
             connection.distrust_pipelining();
         }
@@ -258,9 +262,14 @@ impl Lane {
     fn all_leave(&self, first: Job, reason: &str) {
         let rest: Vec<Job> = self.lock().backlog.drain(..).collect();
         for job in std::iter::once(first).chain(rest) {
-            if let Err(error) = self.shared.homeless.send((job, reason.to_owned())) {
-                self.shared.give_back(error.0.0, self.shared.now(), reason);
-            }
+            self.leave(job, reason);
+        }
+    }
+
+    /// One mail looks for another smarthost.
+    fn leave(&self, job: Job, reason: &str) {
+        if let Err(error) = self.shared.homeless.send((job, reason.to_owned())) {
+            self.shared.give_back(error.0.0, self.shared.now(), reason);
         }
     }
 
@@ -308,7 +317,11 @@ impl Lane {
     /// Puts one mail on the wire.
     async fn one(&self, connection: &mut Client<Stream>, mut prepared: Prepared, under_way: &mut VecDeque<Job>) -> Result<(), ClientError> {
         if let Some(refusal) = unfit(connection, &prepared) {
-            self.shared.settle_all(prepared.job, &Ruling::Refused(refusal));
+            match prepared.job.candidates.len() {
+                0 | 1 => self.shared.settle_all(prepared.job, &Ruling::Refused(refusal)),
+                // Another smarthost may be larger.
+                _ => self.leave(prepared.job, &refusal.to_string()),
+            }
             return Ok(());
         }
         if let Err(error) = prepared.recode(&self.shared.store, connection.capabilities().eight_bit).await {

@@ -9,10 +9,10 @@ mod plan;
 use crate::address::Address;
 use crate::config::{Current, Device, DeviceSender};
 use crate::message::address_list;
-use crate::outbound::intake;
+use crate::outbound::{intake, size};
 use crate::smtp::command::{Mail, Path, Rcpt};
 use crate::smtp::reply::Reply;
-use crate::smtp::session::Envelope;
+use crate::smtp::session::{Envelope, too_large};
 use crate::store::{Arrival, Store, StoreError};
 use plan::Place;
 use std::collections::HashMap;
@@ -123,6 +123,15 @@ pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, ut
     }
 }
 
+/// Whether a mail of that announced size may be sent there: the smarthosts have limits of their own, colleagues have not.
+pub async fn check_size(store: &Store, current: &Current, submitter: &Submitter, rcpt: &Rcpt, size: u64) -> Result<(), Reply> {
+    let identities = plan::identities(current, submitter);
+    let limit = size::limit(store, current, &identities).await.map_err(|error| temporary(&error))?;
+    let Some(limit) = limit.filter(|limit| size > *limit) else { return Ok(()) };
+    let outside = |address| plan::place(current, submitter, &address) == Place::Outside;
+    if recipient_address(current, &rcpt.to).is_some_and(outside) { Err(too_large(limit)) } else { Ok(()) }
+}
+
 /// Stores a message for everybody whom it is for. The reply is final: 250 means that all of it is durable.
 pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>) -> Reply {
     let from = from_addresses(&submission.taken);
@@ -139,6 +148,13 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         Ok(plan) => plan,
         Err(reply) => return reply,
     };
+    if let Some(identity) = &plan.identity {
+        match size::limit(store, current, std::slice::from_ref(identity)).await {
+            Ok(Some(limit)) if submission.taken.facts.size > limit => return too_large(limit),
+            Ok(_) => {}
+            Err(error) => return temporary(&error),
+        }
+    }
     let (here, outside) = (plan.deposits.len(), plan.queue.iter().map(|mail| mail.recipients.len()).sum::<usize>());
     let message_id = submission.taken.facts.message_id.clone().unwrap_or_default();
     let arrival = Arrival {

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) queue: Vec<NewMail>,
     pub(super) tray: Option<NewHeld>,
     pub(super) trace: Vec<(&'static str, String)>,
+    /// As whom it goes to those outside that its sender named.
+    pub(super) identity: Option<Identity>,
 }
 
 /// Where this recipient is, as seen by this submitter.
@@ -115,6 +117,14 @@ pub(super) fn identity(current: &Current, submitter: &Submitter, from: &[Address
     }
 }
 
+/// All as whom mail of this submitter may go out.
+pub(super) fn identities(current: &Current, submitter: &Submitter) -> Vec<Identity> {
+    match submitter.user() {
+        Some(user) => current.mapping.identities(user),
+        None => identity(current, submitter, &[]).into_iter().collect(),
+    }
+}
+
 /// Whether there is any identity as which mail of this submitter can go out; which one is known when its From is.
 pub(super) fn may_leave(current: &Current, submitter: &Submitter) -> Result<(), Reply> {
     let identities = submitter.user().map(|user| current.mapping.identities(user)).unwrap_or_default();
@@ -170,6 +180,7 @@ pub(super) fn plan(
         let shown: Vec<String> = outside.iter().map(Address::to_string).collect();
         plan.trace.push(("queued", format!("for {} as {}", shown.join(", "), identity.address)));
         plan.queue.push(outgoing(current, submission, &identity, outside));
+        plan.identity = Some(identity);
     }
     for forward in &all.forwards {
         match forward::forwarded(current, forward, &facts.header, hop(current, submission)) {
