@@ -28,41 +28,63 @@ fn open(lan: &Lan, from: &str, tls: bool) -> Pipe {
     client
 }
 
-/// A client that is logged in.
+/// A client that is logged in as alice.
 async fn logged_in(lan: &Lan) -> Pipe {
+    logged_in_as(lan, "alice").await
+}
+
+async fn logged_in_as(lan: &Lan, user: &str) -> Pipe {
     let mut client = open(lan, "192.168.1.7", true);
-    client.send(format!("login LOGIN alice \"{PASSWORD}\"\r\n").as_bytes()).await;
+    client.send(format!("login LOGIN {user} \"{PASSWORD}\"\r\n").as_bytes()).await;
     while !client.line().await.unwrap().starts_with("login OK") {}
     client
 }
 
-/// `#` comments, then `tls: no`, `from: ADDRESS`, `login: no`, `mail:` with its lines behind `| `; then `C:` and `S:` lines, or `C2:` and
-/// `S2:` for a second client and so on. `…` stands for anything. Clients log in by themselves unless told not to. `S: closed` is the end.
+/// `#` comments, then `tls: no`, `from: ADDRESS`, `login: no`, `user 2: bob` (the second client's; else alice), `mail:` or `mail: MAILBOX`
+/// and `mapping:` with their lines behind `| `; then `C:` and `S:` lines, or `C2:` and `S2:` for a second client and so on. `…` stands for
+/// anything. Clients log in by themselves unless told not to. `S: closed` is the end.
 async fn play(text: &str) {
-    let lan = Lan::new("max_message_size = \"1MB\"").await;
-    let (mut tls, mut from, mut login, mut mails) = (true, "192.168.1.7".to_owned(), true, Vec::<String>::new());
+    let (mut tls, mut from, mut login, mut users) = (true, "192.168.1.7".to_owned(), true, BTreeMap::<String, String>::new());
+    let (mut mails, mut mapping, mut in_mapping) = (Vec::<(String, String)>::new(), String::new(), false);
     let mut lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).peekable();
     while let Some(line) = lines.next_if(|line| !line.starts_with(['C', 'S'])) {
         match line.split_once(':').unwrap_or((line, "")) {
             ("tls", value) => tls = value.trim() == "yes",
             ("from", value) => value.trim().clone_into(&mut from),
             ("login", value) => login = value.trim() == "yes",
-            ("mail", _) => mails.push(String::new()),
+            ("mail", value) => {
+                let mailbox = if value.is_empty() { "alice" } else { value.trim() };
+                mails.push((mailbox.to_owned(), String::new()));
+                in_mapping = false;
+            }
+            ("mapping", _) => in_mapping = true,
+            (key, value) if key.starts_with("user ") => {
+                users.insert(key["user ".len()..].to_owned(), value.trim().to_owned());
+            }
             _ => {
                 let line = line.strip_prefix('|').unwrap_or_else(|| panic!("what is “{line}”?"));
-                let mail = mails.last_mut().unwrap();
+                if in_mapping {
+                    mapping.push_str(line);
+                    mapping.push('\n');
+                    continue;
+                }
+                let (_, mail) = mails.last_mut().unwrap();
                 mail.push_str(line.strip_prefix(' ').unwrap_or(line));
                 mail.push_str("\r\n");
             }
         }
     }
-    lan.deliver("alice", mails.into_iter().map(String::into_bytes)).await;
+    let lan = Lan::with("[access]\nmax_message_size = \"1MB\"", &mapping).await;
+    for (mailbox, mail) in mails {
+        lan.deliver(&mailbox, [mail.into_bytes()]).await;
+    }
     let mut clients: BTreeMap<String, Pipe> = BTreeMap::new();
     for line in lines {
         let (who, said) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
         let (side, number) = who.split_at(1);
         if !clients.contains_key(number) {
-            let client = if login { logged_in(&lan).await } else { open(&lan, &from, tls) };
+            let client =
+                if login { logged_in_as(&lan, users.get(number).map_or("alice", String::as_str)).await } else { open(&lan, &from, tls) };
             clients.insert(number.to_owned(), client);
         }
         let client = clients.get_mut(number).unwrap();
@@ -271,4 +293,51 @@ async fn by_hand() {
         () = accept => {}
         _ = stop => {}
     }
+}
+
+/// A reload that changes the members takes effect on open sessions, idling or not.
+#[tokio::test]
+async fn who_is_no_longer_a_member_loses_the_shared_mailbox() {
+    let members = |list: &str| format!("[shared]\nhelp = {{ members = [{list}] }}\n");
+    let lan = Lan::with("", &members("\"alice\", \"bob\"")).await;
+    lan.deliver("shared:help", [b"Subject: 1\r\n\r\n".to_vec()]).await;
+    let (mut idle, mut busy, mut member) = (logged_in_as(&lan, "bob").await, logged_in_as(&lan, "bob").await, logged_in(&lan).await);
+    idle.send(b"a SELECT Shared/help\r\nb IDLE\r\n").await;
+    answer(&mut idle, "a").await;
+    assert!(idle.line().await.unwrap().starts_with("+ "));
+    for client in [&mut busy, &mut member] {
+        client.send(b"a SELECT Shared/help\r\n").await;
+        answer(client, "a").await;
+    }
+    lan.remap(&members("\"alice\"")).await;
+    assert!(idle.line().await.unwrap().starts_with("* BYE [CLOSED]"));
+    busy.send(b"b FETCH 1 BODY.PEEK[]\r\n").await;
+    assert!(busy.line().await.unwrap().starts_with("* BYE [CLOSED]"));
+    member.send(b"b FETCH 1 BODY.PEEK[]\r\n").await;
+    assert!(answer(&mut member, "b").await.last().unwrap().starts_with("b OK"));
+    let mut later = logged_in_as(&lan, "bob").await;
+    later.send(b"a LIST \"\" Shared*\r\nb SELECT Shared/help\r\n").await;
+    assert_eq!(answer(&mut later, "a").await.len(), 1);
+    assert!(answer(&mut later, "b").await[0].starts_with("b NO [NONEXISTENT]"));
+    lan.remap(&members("\"bob\"")).await;
+    later.send(b"c SELECT Shared/help\r\n").await;
+    assert!(answer(&mut later, "c").await.last().unwrap().starts_with("c OK"));
+}
+
+/// The quota of a shared mailbox is its own: members' own quotas count nothing there.
+#[tokio::test]
+async fn a_shared_mailbox_has_its_own_quota() {
+    let lan = Lan::with("", "[shared]\nhelp = { members = [\"alice\"] }\n").await;
+    let shared = lan.store.account(&mailroom::mapping::Mailbox::Shared("help".into())).await.unwrap().unwrap();
+    lan.store.account_describe(shared.id, None, Some(2048)).await.unwrap();
+    lan.deliver("alice", [vec![b'x'; 3000]]).await;
+    let mut client = logged_in(&lan).await;
+    client.send(b"a SELECT INBOX\r\nb COPY 1 Shared/help\r\nc MOVE 1 Shared/help\r\nd GETQUOTA shared:help\r\n").await;
+    answer(&mut client, "a").await;
+    assert!(answer(&mut client, "b").await[0].starts_with("b NO [OVERQUOTA]"));
+    assert!(answer(&mut client, "c").await[0].starts_with("c NO [OVERQUOTA]"));
+    assert_eq!(answer(&mut client, "d").await[0], "* QUOTA \"shared:help\" (STORAGE 0 2)");
+    lan.deliver("shared:help", [vec![b'x'; 3000]]).await;
+    client.send(b"e STATUS Shared/help (MESSAGES)\r\n").await;
+    assert_eq!(answer(&mut client, "e").await[0], "* STATUS Shared/help (MESSAGES 1)");
 }

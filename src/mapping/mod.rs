@@ -169,6 +169,16 @@ impl Mapping {
         self.shared.iter().map(|(name, members)| (name.clone(), members.clone())).collect()
     }
 
+    /// Whether a user reads a shared mailbox.
+    pub fn is_shared_with(&self, shared: &str, user: &str) -> bool {
+        self.shared.get(shared).is_some_and(|members| members.iter().any(|member| member == user))
+    }
+
+    /// The shared mailboxes that a user reads, by name.
+    pub fn memberships(&self, user: &str) -> Vec<String> {
+        self.shared.keys().filter(|shared| self.is_shared_with(shared, user)).cloned().collect()
+    }
+
     /// `[[expect]]`, in file order.
     pub fn expectations(&self) -> &[Expectation] {
         &self.expectations

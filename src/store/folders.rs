@@ -239,6 +239,30 @@ impl Store {
         .await
     }
 
+    /// Subscribes a member to a folder of a shared mailbox, or unsubscribes; the other members see nothing of that.
+    pub async fn folder_subscribe_member(&self, id: FolderId, member: AccountId, subscribed: bool) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| {
+            require(work, id)?;
+            let sql = match subscribed {
+                true => "DELETE FROM unsubscribed WHERE folder = ?1 AND account = ?2",
+                false => "INSERT OR IGNORE INTO unsubscribed (folder, account) VALUES (?1, ?2)",
+            };
+            work.prepare_cached(sql)?.execute(params![id.0, member.0])?;
+            work.changed(Change::Folders(member));
+            Ok(())
+        })
+        .await
+    }
+
+    /// The folders of shared mailboxes that a member unsubscribed.
+    pub async fn unsubscribed(&self, member: AccountId) -> Result<Vec<FolderId>, StoreError> {
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached("SELECT folder FROM unsubscribed WHERE account = ?1")?;
+            Ok(select.query_map([member.0], |row| row.get(0).map(FolderId))?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Subscribed names whose folder is gone, by name.
     pub async fn lost_subscriptions(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
         self.read(move |connection| {

@@ -76,7 +76,8 @@ async fn an_older_store_is_migrated_after_a_backup() {
     let dir = tempfile::tempdir().unwrap();
     let (store, inbox) = office(dir.path()).await;
     store.arrive(vec![arrival(10)]).await.remove(0).unwrap();
-    let next = [database::MIGRATIONS[0], "ALTER TABLE folder ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'"];
+    let version = database::MIGRATIONS.len();
+    let next = [database::MIGRATIONS, &["ALTER TABLE folder ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'"]].concat();
     assert!(matches!(Store::open_as(dir.path(), &next), Err(StoreError::Conflict(_))), "not while the older program has it open");
     drop(store);
     let store = Store::open_as(dir.path(), &next).unwrap();
@@ -86,9 +87,9 @@ async fn an_older_store_is_migrated_after_a_backup() {
     drop(store);
     let Err(StoreError::Refused(text)) = Store::open(dir.path()) else { panic!("a newer store was opened") };
     assert!(text.contains("newer"), "{text}");
-    let backup = Connection::open(dir.path().join("before-migration-1.db")).unwrap();
-    let version: usize = backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 1);
+    let backup = Connection::open(dir.path().join(format!("before-migration-{version}.db"))).unwrap();
+    let kept: usize = backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(kept, version);
     assert_eq!(backup.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
@@ -97,7 +98,7 @@ async fn a_migration_that_fails_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (store, inbox) = office(dir.path()).await;
     drop(store);
-    let broken = [database::MIGRATIONS[0], "CREATE TABLE half (x); SELECT nonsense"];
+    let broken = [database::MIGRATIONS, &["CREATE TABLE half (x); SELECT nonsense"]].concat();
     assert!(Store::open_as(dir.path(), &broken).is_err());
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(messages(&store, inbox).await, 0);

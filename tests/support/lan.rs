@@ -30,8 +30,9 @@ pub struct Lan {
     pub context: Arc<Context>,
     pub stop: Stop,
     _switch: watch::Sender<bool>,
-    _publish: watch::Sender<Arc<Current>>,
-    _folder: tempfile::TempDir,
+    publish: watch::Sender<Arc<Current>>,
+    folder: tempfile::TempDir,
+    text: String,
 }
 
 impl Lan {
@@ -52,7 +53,7 @@ impl Lan {
             "[office]\ndomains = [\"example.com\"]\nhostname = \"mail.office.lan\"\npostmaster = \"alice\"\n{}{tables}\n",
             if tables.contains("[storage]") { "" } else { "[storage]\npath = \"store\"\nmin_free = \"1MB\"\n" }
         );
-        let texts = BTreeMap::from([(file.clone(), text), (folder.path().join("mappings/office.toml"), mapping.to_owned())]);
+        let texts = BTreeMap::from([(file.clone(), text.clone()), (folder.path().join("mappings/office.toml"), mapping.to_owned())]);
         let mut loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
         alter(&mut loaded.config);
         let store = Store::open(&loaded.config.storage.path).unwrap();
@@ -62,21 +63,33 @@ impl Lan {
             store.account_disable(id, name == "carol").await.unwrap();
         }
         let compiled = files::compile(loaded, &store).await.unwrap();
+        files::make_shared(&compiled.current, &store).await.unwrap();
         let (publish, current) = watch::channel(Arc::new(compiled.current));
         let names = LocalNames { hosts: vec!["localhost".into()], addresses: vec![] };
         let identity = local_identity(&folder.path().join("tls"), &names, 1_800_000_000).unwrap();
         let login = Login::new(store.clone(), current.clone()).unwrap();
         let context = Arc::new(Context { store: store.clone(), current, login, tls: Acceptor::new(identity).unwrap() });
         let (switch, stop) = Stop::channel();
-        Lan { store, context, stop, _switch: switch, _publish: publish, _folder: folder }
+        Lan { store, context, stop, _switch: switch, publish, folder, text }
     }
 
-    /// Puts mail into a user's INBOX, without anything above it.
+    /// Puts another mapping in force, as a reload does.
+    pub async fn remap(&self, mapping: &str) {
+        let file = self.folder.path().join("mailroom.toml");
+        let texts =
+            BTreeMap::from([(file.clone(), self.text.clone()), (self.folder.path().join("mappings/office.toml"), mapping.to_owned())]);
+        let loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let compiled = files::compile(loaded, &self.store).await.unwrap();
+        files::make_shared(&compiled.current, &self.store).await.unwrap();
+        self.publish.send_replace(Arc::new(compiled.current));
+    }
+
+    /// Puts mail into the INBOX of a user, or of `shared:NAME`, without anything above it.
     pub async fn deliver(&self, user: &str, messages: impl IntoIterator<Item = Vec<u8>>) {
         let arrival = |bytes: Vec<u8>| {
             let facts = content_facts(&Facts::of(&bytes));
             let deposit = Deposit {
-                mailbox: Mailbox::User(user.into()),
+                mailbox: user.strip_prefix("shared:").map_or_else(|| Mailbox::User(user.into()), |name| Mailbox::Shared(name.into())),
                 folder: None,
                 prefix: Bytes::new(),
                 flags: 0,

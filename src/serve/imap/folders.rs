@@ -2,16 +2,25 @@
 
 use super::Session;
 use super::outcome::{Done, Failure, Performed};
+use super::shared::Place;
 use crate::imap::command::{self, StatusItem};
 use crate::imap::pattern::SEPARATOR;
 use crate::store::folders::SpecialUse;
 use crate::store::{Folder, StoreError};
 
 impl Session {
-    /// A mailbox of this user.
+    /// A mailbox of this user, by the name that he knows it by.
     pub(super) async fn find(&mut self, mailbox: &str) -> Result<Option<Folder>, Failure> {
-        let account = self.account()?.id;
-        Ok(self.store().folder_by_name(account, mailbox).await?)
+        let place = self.place(mailbox).await?;
+        self.find_at(&place).await
+    }
+
+    async fn find_at(&mut self, place: &Place) -> Result<Option<Folder>, Failure> {
+        let mut folder = self.store().folder_by_name(place.account, &place.name).await?;
+        if let Some(folder) = &mut folder {
+            place.show(folder);
+        }
+        Ok(folder)
     }
 
     /// A final separator says that mailboxes below it will come; they may anyway.
@@ -23,14 +32,15 @@ impl Session {
             [one] => Some(stored(*one).ok_or_else(|| Failure::no("USEATTR", "No mailbox of ours can have this use."))?),
             _ => return Err(Failure::no("USEATTR", "A mailbox has one use here.")),
         };
-        match self.store().folder_create(self.account()?.id, name, special_use).await {
+        let place = self.new_place(name).await?;
+        match self.store().folder_create(place.account, &place.name, special_use).await {
             Ok(folder) => {
                 if self.enabled.rev2 && name != mailbox {
                     self.queue(&format!("* LIST () \"/\" {}\r\n", self.name(name)));
                 }
                 Ok(Done::with_code(format!("MAILBOXID ({})", folder.object_id), "Created."))
             }
-            Err(StoreError::Conflict(_)) if self.find(name).await?.is_some() => {
+            Err(StoreError::Conflict(_)) if self.find_at(&place).await?.is_some() => {
                 Err(Failure::no("ALREADYEXISTS", "There is a mailbox of that name already."))
             }
             Err(error) => Err(error.into()),
@@ -41,7 +51,9 @@ impl Session {
         if mailbox == "INBOX" {
             return Err(Failure::no("CANNOT", "INBOX can't be deleted."));
         }
-        let folder = self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        let place = self.place(mailbox).await?;
+        let folder = self.find_at(&place).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        keep_root(&place)?;
         self.store().folder_delete(folder.id).await?;
         if self.selected.as_ref().is_some_and(|selected| selected.folder.id == folder.id) {
             self.selected = None;
@@ -52,13 +64,19 @@ impl Session {
     pub(super) async fn rename(&mut self, from: &str, to: &str) -> Performed {
         let name = to.strip_suffix(SEPARATOR).unwrap_or(to);
         acceptable(name)?;
-        let folder = self.find(from).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        let old = self.place(from).await?;
+        let folder = self.find_at(&old).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        keep_root(&old)?;
+        let new = self.new_place(name).await?;
+        if new.account != old.account {
+            return Err(Failure::no("CANNOT", "A mailbox can't change hands by its name: move its messages."));
+        }
         if name.strip_prefix(from).is_some_and(|below| below.starts_with(SEPARATOR)) {
             return Err(Failure::no("CANNOT", "A mailbox can't be moved below itself."));
         }
-        match self.store().folder_rename(folder.id, name).await {
+        match self.store().folder_rename(folder.id, &new.name).await {
             Ok(()) => Ok(Done::ok("Renamed.")),
-            Err(StoreError::Conflict(_)) if self.find(name).await?.is_some() => {
+            Err(StoreError::Conflict(_)) if self.find_at(&new).await?.is_some() => {
                 Err(Failure::no("ALREADYEXISTS", "There is a mailbox of that name already."))
             }
             Err(error) => Err(error.into()),
@@ -67,8 +85,16 @@ impl Session {
 
     pub(super) async fn subscribe(&mut self, mailbox: &str, subscribed: bool) -> Performed {
         let name = mailbox.strip_suffix(SEPARATOR).unwrap_or(mailbox);
-        let account = self.account()?.id;
-        match self.store().folder_subscribe(account, name, subscribed).await {
+        let member = self.account()?.id;
+        let place = self.place(name).await?;
+        let outcome = match place.shared {
+            None => self.store().folder_subscribe(member, name, subscribed).await,
+            Some(_) => {
+                let folder = self.find_at(&place).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+                self.store().folder_subscribe_member(folder.id, member, subscribed).await
+            }
+        };
+        match outcome {
             Err(StoreError::NotFound(_)) => return Err(Failure::nonexistent("NONEXISTENT")),
             outcome => outcome?,
         }
@@ -101,6 +127,14 @@ impl Session {
             StatusItem::AppendLimit => format!("APPENDLIMIT {}", self.max_message_size()),
         });
         format!("* STATUS {} ({})\r\n", self.name(&folder.name), shown.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// A shared mailbox itself is the mapping's.
+fn keep_root(place: &Place) -> Result<(), Failure> {
+    match place.is_root() {
+        true => Err(Failure::no("CANNOT", "This mailbox is the office's; only the administrator takes it away.")),
+        false => Ok(()),
     }
 }
 

@@ -1,10 +1,13 @@
 //! IDLE (RFC 2177): the client is told at once, and costs next to nothing while nothing happens.
 
-use tokio::sync::broadcast;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::outcome::{Done, Failure, Performed};
 use super::{AUTOLOGOUT, Session};
+use crate::config::Current;
 use crate::store::Change;
 use crate::wire::{LineEnd, WireError};
 
@@ -22,11 +25,13 @@ impl Session {
     pub(super) async fn idle(&mut self) -> Performed {
         self.queue("+ Idling.\r\n");
         let deadline = Instant::now() + AUTOLOGOUT;
+        let mut mapping = self.context.current.clone();
         loop {
+            mapping.mark_unchanged();
             self.sync(true, true).await?;
             self.flush().await?;
             self.wire.rest();
-            match self.wake(deadline).await {
+            match self.wake(&mut mapping, deadline).await {
                 Woken::Changed => {}
                 Woken::Line(Ok(line)) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => return Ok(Done::ok("No longer idle.")),
                 Woken::Line(Ok(_) | Err(WireError::LineTooLong(_))) => return Err(Failure::Bad("DONE ends IDLE.".into())),
@@ -38,8 +43,15 @@ impl Session {
     }
 
     /// Until the client speaks, or the selected mailbox changes.
-    async fn wake(&mut self, deadline: Instant) -> Woken {
+    async fn wake(&mut self, mapping: &mut watch::Receiver<Arc<Current>>, deadline: Instant) -> Woken {
         let folder = self.selected.as_ref().map(|selected| selected.folder.id);
+        let shared = self.selected.as_ref().is_some_and(|selected| selected.shared.is_some());
+        let remapped = async move {
+            match shared {
+                true if mapping.changed().await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
         let changes = &mut self.changes;
         let changed = async move {
             let Some(changes) = changes else { return std::future::pending().await };
@@ -57,6 +69,8 @@ impl Session {
             line = self.wire.line(MAX_DONE, LineEnd::Tolerant, deadline) => Woken::Line(line),
             () = self.stop.requested() => Woken::Stopping,
             () = changed => Woken::Changed,
+            // Who is no longer a member is not told of anything more.
+            () = remapped => Woken::Changed,
         }
     }
 }

@@ -31,7 +31,7 @@ impl Session {
             return Ok(Done::ok("This is the separator."));
         }
         let account = self.account()?.id;
-        let folders = self.store().folders(account).await?;
+        let folders = self.all_folders().await?;
         let lost = if options.subscribed { self.store().lost_subscriptions(account).await? } else { Vec::new() };
         let mut levels = hierarchy(&folders, &lost);
         let patterns: Vec<String> = options.patterns.iter().map(|pattern| format!("{}{pattern}", options.reference)).collect();
@@ -58,7 +58,7 @@ impl Session {
     /// RFC 3501 §6.3.9: with `%`, a level that is not subscribed but has something subscribed below is shown as `\Noselect`.
     pub(super) async fn lsub(&mut self, reference: &str, pattern: &str) -> Performed {
         let account = self.account()?.id;
-        let folders = self.store().folders(account).await?;
+        let folders = self.all_folders().await?;
         let lost = self.store().lost_subscriptions(account).await?;
         let pattern = format!("{reference}{pattern}");
         for (name, level) in &hierarchy(&folders, &lost) {

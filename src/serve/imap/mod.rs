@@ -17,6 +17,7 @@ mod quota;
 mod search;
 mod section;
 mod select;
+mod shared;
 mod sort;
 mod sync;
 mod transfer;
@@ -167,6 +168,7 @@ impl Session {
         if let Some(objection) = legal::objection(&command, self.state()) {
             return Err(Failure::Bad(objection.into()));
         }
+        self.require_membership()?;
         let may_expunge = legal::may_expunge(&command);
         let look = matches!(command, Command::Noop | Command::Check);
         let performed = self.execute(tag, command).await;
@@ -201,10 +203,7 @@ impl Session {
             Command::Unsubscribe(mailbox) => self.subscribe(&mailbox, false).await,
             Command::List(options) => self.list(&options).await,
             Command::Lsub { reference, pattern } => self.lsub(&reference, &pattern).await,
-            Command::Namespace => {
-                self.queue("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
-                Ok(Done::ok("These are the namespaces."))
-            }
+            Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(&mailbox, &items).await,
             Command::Idle => self.idle().await,
             Command::GetQuota(root) => self.get_quota(&root).await,

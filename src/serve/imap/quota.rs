@@ -1,33 +1,47 @@
-//! GETQUOTA, GETQUOTAROOT (RFC 9208): one root a user, counting bytes.
+//! GETQUOTA, GETQUOTAROOT (RFC 9208): one root a user and one a shared mailbox, counting bytes.
 
 use super::Session;
 use super::outcome::{Done, Failure, Performed};
 use crate::imap::response;
+use crate::store::{Account, AccountId};
 
 impl Session {
     pub(super) async fn get_quota(&mut self, root: &str) -> Performed {
-        if root != self.account()?.name() {
-            return Err(Failure::no("NONEXISTENT", "There is no such quota root."));
-        }
-        self.queue_quota().await?;
+        let id = self.quota_roots().await?.into_iter().find(|(name, _)| name == root).map(|(_, id)| id);
+        let id = id.ok_or_else(|| Failure::no("NONEXISTENT", "There is no such quota root."))?;
+        let account = self.account_now(id).await?;
+        self.queue_quota(&account);
         Ok(Done::ok("This is the quota."))
     }
 
     pub(super) async fn get_quota_root(&mut self, mailbox: &str) -> Performed {
         let folder = self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
-        let root = response::mailbox(self.account()?.name(), true);
-        self.queue(&format!("* QUOTAROOT {} {root}\r\n", self.name(&folder.name)));
-        self.queue_quota().await?;
+        let account = self.account_now(folder.account).await?;
+        self.queue(&format!("* QUOTAROOT {} {}\r\n", self.name(&folder.name), root(&account)));
+        self.queue_quota(&account);
         Ok(Done::ok("This is the quota."))
     }
 
-    /// STORAGE counts units of 1,024 bytes. A user without limit has an empty list.
-    async fn queue_quota(&mut self) -> Result<(), Failure> {
-        let account = self.account()?;
-        let now = self.context.store.account_by_id(account.id).await?.unwrap_or_else(|| account.clone());
-        let root = response::mailbox(now.name(), true);
-        let resources = now.quota.map_or(String::new(), |quota| format!("STORAGE {} {}", now.bytes.div_ceil(1024), quota / 1024));
-        self.queue(&format!("* QUOTA {root} ({resources})\r\n"));
-        Ok(())
+    async fn account_now(&mut self, id: AccountId) -> Result<Account, Failure> {
+        self.store().account_by_id(id).await?.ok_or_else(|| Failure::no("NONEXISTENT", "There is no such quota root."))
     }
+
+    /// Those that this user may see.
+    async fn quota_roots(&mut self) -> Result<Vec<(String, AccountId)>, Failure> {
+        let own = self.account()?;
+        let mut roots = vec![(own.mailbox.to_string(), own.id)];
+        roots.extend(self.shared_accounts().await?.into_iter().map(|account| (account.mailbox.to_string(), account.id)));
+        Ok(roots)
+    }
+
+    /// STORAGE counts units of 1,024 bytes. Who has no limit has an empty list.
+    fn queue_quota(&mut self, account: &Account) {
+        let resources = account.quota.map_or(String::new(), |quota| format!("STORAGE {} {}", account.bytes.div_ceil(1024), quota / 1024));
+        self.queue(&format!("* QUOTA {} ({resources})\r\n", root(account)));
+    }
+}
+
+/// `alice`, `shared:help`
+fn root(account: &Account) -> String {
+    response::mailbox(&account.mailbox.to_string(), true)
 }

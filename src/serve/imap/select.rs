@@ -16,6 +16,8 @@ use crate::store::{Folder, flags};
 pub struct Selected {
     /// As of the last look.
     pub folder: Folder,
+    /// Of which shared mailbox it is one.
+    pub shared: Option<String>,
     /// EXAMINE.
     pub read_only: bool,
     /// How this client counts.
@@ -71,7 +73,9 @@ impl Session {
         }
         self.enabled.condstore |= select.condstore || select.qresync.is_some();
         let store = self.store();
+        let shared = self.place(&select.mailbox).await?.shared;
         let folder = self.find(&select.mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        let name = self.name(&folder.name);
         let recent_from = if select.read_only { folder.recent_from } else { store.folder_take_recent(folder.id).await? };
         let view = store.view(folder.id).await?;
         let first_unseen = view.rows.iter().position(|row| row.flags & flags::SEEN == 0);
@@ -79,6 +83,7 @@ impl Session {
         let mut selected = Selected {
             view: View::new(uids, view.folder.highest_modseq),
             folder: view.folder,
+            shared,
             read_only: select.read_only,
             recent: Vec::new(),
             dirty: false,
@@ -92,7 +97,7 @@ impl Session {
         self.queue_flags();
         let mut lines = format!("* {exists} EXISTS\r\n");
         if self.enabled.rev2 {
-            lines.push_str(&format!("* LIST () \"/\" {}\r\n", self.name(&folder.name)));
+            lines.push_str(&format!("* LIST () \"/\" {name}\r\n"));
         } else {
             lines.push_str(&format!("* {recent} RECENT\r\n"));
             if let Some(first) = first_unseen {

@@ -23,6 +23,7 @@ impl Session {
 
     /// Untagged EXPUNGE or VANISHED, EXISTS and FETCH responses. Without `look`, the store is asked only if somebody changed something.
     pub(super) async fn sync(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
+        self.require_membership()?;
         self.notice_changes().await?;
         let store = self.store();
         let Some(selected) = self.selected.as_deref_mut() else { return Ok(()) };
