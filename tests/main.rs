@@ -5,6 +5,7 @@ mod admin;
 mod architecture;
 mod config;
 mod corpus;
+mod desk;
 mod imap;
 mod inbound;
 mod interop;

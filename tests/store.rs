@@ -406,9 +406,9 @@ async fn the_tray_gives_and_drops() {
     assert_eq!((list.len(), list[0].addresses.as_slice()), (2, ["x@example.com".to_owned()].as_slice()));
     store.tray_give(list[0].id, vec![to("bob")], "alice").await.unwrap();
     assert_eq!(inbox(&store, "bob").await.messages, 1);
-    store.tray_drop(vec![list[1].id], "alice").await.unwrap();
+    store.tray_drop(vec![list[1].id], "alice", false).await.unwrap();
     assert_eq!(store.tray_count().await.unwrap(), 0);
-    assert!(matches!(store.tray_drop(vec![list[1].id], "alice").await, Err(StoreError::NotFound(_))));
+    assert!(matches!(store.tray_drop(vec![list[1].id], "alice", false).await, Err(StoreError::NotFound(_))));
     assert_eq!(store.trace("1@x").await.unwrap()[0].event, "dropped");
 }
 

@@ -3,12 +3,14 @@
 //! What a command prints on stdout is its result (with `--json` one document and nothing else); logs, warnings and errors go to stderr.
 //! Exit codes: 0 done, 1 something failed and was said on stderr, 2 usage or configuration.
 
+mod always;
 mod ask;
 mod check;
 mod completions;
 mod demo;
 mod explain;
 mod fetch;
+mod give;
 mod init;
 mod log;
 mod man;
@@ -69,7 +71,7 @@ enum Command {
     /// Mail that no mapping claims, and quarantine
     Tray(tray::Arguments),
     /// Hand a delivered mail to a colleague
-    Give(planned::Give),
+    Give(give::Arguments),
     /// Run today's mapping over journaled mail and move what is in the wrong place
     Remap(planned::Remap),
     /// Add, list and change users
@@ -172,7 +174,7 @@ async fn perform(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Service(arguments) => service::run(arguments, global).await,
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
-        Command::Give(_) => planned::refuse("give"),
+        Command::Give(arguments) => give::run(arguments, global).await,
         Command::Remap(_) => planned::refuse("remap"),
         Command::Vacation(_) => planned::refuse("vacation"),
         Command::Copy(_) => planned::refuse("copy"),

@@ -6,15 +6,6 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 
-/// `give MESSAGE USER`
-#[derive(Debug, Args)]
-pub struct Give {
-    /// Message-ID
-    message: String,
-    /// Who gets it
-    user: String,
-}
-
 /// `remap --since 7d [--dry-run|--undo]`
 #[derive(Debug, Args)]
 pub struct Remap {

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Exit, Global, configuration, show, store_of};
+use crate::store::trace::Line;
 
 /// `trace`
 #[derive(Debug, Args)]
@@ -21,7 +22,10 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let zone = config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let lines = store_of(&config)?.trace(&arguments.text).await?;
     if arguments.json {
-        let line = |line: &crate::store::trace::Line| json!({ "time": show::rfc3339(line.time, &zone), "event": line.event, "detail": line.detail, "message_id": line.message_id });
+        let line = |line: &Line| {
+            let id = line.content.map(|content| content.0);
+            json!({ "time": show::rfc3339(line.time, &zone), "event": line.event, "detail": line.detail, "message_id": line.message_id, "id": id })
+        };
         println!("{}", serde_json::to_string_pretty(&Value::Array(lines.iter().map(line).collect()))?);
         return Ok(Exit::Done);
     }
@@ -30,9 +34,11 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     }
     let mut message = None;
     for line in &lines {
-        if message != line.message_id {
-            message.clone_from(&line.message_id);
-            println!("<{}>", message.as_deref().map_or("no Message-ID".into(), show::safe));
+        let this = (line.content, line.message_id.as_deref());
+        if message != Some(this) {
+            message = Some(this);
+            let number = line.content.map_or(String::new(), |content| format!("#{}  ", content.0));
+            println!("{number}{}", line.message_id.as_deref().map_or("no Message-ID".into(), |id| format!("<{}>", show::safe(id))));
         }
         println!("  {}  {:<11} {}", show::rfc3339(line.time, &zone), line.event, show::safe(&line.detail));
     }

@@ -1,21 +1,20 @@
 //! `mailroom tray`: mail that no mapping claims, and quarantine. Nothing leaves it unless somebody says so.
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::{Exit, Global, configuration, show, store_of, user};
-use crate::address::Address;
+use super::always::{Always, Wanted};
+use super::{Exit, Global, configuration, give, show, store_of};
 use crate::config::Config;
 use crate::document;
-use crate::mapping::Mailbox;
-use crate::message::trace::{Hop, Prefix};
+use crate::inbound::again::Known;
+use crate::mapping::{Mailbox, is_like};
+use crate::store::Store;
 use crate::store::tray::Held;
-use crate::store::{Deposit, Store};
 
 /// `tray`
 #[derive(Debug, Args)]
@@ -28,6 +27,9 @@ pub struct Arguments {
 enum Action {
     /// What is in it, and why
     List {
+        /// Only these
+        #[arg(value_name = "ID")]
+        ids: Vec<i64>,
         #[command(flatten)]
         filter: Filter,
         /// One JSON document
@@ -37,22 +39,27 @@ enum Action {
     /// What is known of it, and its header
     Show {
         /// Numbers of `tray list`
-        #[arg(required = true, value_name = "ID")]
+        #[arg(value_name = "ID")]
         ids: Vec<i64>,
+        #[command(flatten)]
+        filter: Filter,
         /// One JSON document
         #[arg(long)]
         json: bool,
     },
     /// Deliver to a user
     Give {
-        /// Numbers of `tray list`, unless options choose; then the user
+        /// Numbers of `tray list`, unless options choose; then the user, or shared:NAME
         #[arg(required = true, value_name = "ID… USER")]
         ids_and_user: Vec<String>,
         #[command(flatten)]
         filter: Filter,
-        /// Write a rule, so that such mail finds its way from now on
+        /// Also write the narrowest line that does it into the mapping file: this list, else this address, else this sender
         #[arg(long)]
         always: bool,
+        /// What was given, as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Deliver to nobody; the journal keeps the original for its time
     Drop {
@@ -61,19 +68,22 @@ enum Action {
         ids: Vec<i64>,
         #[command(flatten)]
         filter: Filter,
-        /// Write a rule, so that such mail is dropped from now on
+        /// Also write the narrowest line that does it into the mapping file: this list, else this address, else this sender
         #[arg(long)]
         always: bool,
+        /// What was dropped, as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
 #[derive(Debug, Args)]
 struct Filter {
-    /// Whose From has this text
-    #[arg(long, value_name = "TEXT")]
+    /// Whose From has this text or pattern (* and ?) in it
+    #[arg(long, value_name = "P")]
     from: Option<String>,
-    /// With an address that has this text
-    #[arg(long, value_name = "TEXT")]
+    /// With an address that has this text or pattern in it
+    #[arg(long, value_name = "P")]
     to: Option<String>,
     /// Older than this
     #[arg(long, value_name = "AGE", value_parser = document::duration)]
@@ -86,7 +96,7 @@ impl Filter {
     }
 
     fn lets_through(&self, held: &Held, now: i64) -> bool {
-        let has = |text: &str, wanted: &str| text.to_lowercase().contains(&wanted.to_lowercase());
+        let has = |text: &str, wanted: &str| is_like(&format!("*{wanted}*"), text);
         let age = Duration::from_millis(now.saturating_sub(held.received).try_into().unwrap_or(0));
         self.from.as_ref().is_none_or(|wanted| has(&held.from, wanted))
             && self.to.as_ref().is_none_or(|wanted| held.addresses.iter().any(|address| has(address, wanted)))
@@ -101,33 +111,58 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let zone = config.office.timezone.clone().unwrap_or_else(TimeZone::system);
     let tray = store.tray().await?;
     match arguments.action {
-        Action::List { filter, json } => {
-            let now = Timestamp::now().as_millisecond();
-            list(&tray.iter().filter(|held| filter.lets_through(held, now)).collect::<Vec<_>>(), json, &zone)
+        Action::List { ids, filter, json } => {
+            let everything = ids.is_empty() && !filter.is_set();
+            let held = if everything { tray.iter().collect() } else { chosen(&tray, &ids, &filter)? };
+            list(&held, json, &zone)
         }
-        Action::Show { ids, json } => show_all(&store, &chosen(&tray, &ids, None)?, json, &zone).await,
-        Action::Give { ids_and_user, filter, always } => {
-            refuse_always(always)?;
+        Action::Show { ids, filter, json } => show_all(&store, &chosen(&tray, &ids, &filter)?, json, &zone).await,
+        Action::Give { ids_and_user, filter, always, json } => {
             let (name, ids) = ids_and_user.split_last().context("to whom?")?;
             let ids: Vec<i64> = ids.iter().map(|id| number(id)).collect::<Result<_, _>>()?;
-            give(&store, &config, &chosen(&tray, &ids, Some(&filter))?, name).await
-        }
-        Action::Drop { ids, filter, always } => {
-            refuse_always(always)?;
-            let ids = chosen(&tray, &ids, Some(&filter))?.into_iter().map(|held| held.id).collect();
-            let dropped = store.tray_drop(ids, "the admin").await?;
-            println!("{} dropped", show::count(dropped as u64, "mail", "mails"));
-            if config.storage.journal.is_none() {
-                eprintln!("no journal is kept: this was final");
+            let held = chosen(&tray, &ids, &filter)?;
+            let mailbox = give::reader(&store, name).await?;
+            if always {
+                learn(global, &store, &held, Wanted::For(&mailbox)).await?;
             }
-            Ok(Exit::Done)
+            give(&store, &config, &held, &mailbox).await?;
+            report(&held, json, &zone, &format!("given to {name}"))
+        }
+        Action::Drop { ids, filter, always, json } => {
+            let held = chosen(&tray, &ids, &filter)?;
+            if always {
+                learn(global, &store, &held, Wanted::Nobody).await?;
+            }
+            let journal = config.storage.journal;
+            store.tray_drop(held.iter().map(|held| held.id).collect(), "the admin", journal.is_some()).await?;
+            match journal {
+                Some(age) => eprintln!("the journal keeps the originals for {} days; `give MESSAGE USER` brings one back", days(age)),
+                None => eprintln!("no journal is kept: this was final"),
+            }
+            report(&held, json, &zone, "dropped")
         }
     }
 }
 
-fn refuse_always(always: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(!always, "`--always` is not built yet in this version; nothing was done");
-    Ok(())
+fn days(age: Duration) -> u64 {
+    age.as_secs() / 86_400
+}
+
+/// One line may serve several mails; if there is none for one of them, nothing is written at all.
+async fn learn(global: &Global, store: &Store, held: &[&Held], wanted: Wanted<'_>) -> anyhow::Result<()> {
+    let mut always = Always::begin(global, store).await?;
+    for held in held {
+        always.learn(held, wanted).await?;
+    }
+    always.write()
+}
+
+fn report(held: &[&Held], as_json: bool, zone: &TimeZone, what: &str) -> anyhow::Result<Exit> {
+    if as_json {
+        return list(held, true, zone);
+    }
+    println!("{} {what}", show::count(held.len() as u64, "mail", "mails"));
+    Ok(Exit::Done)
 }
 
 fn number(text: &str) -> anyhow::Result<i64> {
@@ -135,39 +170,25 @@ fn number(text: &str) -> anyhow::Result<i64> {
 }
 
 /// Those with these numbers, else those that the filter lets through; never all of them by an oversight.
-fn chosen<'t>(tray: &'t [Held], ids: &[i64], filter: Option<&Filter>) -> anyhow::Result<Vec<&'t Held>> {
-    if let Some(filter) = filter.filter(|filter| filter.is_set() && ids.is_empty()) {
-        let now = Timestamp::now().as_millisecond();
+fn chosen<'t>(tray: &'t [Held], ids: &[i64], filter: &Filter) -> anyhow::Result<Vec<&'t Held>> {
+    let now = Timestamp::now().as_millisecond();
+    if ids.is_empty() {
+        anyhow::ensure!(filter.is_set(), "name numbers of `tray list`, or choose by --from, --to or --older");
         return Ok(tray.iter().filter(|held| filter.lets_through(held, now)).collect());
     }
-    anyhow::ensure!(!ids.is_empty(), "name numbers of `tray list`, or choose by --from, --to or --older");
     let find = |id: &i64| tray.iter().find(|held| held.id == *id).with_context(|| format!("there is no {id} in the tray"));
-    ids.iter().map(find).collect()
+    let found: Vec<&Held> = ids.iter().map(find).collect::<Result<_, _>>()?;
+    Ok(found.into_iter().filter(|held| filter.lets_through(held, now)).collect())
 }
 
-async fn give(store: &Store, config: &Config, held: &[&Held], name: &str) -> anyhow::Result<Exit> {
-    user::require(store, name).await?;
+async fn give(store: &Store, config: &Config, held: &[&Held], mailbox: &Mailbox) -> anyhow::Result<()> {
     for held in held {
+        let known = Known::read(store, held.content, held.collector.as_deref(), None).await?;
         let now = Timestamp::now().as_millisecond();
-        let address = match name.contains('@') {
-            true => Address::parse(name)?,
-            false => Address::new(name, &config.office.lan_domain)?,
-        };
-        let id = format!("tray-{}", held.id);
-        let hop = Hop { by: &config.office.hostname, with: "local", id: &id, recipient: Some(&address), date: now, ..Hop::default() };
-        let prefix = Prefix { delivered_to: Some(&address), hop: Some(hop), ..Prefix::default() };
-        let deposit = Deposit {
-            mailbox: Mailbox::User(name.to_owned()),
-            folder: None,
-            prefix: Bytes::from(prefix.render()),
-            flags: 0,
-            internal_date: held.received,
-            dedupe: None,
-        };
+        let deposit = known.copy_for(config, mailbox, &format!("tray-{}", held.id), held.received, now);
         store.tray_give(held.id, vec![deposit], "the admin").await?;
     }
-    println!("{} given to {name}", show::count(held.len() as u64, "mail", "mails"));
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn json(held: &Held, zone: &TimeZone) -> Value {
@@ -250,7 +271,7 @@ mod tests {
 
     fn check(ids: &[i64], filter: Filter, expected: Option<&[i64]>) {
         let tray = [held(1, "Ann <ann@x>", "sales@y"), held(2, "bob@x", "info@y")];
-        let chosen = chosen(&tray, ids, Some(&filter)).map(|held| held.iter().map(|held| held.id).collect::<Vec<_>>());
+        let chosen = chosen(&tray, ids, &filter).map(|held| held.iter().map(|held| held.id).collect::<Vec<_>>());
         assert_eq!(chosen.ok().as_deref(), expected);
     }
 
@@ -264,5 +285,8 @@ mod tests {
         check(&[], Filter { to: Some("info@".into()), ..none() }, Some(&[2]));
         check(&[], Filter { older: Some(Duration::from_secs(86_400)), ..none() }, Some(&[1, 2]));
         check(&[], Filter { from: Some("zed".into()), ..none() }, Some(&[]));
+        check(&[], Filter { from: Some("b?b@*".into()), ..none() }, Some(&[2]));
+        check(&[], Filter { to: Some("*@y".into()), ..none() }, Some(&[1, 2]));
+        check(&[1, 2], Filter { to: Some("sales@*".into()), ..none() }, Some(&[1]));
     }
 }

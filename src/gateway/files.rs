@@ -156,7 +156,7 @@ pub fn mappings_beside(file: &Path) -> PathBuf {
 }
 
 /// Those of the texts that are mappings.
-fn mapping_texts(file: &Path, texts: &Texts) -> Vec<(PathBuf, String)> {
+pub fn mapping_texts(file: &Path, texts: &Texts) -> Vec<(PathBuf, String)> {
     let folder = mappings_beside(file);
     texts.iter().filter(|(path, _)| path.parent() == Some(&folder)).map(|(path, text)| (path.clone(), text.clone())).collect()
 }

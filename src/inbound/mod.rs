@@ -1,5 +1,6 @@
 //! From the ISP's mailbox to the people: fetch → identify → map → deliver.
 
+pub mod again;
 pub mod deliver;
 pub mod expectations;
 pub mod facts;

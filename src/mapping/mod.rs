@@ -8,6 +8,7 @@
 
 mod check;
 mod decision;
+pub mod edit;
 mod expect;
 mod glob;
 mod identity;
@@ -214,6 +215,11 @@ impl Mapping {
 pub fn matches(pattern: &str, address: &Address) -> bool {
     let normal = pattern.rsplit_once('@').and_then(|(local, domain)| target::pattern(local, domain).ok());
     normal.is_some_and(|normal| glob::Glob::new(&normal).matches(address.key()))
+}
+
+/// Whether a text is like a pattern with `*` and `?`, whatever the case.
+pub fn is_like(pattern: &str, text: &str) -> bool {
+    glob::Glob::new(&pattern.to_lowercase()).matches(&text.to_lowercase())
 }
 
 #[cfg(test)]

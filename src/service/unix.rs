@@ -124,3 +124,12 @@ pub fn with_own_rights<T>(work: impl FnOnce() -> T) -> T {
     }
     result
 }
+
+/// Gives a new file the owner and the mode of the one that it is to replace.
+pub fn make_like(new: &Path, old: &Path) -> io::Result<()> {
+    let (made, model) = (new.metadata()?, old.metadata()?);
+    if (made.uid(), made.gid()) != (model.uid(), model.gid()) {
+        std::os::unix::fs::chown(new, Some(model.uid()), Some(model.gid()))?;
+    }
+    std::fs::set_permissions(new, Permissions::from_mode(model.mode() & 0o7777))
+}

@@ -290,7 +290,8 @@ fn require(connection: &Connection, id: AccountId) -> Result<Account, StoreError
     find(connection, id)?.ok_or_else(|| StoreError::NotFound("the user no longer exists".into()))
 }
 
-fn id_by_name(connection: &Connection, mailbox: &Mailbox) -> Result<Option<AccountId>, StoreError> {
+/// The number of a mailbox, if there is such a one.
+pub fn id_by_name(connection: &Connection, mailbox: &Mailbox) -> Result<Option<AccountId>, StoreError> {
     let (kind, name) = parts(mailbox);
     let mut select = connection.prepare_cached("SELECT id FROM account WHERE kind = ?1 AND name = ?2")?;
     Ok(select.query_row([kind, name], |row| row.get(0).map(AccountId)).optional()?)

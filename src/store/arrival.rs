@@ -189,6 +189,30 @@ pub fn file(work: &mut Work<'_>, new: &NewContent) -> Result<(ContentId, u64), S
     original(work, new).map(|original| (original.id, original.size))
 }
 
+/// One copy of stored content for one mailbox, inside a transaction; `None` if its owner has it already.
+pub fn deliver_stored(work: &mut Work<'_>, content: ContentId, deposit: &Deposit) -> Result<Option<(FolderId, u32)>, StoreError> {
+    let original = original(work, &NewContent::Existing(content))?;
+    deliver(work, &original, deposit)
+}
+
+/// Somebody has this message no longer: another copy of it will not be a duplicate, inside a transaction.
+pub fn forget_delivery(work: &mut Work<'_>, mailbox: &Mailbox, content: ContentId) -> Result<(), StoreError> {
+    let key = original(work, &NewContent::Existing(content))?.key;
+    if let Some(account) = accounts::id_by_name(work, mailbox)? {
+        work.prepare_cached("DELETE FROM delivered WHERE account = ?1 AND key = ?2")?.execute(params![account.0, key])?;
+    }
+    Ok(())
+}
+
+/// Somebody has this message again, inside a transaction.
+pub fn remember_delivery(work: &mut Work<'_>, mailbox: &Mailbox, content: ContentId) -> Result<(), StoreError> {
+    let original = original(work, &NewContent::Existing(content))?;
+    if let Some(account) = accounts::id_by_name(work, mailbox)? {
+        is_first(work, account, &original, "")?;
+    }
+    Ok(())
+}
+
 fn message_id(facts: &ContentFacts) -> Option<String> {
     facts.message_id.as_deref().map(|id| content::clip(id).to_owned())
 }

@@ -114,7 +114,7 @@ fn expire_tray(work: &mut Work<'_>, before: i64) -> Result<Vec<String>, StoreErr
     let mut expired = Vec::new();
     while let Some(row) = rows.next()? {
         let (sender, subject): (String, String) = (row.get(2)?, row.get(3)?);
-        trace::about(work, super::ContentId(row.get(1)?), "expired", "left the tray by age".into())?;
+        trace::about(work, super::ContentId(row.get(1)?), "expired", format!("left the tray by age: {sender}: {subject}"))?;
         work.prepare_cached("DELETE FROM tray WHERE id = ?1")?.execute([row.get::<_, i64>(0)?])?;
         expired.push(format!("{sender}: {subject}"));
     }

@@ -2,6 +2,7 @@
 
 use super::{ContentId, Store, StoreError, now};
 use rusqlite::{Connection, params};
+use std::collections::HashMap;
 
 /// The journal's view of an arrival.
 #[derive(Debug, Clone)]
@@ -10,6 +11,23 @@ pub struct NewEntry {
     pub collector: String,
     /// The decision, as `explain --json` prints it.
     pub decision: String,
+}
+
+/// The decision in the journal of what somebody threw away by hand: no mapping has a say in it any more.
+const DROPPED: &str = r#"{"outcome":"dropped"}"#;
+
+impl NewEntry {
+    /// For what somebody throws away by hand.
+    pub fn dropped(collector: String) -> NewEntry {
+        NewEntry { collector, decision: DROPPED.to_owned() }
+    }
+}
+
+impl Entry {
+    /// Whether somebody threw it away by hand.
+    pub fn is_dropped(&self) -> bool {
+        self.decision == DROPPED
+    }
 }
 
 /// A journaled original.
@@ -28,6 +46,19 @@ pub struct Entry {
 }
 
 impl Store {
+    /// The upstream folders that originals lay in, where that was not INBOX.
+    pub async fn upstream_folders(&self) -> Result<HashMap<ContentId, String>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT content, source.folder FROM source JOIN ledger ON ledger.source = source.id
+                 WHERE source.folder <> 'INBOX' AND content IS NOT NULL",
+            )?;
+            let folders = select.query_map([], |row| Ok((ContentId(row.get(0)?), row.get(1)?)))?;
+            Ok(folders.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Entries that came at or after `since`, oldest first, with ids above `after`, at most `limit`.
     pub async fn journal(&self, since: i64, after: i64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.read(move |connection| {

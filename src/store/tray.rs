@@ -1,6 +1,6 @@
 //! Held mail, stubs of mail that is too large, and quarantine.
 
-use super::{Arrival, Arrived, Change, ContentId, Deposit, NewContent, SMALL, Store, StoreError, Work, arrival, now, trace};
+use super::{Arrival, Arrived, Change, ContentId, Deposit, NewContent, SMALL, Store, StoreError, Work, arrival, journal, now, trace};
 use rusqlite::{OptionalExtension, Row, params};
 
 /// Why something is in the tray.
@@ -100,12 +100,17 @@ impl Store {
         .await
     }
 
-    /// Takes it out for nobody. The original stays in the journal as long as that keeps it.
-    pub async fn tray_drop(&self, ids: Vec<i64>, by: &str) -> Result<usize, StoreError> {
+    /// Takes it out for nobody. With `journal`, the original stays there for the journal's time from now on.
+    pub async fn tray_drop(&self, ids: Vec<i64>, by: &str, journal: bool) -> Result<usize, StoreError> {
         let by = by.to_owned();
         self.write(SMALL, move |work| {
             for id in &ids {
                 let content = content(work, *id)?;
+                if journal {
+                    let collector: Option<String> =
+                        work.prepare_cached("SELECT collector FROM tray WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+                    journal::insert(work, content, &journal::NewEntry::dropped(collector.unwrap_or_default()))?;
+                }
                 trace::about(work, content, "dropped", format!("{by} dropped it from the tray"))?;
                 take_out(work, *id)?;
             }
@@ -137,19 +142,27 @@ fn content(work: &Work<'_>, id: i64) -> Result<ContentId, StoreError> {
     found.map(ContentId).ok_or_else(|| StoreError::NotFound(format!("there is no {id} in the tray")))
 }
 
-fn take_out(work: &mut Work<'_>, id: i64) -> Result<(), StoreError> {
+/// Takes everything out that has this original, inside a transaction.
+pub fn take_out_all(work: &mut Work<'_>, content: ContentId) -> Result<(), StoreError> {
+    work.prepare_cached("DELETE FROM tray WHERE content = ?1")?.execute([content.0])?;
+    work.changed(Change::Tray);
+    Ok(())
+}
+
+/// Takes one out, inside a transaction.
+pub fn take_out(work: &mut Work<'_>, id: i64) -> Result<(), StoreError> {
     work.prepare_cached("DELETE FROM tray WHERE id = ?1")?.execute([id])?;
     work.changed(Change::Tray);
     Ok(())
 }
 
-/// Puts content into the tray, inside a transaction.
-pub fn insert(work: &mut Work<'_>, content: ContentId, held: &NewHeld) -> Result<(), StoreError> {
+/// Puts content into the tray, inside a transaction. Its number there.
+pub fn insert(work: &mut Work<'_>, content: ContentId, held: &NewHeld) -> Result<i64, StoreError> {
     let addresses = serde_json::to_string(&held.addresses).unwrap_or_default();
-    work.prepare_cached(
+    let id = work.prepare_cached(
         "INSERT INTO tray (content, received, kind, reason, addresses, sender, subject, collector) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
-    .execute(params![content.0, now(), held.kind.as_str(), held.reason, addresses, held.from, held.subject, held.collector])?;
+    .insert(params![content.0, now(), held.kind.as_str(), held.reason, addresses, held.from, held.subject, held.collector])?;
     work.changed(Change::Tray);
-    Ok(())
+    Ok(id)
 }

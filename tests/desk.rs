@@ -1,0 +1,195 @@
+//! What an admin does with mail that went to the wrong place or to none: the tray, handing over, tracing, comparing, moving.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::office::{Gateway, Office, PASSWORD, errors, until};
+use crate::support::pop3_upstream::{Faults, Pop3Upstream};
+use crate::support::reader::{Imap, Pop3};
+
+const MAPPING: &str = "# who gets what\n[addresses]\n\"info@example.com\" = \"alice\" # for now\n\n[lists] # newsletters\n";
+
+/// An office with the users alice and bob, and a mailbox at the ISP with these messages.
+struct Desk {
+    office: Office,
+    _upstream: Pop3Upstream,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Desk {
+    fn new(messages: &[&str]) -> Desk {
+        Desk::with(messages, "", MAPPING)
+    }
+
+    fn with(messages: &[&str], storage: &str, mapping: &str) -> Desk {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let uidls: Vec<String> = (1..=messages.len()).map(|at| format!("u{at}")).collect();
+        let messages: Vec<(&str, &str)> = uidls.iter().map(String::as_str).zip(messages.iter().copied()).collect();
+        let upstream = runtime.block_on(Pop3Upstream::start(&messages, Faults::default()));
+        let config = format!(
+            "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n\
+             [storage]\npath = \"store\"\nmin_free = \"1MB\"\n{storage}\n\
+             [[collector]]\nname = \"isp\"\nprotocol = \"pop3\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\ninsecure = true\n\
+             username = \"office\"\npassword = {{ command = [\"echo\", \"secret\"] }}\nafter = \"keep\"\n",
+            upstream.port
+        );
+        let office = Office::new(&config, mapping);
+        office.add_users(&["alice", "bob"]);
+        if !messages.is_empty() {
+            assert_eq!(office.fetch()[0]["error"], Value::Null);
+        }
+        Desk { office, _upstream: upstream, _runtime: runtime }
+    }
+
+    fn tray(&self) -> Vec<Value> {
+        self.office.json(&["tray", "list", "--json"]).as_array().unwrap().clone()
+    }
+
+    fn mapping(&self) -> String {
+        fs::read_to_string(self.office.path("mappings/office.toml")).unwrap()
+    }
+
+    /// Fails without having changed the mapping; what it said.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let before = self.mapping();
+        let output = self.office.call(arguments);
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(self.mapping(), before);
+        errors(&output)
+    }
+
+    fn events(&self, message: &str) -> Vec<String> {
+        let lines = self.office.json(&["trace", message, "--json"]);
+        lines.as_array().unwrap().iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn has(gateway: &Gateway, user: &str) -> Vec<String> {
+    let mut session = Pop3::login(gateway.port("pop3"), user, PASSWORD);
+    let messages = session.messages().into_iter().map(|message| String::from_utf8_lossy(&message).into_owned()).collect();
+    session.quit();
+    messages
+}
+
+fn mail(id: &str, to: &str, more: &str) -> String {
+    format!("From: Ann <ann@far.example>\r\nTo: {to}\r\nSubject: about {id}\r\nMessage-ID: <{id}@far.example>\r\n{more}\r\nHello {id}.\r\n")
+}
+
+#[test]
+fn the_tray_lists_shows_gives_and_drops() {
+    let mails = [mail("a", "new@example.com", ""), mail("b", "info@example.com", ""), mail("c", "odd@example.com", "")];
+    let desk = Desk::new(&mails.each_ref().map(String::as_str));
+    let tray = desk.tray();
+    assert_eq!(tray.len(), 2);
+    let first = &tray[0];
+    assert_eq!((&first["id"], &first["from"], &first["subject"]), (&json!(1), &json!("Ann <ann@far.example>"), &json!("about a")));
+    assert_eq!(first["addresses"], json!(["new@example.com"]));
+    assert!(first["reason"].as_str().unwrap().contains("nobody claims new@example.com"), "{first}");
+    assert!(first["received"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{first}");
+    assert!(desk.office.must(&["tray", "show", "1"]).contains("Message-ID: <a@far.example>"));
+    assert_eq!(desk.office.json(&["tray", "list", "--to", "odd@*", "--json"])[0]["id"], 2);
+    assert!(desk.refused(&["tray", "give", "1", "bobb"]).contains("did you mean “bob”?"));
+    assert!(desk.refused(&["tray", "drop"]).contains("name numbers"));
+    assert!(desk.refused(&["tray", "give", "7", "bob"]).contains("there is no 7"));
+    desk.office.must(&["tray", "give", "1", "bob"]);
+    let dropped = desk.office.call(&["tray", "drop", "--from", "far.example"]);
+    assert!(dropped.status.success());
+    assert!(errors(&dropped).contains("the journal keeps the originals for 30 days"), "{}", errors(&dropped));
+    assert_eq!(desk.tray(), Vec::<Value>::new());
+    let gateway = desk.office.run();
+    let bob = has(&gateway, "bob");
+    assert_eq!(bob.len(), 1);
+    let (prefix, original) = bob[0].split_at(bob[0].len() - mails[0].len());
+    assert_eq!(original, mails[0]);
+    for line in ["Return-Path: <>\r\n", "Delivered-To: bob@office.lan\r\n", "Received: "] {
+        assert!(prefix.contains(line), "{prefix}");
+    }
+    assert!(desk.events("a@far.example").ends_with(&["held".to_owned(), "given".to_owned()]));
+    assert!(desk.events("c@far.example").ends_with(&["held".to_owned(), "dropped".to_owned()]));
+    // What was dropped can be brought back as long as the journal has it.
+    desk.office.must(&["give", "c@far.example", "bob"]);
+    assert_eq!(has(&gateway, "bob").len(), 2);
+}
+
+#[test]
+fn without_a_journal_a_drop_says_that_it_is_final() {
+    let desk = Desk::with(&[&mail("a", "new@example.com", "")], "journal = \"0\"", MAPPING);
+    let dropped = desk.office.call(&["tray", "drop", "1"]);
+    assert!(errors(&dropped).contains("this was final"), "{}", errors(&dropped));
+}
+
+#[test]
+fn giving_while_the_gateway_runs_reaches_waiting_clients() {
+    let desk = Desk::new(&[&mail("a", "new@example.com", ""), &mail("b", "info@example.com", "")]);
+    let gateway = desk.office.run();
+    let mut bob = Imap::login(gateway.port("imap"), "bob", PASSWORD);
+    bob.run("SELECT INBOX");
+    desk.office.must(&["tray", "give", "1", "bob"]);
+    until("bob's client to be told", || bob.run("NOOP").iter().any(|line| String::from_utf8_lossy(line).contains("1 EXISTS")));
+    desk.office.must(&["give", "<b@far.example>", "bob"]);
+    assert!(desk.office.must(&["give", "<b@far.example>", "bob"]).contains("has it already"));
+    until("the handed mail to be seen", || bob.run("NOOP").iter().any(|line| String::from_utf8_lossy(line).contains("2 EXISTS")));
+    assert!(desk.events("b@far.example").ends_with(&["delivered".to_owned(), "given".to_owned()]));
+    assert!(desk.refused(&["give", "nothing@far.example", "bob"]).contains("is stored here"));
+}
+
+#[test]
+fn always_writes_the_narrowest_line_that_does_it() {
+    let list = "List-Id: News <news.far.example>\r\n";
+    let mails = [
+        mail("l1", "somebody@else.example", list),
+        mail("l2", "somebody@else.example", list),
+        mail("a", "new@example.com", ""),
+        mail("s", "undisclosed-recipients:;", ""),
+    ];
+    let desk = Desk::new(&mails.each_ref().map(String::as_str));
+    assert_eq!(desk.tray().len(), 4);
+    desk.office.must(&["tray", "give", "1", "2", "3", "bob", "--always"]);
+    let expected = MAPPING.replace("for now\n", "for now\n\"new@example.com\" = \"bob\"\n") + "\"news.far.example\" = \"bob\"\n";
+    assert_eq!(desk.mapping(), expected);
+    desk.office.must(&["tray", "give", "4", "bob", "--always"]);
+    assert!(desk.mapping().starts_with(&expected));
+    assert!(desk.mapping().ends_with("when = { from = \"ann@far.example\" }\nto = \"bob\"\n"), "{}", desk.mapping());
+    desk.office.must(&["check"]);
+    let folder = fs::read_dir(desk.office.path("mappings")).unwrap().count();
+    assert_eq!(folder, 1, "nothing is left behind");
+}
+
+#[test]
+fn always_is_refused_where_it_breaks_something() {
+    let mapping = format!(
+        "{MAPPING}\n[[expect]]\nto = \"new@example.com\"\noutcome = \"held\"\n[[expect]]\nto = \"x@example.com\"\nfrom = \"ann@far.example\"\noutcome = \"held\"\n"
+    );
+    let desk = Desk::with(&[&mail("a", "new@example.com", ""), &mail("w", "*@example.com", "")], "", &mapping);
+    let said = desk.refused(&["tray", "give", "1", "bob", "--always"]);
+    assert!(said.contains("[addresses] \"new@example.com\" = \"bob\"") && said.contains("it should be held"), "{said}");
+    // A sender may write to an address that would be a pattern: no line of ours comes of that.
+    let said = desk.refused(&["tray", "give", "2", "bob", "--always"]);
+    assert!(!said.contains("\"*@example.com\""), "{said}");
+    assert_eq!(desk.tray().len(), 2);
+    desk.office.must(&["tray", "give", "1", "bob"]);
+}
+
+#[test]
+fn dropping_always_discards_from_then_on() {
+    let desk = Desk::new(&[&mail("a", "new@example.com", "")]);
+    desk.office.must(&["tray", "drop", "1", "--always"]);
+    assert!(desk.mapping().contains("\"new@example.com\" = \"discard\"\n"), "{}", desk.mapping());
+}
+
+#[test]
+fn a_reload_that_breaks_an_expectation_is_refused() {
+    let desk = Desk::new(&[]);
+    let gateway = desk.office.run();
+    let says = |text: &str| until(&format!("the log to say “{text}”"), || gateway.log().contains(text));
+    let expect = "\n[[expect]]\nto = \"info@example.com\"\ngets = [\"alice\"]\n";
+    desk.office.write("mappings/office.toml", &format!("{MAPPING}{expect}"));
+    says("took the changed configuration");
+    let broken = format!("{}{expect}", MAPPING.replace("\"alice\"", "\"bob\""));
+    desk.office.write("mappings/office.toml", &broken);
+    says("what was in force stays in force");
+    says("alice should get it, but bob would");
+    let status = desk.office.json(&["status", "--json"]);
+    assert_eq!(status["config"]["ok"], false);
+}
