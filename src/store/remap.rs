@@ -3,7 +3,7 @@
 //! Each message moves in a transaction of its own, together with what is needed to undo it.
 
 use super::arrival::{self, Deposit, NewContent};
-use super::messages::{self, NewRow};
+use super::messages::changing::{self, NewRow};
 use super::tray::{self, NewHeld};
 use super::{Change, ContentId, FolderId, SMALL, Store, StoreError, Work, accounts, flags, folders, now, trace};
 use crate::mapping::Mailbox;
@@ -164,7 +164,7 @@ fn relocate(work: &mut Work<'_>, order: &Relocation) -> Result<Relocated, StoreE
             if copy.flags & flags::SEEN != 0 {
                 let (notice, size) = arrival::file(work, notice)?;
                 let row = NewRow { content: notice, prefix: None, size, flags: 0, keywords: 0, internal_date: now() };
-                record.added.push((copy.at.0.0, messages::insert(work, copy.at.0, &[row])?));
+                record.added.push((copy.at.0.0, changing::insert(work, copy.at.0, &[row])?));
                 relocated.notices += 1;
             }
         }
@@ -204,7 +204,7 @@ fn take_back(work: &mut Work<'_>, content: ContentId, record: Record) -> Result<
         // The folder, or the message, may have gone meanwhile: then there is nothing to take away.
         if folders::find(work, FolderId(folder))?.is_some() {
             let owner = copies(work, content)?.into_iter().find(|copy| copy.at == (FolderId(folder), uid));
-            messages::remove(work, FolderId(folder), &[uid])?;
+            changing::remove(work, FolderId(folder), &[uid])?;
             if let Some(copy) = owner {
                 arrival::forget_delivery(work, &copy.mailbox, content)?;
             }
@@ -241,7 +241,7 @@ fn take_back(work: &mut Work<'_>, content: ContentId, record: Record) -> Result<
 
 fn take(work: &mut Work<'_>, copy: &Copy) -> Result<Taken, StoreError> {
     let (folder, uid) = copy.at;
-    messages::remove(work, folder, &[uid])?;
+    changing::remove(work, folder, &[uid])?;
     Ok(Taken {
         mailbox: copy.mailbox.to_string(),
         folder: copy.folder.clone(),
@@ -258,13 +258,13 @@ fn put(work: &mut Work<'_>, content: ContentId, taken: &Taken) -> Result<(Folder
     let size: u64 = work.prepare_cached("SELECT size FROM content WHERE id = ?1")?.query_row([content.0], |row| row.get(0))?;
     let row = NewRow {
         content,
-        prefix: messages::insert_prefix(work, &taken.prefix)?,
+        prefix: changing::insert_prefix(work, &taken.prefix)?,
         size: size + taken.prefix.len() as u64,
         flags: taken.flags,
         keywords: taken.keywords,
         internal_date: taken.internal_date,
     };
-    Ok((folder, messages::insert(work, folder, &[row])?))
+    Ok((folder, changing::insert(work, folder, &[row])?))
 }
 
 /// As `Display` writes it.

@@ -221,14 +221,6 @@ CREATE TABLE journal (
 CREATE INDEX journal_received ON journal (received);
 CREATE INDEX journal_content ON journal (content);
 
--- The last remap, for its undoing: one row for each message, what was taken and added as JSON.
-CREATE TABLE remap (
-    id      INTEGER PRIMARY KEY AUTOINCREMENT,
-    run     INTEGER NOT NULL,
-    content INTEGER NOT NULL,              -- does not keep it alive: the journal does
-    record  TEXT NOT NULL
-);
-
 CREATE TABLE tray (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     content   INTEGER NOT NULL REFERENCES content,
