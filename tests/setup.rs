@@ -97,7 +97,7 @@ fn init_writes_nothing_when_the_log_in_fails() {
     let directory = tempfile::tempdir().unwrap();
     let (code, printed) = run(directory.path(), &init(&port, "bind"), "wrong\n");
     assert_eq!(code, Some(1), "{printed}");
-    assert!(printed.contains("the server refused the log-in"), "{printed}");
+    assert!(printed.contains("the server refused user name or password"), "{printed}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -117,7 +117,7 @@ fn check_says_what_does_not_work_online() {
     std::fs::write(directory.path().join("isp.pass"), "stale\n").unwrap();
     let (code, printed) = run(directory.path(), &["check", "--online"], "");
     assert_eq!(code, Some(1), "{printed}");
-    assert!(printed.contains("collector isp: FAILED: the server refused the log-in"), "{printed}");
+    assert!(printed.contains("collector isp: FAILED: the server refused user name or password"), "{printed}");
     assert!(!printed.contains("stale"), "{printed}");
 }
 

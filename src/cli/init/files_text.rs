@@ -10,7 +10,11 @@ impl Answers {
              # Every key is explained in the annotated mailroom.toml that comes with the program.\n\n[office]\n\
              # Domains that belong to you; a provider's own does not.\n",
         );
-        let domains: Vec<String> = self.domains.iter().map(|domain| quoted(domain.as_str())).collect();
+        // With one mailbox, the domain's other addresses may be other customers': mail to them has to leave.
+        let domains: Vec<String> = match self.way {
+            Way::Multidrop => self.domains.iter().map(|domain| quoted(domain.as_str())).collect(),
+            Way::Bind | Way::Share => Vec::new(),
+        };
         line(&mut text, "domains", &format!("[{}]", domains.join(", ")));
         text.push_str("# Who gets alarms, and mail to postmaster@ and abuse@.\n");
         line(&mut text, "postmaster", &quoted(&self.users[0].name));
