@@ -1,7 +1,7 @@
 //! The store: one SQLite database that holds mail, users, ledger, journal, tray, queue and secrets. Alone names rusqlite; names no protocol.
 //!
-//! One writer thread groups what comes in into commits (synchronous = FULL); a caller's future ends only after the commit that holds
-//! its change, and [`Change`]s are published after it too. A few read connections serve everything else, each read in its own
+//! One writer thread groups what comes in into commits (synchronous = FULL). After the commit its [`Change`]s are published, and then the
+//! future of whoever asked for them ends. A few read connections serve everything else, each read in its own
 //! snapshot. Big content goes in as unreferenced chunks first and becomes visible in one transaction at the end, so that a slow
 //! download never holds the writer.
 //!

@@ -140,13 +140,14 @@ fn batch(connection: &Connection, first: Job, jobs: &Receiver<Job>, published: &
         // Nothing can be done if this fails too; the next BEGIN will say so.
         let _ = step(connection, "ROLLBACK");
     }
-    for reply in replies {
-        reply(committed.clone());
-    }
+    // Before the replies: once a client has its answer, every other session can know what it changed.
     if committed.is_ok() {
         changes.sort_unstable();
         changes.dedup();
         changes.into_iter().for_each(|change| publish(published, change));
+    }
+    for reply in replies {
+        reply(committed.clone());
     }
 }
 
