@@ -115,7 +115,7 @@ fn only_the_store_knows_sqlite() {
 fn only_the_platform_rooms_know_the_platform() {
     for source in sources().iter().filter(|s| !s.module.starts_with("service")) {
         for (number, line) in code_lines(&source.text) {
-            let unix = ["std::os::unix", "nix::", "cfg(unix)", "cfg(windows)", "tokio::signal::unix", "std::os::windows"];
+            let unix = ["std::os::unix", "nix::", "cfg(unix)", "cfg(windows)", "cfg!(", "tokio::signal::unix", "std::os::windows"];
             assert!(!unix.iter().any(|word| line.contains(word)), "{}:{number} is for one platform only: {line}", source.path.display());
         }
     }

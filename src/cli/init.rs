@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use super::check::{consequences, online};
 use super::{Exit, Global};
@@ -228,9 +229,8 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
 
 fn write_secret(file: &Path, secret: &SecretString) -> anyhow::Result<()> {
     anyhow::ensure!(!file.exists(), "{} is there already, and is never overwritten", file.display());
-    let mut open = platform::private_file(file).with_context(|| format!("{} can't be written", file.display()))?;
-    let written = writeln!(open, "{}", secret.expose_secret()).and_then(|()| open.sync_all());
-    written.with_context(|| format!("{} can't be written", file.display()))
+    let line = Zeroizing::new(format!("{}\n", secret.expose_secret()));
+    platform::write_private(file, line.as_bytes()).with_context(|| format!("{} can't be written", file.display()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::address::Domain;
 use crate::document::{Table, Value};
 use crate::mapping::user_name;
 use crate::schedule::Schedule;
+use crate::service::platform;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,7 +187,13 @@ impl Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { path: default_store(), journal: Some(Duration::from_secs(30 * DAY)), tray: None, min_free: 500_000_000, backup: None }
+        Self {
+            path: platform::system_store(),
+            journal: Some(Duration::from_secs(30 * DAY)),
+            tray: None,
+            min_free: 500_000_000,
+            backup: None,
+        }
     }
 }
 
@@ -265,12 +272,4 @@ fn implied(table: &Table<'_>, domains: &[Domain]) -> ImpliedAddresses {
 fn machine_name() -> String {
     let name = gethostname::gethostname().to_string_lossy().into_owned();
     Domain::parse(&name).map_or_else(|_| "localhost".to_owned(), |domain| domain.as_str().to_owned())
-}
-
-fn default_store() -> PathBuf {
-    if cfg!(windows) {
-        let data = std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
-        return data.join("Mailroom");
-    }
-    PathBuf::from("/var/lib/mailroom")
 }

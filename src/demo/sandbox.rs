@@ -16,6 +16,7 @@ use crate::inbound::facts::content_facts;
 use crate::mapping::Mailbox;
 use crate::message::facts::Facts;
 use crate::serve::listener::Service;
+use crate::service::platform;
 use crate::store::{Arrival, Deposit, NewContent, Store};
 
 /// The office's users: log-in name and full name.
@@ -43,7 +44,7 @@ impl Folder {
         let folder = self.0.join(name);
         std::fs::create_dir_all(folder.join("mappings"))?;
         std::fs::write(folder.join("mappings/office.toml"), mapping)?;
-        std::fs::write(folder.join("isp.pass"), ISP_PASSWORD)?;
+        platform::write_private(&folder.join("isp.pass"), ISP_PASSWORD.as_bytes())?;
         let file = folder.join("mailroom.toml");
         std::fs::write(&file, config)?;
         Ok(file)

@@ -105,6 +105,8 @@ impl Part {
             self.media = MediaType::of("application", "octet-stream");
         } else if self.media.is("message", "rfc822") {
             // RFC 2046 §5.2.1 forbids encodings here; what is encoded all the same can't be looked into.
+            // Deviation: message/global (RFC 6532 §3.7) is a leaf, though RFC 9051 would have it taken apart like this one: it may be
+            // encoded, and then its parts have no place of their own in the bytes that we keep.
             if depth_left && parts_left && self.place.encoding == Encoding::Identity {
                 self.place.kind = Kind::Message;
             } else {

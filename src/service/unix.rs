@@ -1,7 +1,7 @@
 //! Unix: where files usually lie, who may read them, signals, and what systemd wants to hear.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,11 @@ use super::Told;
 /// Where the configuration lies unless somebody says otherwise.
 pub fn system_configuration() -> PathBuf {
     PathBuf::from("/etc/mailroom/mailroom.toml")
+}
+
+/// Where the store lies unless the configuration says otherwise.
+pub fn system_store() -> PathBuf {
+    PathBuf::from("/var/lib/mailroom")
 }
 
 /// What the system tells the process to do. Once made, the signals do nothing else any more.
@@ -86,6 +91,14 @@ pub fn private_file(path: &Path) -> io::Result<File> {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(file)
+}
+
+/// Writes a file that only its owner can read, in place of what was there.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private_file(path)?;
+    file.set_len(0)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Whether everybody on this machine may read or change a file. Its group is the owner's business.

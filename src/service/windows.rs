@@ -1,7 +1,7 @@
 //! Windows: where files usually lie, and how a console program is told to stop.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,8 +11,12 @@ use super::Told;
 
 /// Where the configuration lies unless somebody says otherwise.
 pub fn system_configuration() -> PathBuf {
-    let data = std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
-    data.join("Mailroom").join("mailroom.toml")
+    system_store().join("mailroom.toml")
+}
+
+/// Where the store lies unless the configuration says otherwise.
+pub fn system_store() -> PathBuf {
+    std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from).join("Mailroom")
 }
 
 /// What the system tells the process to do.
@@ -63,6 +67,14 @@ pub fn private_directory(dir: &Path) -> io::Result<()> {
 /// Opens a file for reading and writing, made if missing. Who may read it is inherited from its directory.
 pub fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Writes a file in place of what was there. Who may read it is inherited from its directory.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private_file(path)?;
+    file.set_len(0)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Whether somebody besides the file's owner may read it: not looked at here, since who may is inherited from the directory.

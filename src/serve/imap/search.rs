@@ -3,7 +3,7 @@
 use super::Session;
 use super::fetch::{Pages, uids};
 use super::outcome::{Done, Failure, Performed};
-use super::section::{Message, decode};
+use super::section::Message;
 use crate::imap::command::{ResultOption, Search};
 use crate::imap::response::Esearch;
 use crate::imap::search::{Candidate, Needle, Program, Test, fold};
@@ -11,7 +11,7 @@ use crate::imap::sequence::{Ranges, SequenceSet};
 use crate::message::content_type::MediaType;
 use crate::message::header::Header;
 use crate::message::layout::Kind;
-use crate::message::words;
+use crate::message::{text, transfer, words};
 use crate::store::messages::{MessageRow, Wanted};
 use crate::store::search::Filter;
 
@@ -170,6 +170,7 @@ impl Session {
 }
 
 /// Which needles are in the text parts (and, for TEXT, in the headers) of a message, transfer encodings and charsets taken off.
+/// Deviation: of HTML only the words count, not its tags: people look for what they read.
 async fn look(message: &mut Message<'_>, row: &MessageRow, needles: &[Needle]) -> Result<Vec<bool>, Failure> {
     let mut found = vec![false; needles.len()];
     let mut note = |text: &str, is_header: bool| {
@@ -198,17 +199,7 @@ async fn look(message: &mut Message<'_>, row: &MessageRow, needles: &[Needle]) -
             continue;
         }
         let body = message.collect(prefix + place.body, (place.end - place.body).min(MAX_SEARCHED_PART)).await?;
-        let body = decode(&body, place.encoding);
-        let charset = media.parameter("charset").unwrap_or(b"utf-8");
-        let text = match std::str::from_utf8(&body) {
-            Ok(text)
-                if charset.eq_ignore_ascii_case(b"utf-8")
-                    || (body.is_ascii() && !charset.to_ascii_lowercase().starts_with(b"iso-2022")) =>
-            {
-                text.to_owned()
-            }
-            _ => words::charset(charset, &body).unwrap_or_else(|| words::lossless(&body)),
-        };
+        let text = text::readable(&media, &transfer::decode(place.encoding, &body));
         if note(&text, false) {
             break;
         }

@@ -7,6 +7,7 @@ use super::outcome::Failure;
 use crate::imap::command::{HeaderFields, Section, SectionText};
 use crate::message::facts::Scanner;
 use crate::message::layout::{Encoding, Layout};
+use crate::message::transfer;
 use crate::store::messages::{MessageRow, StoredMessage};
 use crate::store::{FolderId, Store};
 
@@ -87,7 +88,7 @@ impl<'a> Message<'a> {
             return Err(Failure::no("UNKNOWN-CTE", "This part can't be decoded here."));
         }
         let bytes = self.collect(start, length).await?;
-        Ok(Some(decode(&bytes, encoding)))
+        Ok(Some(transfer::decode(encoding, &bytes).into()))
     }
 
     /// Where the parts stand: as kept, or found out anew.
@@ -147,16 +148,6 @@ impl<'a> Message<'a> {
         }
         Ok(all.into())
     }
-}
-
-/// Takes a transfer encoding off; what is not well formed stays as it is.
-pub fn decode(bytes: &Bytes, encoding: Encoding) -> Bytes {
-    let decoded = match encoding {
-        Encoding::Base64 => mail_parser::decoders::base64::base64_decode(bytes),
-        Encoding::QuotedPrintable => mail_parser::decoders::quoted_printable::quoted_printable_decode(bytes),
-        Encoding::Identity | Encoding::Unknown => None,
-    };
-    decoded.map_or_else(|| bytes.clone(), Bytes::from)
 }
 
 /// `HEADER.FIELDS`: the wanted fields with their folding, and the blank line.

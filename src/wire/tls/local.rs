@@ -3,6 +3,7 @@
 //! The authority's certificate (`ca.pem`) is what people install on their machines; its key never leaves the store's directory.
 
 use super::{Identity, TlsError};
+use crate::service::platform;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData, SanType, SerialNumber, date_time_ymd,
@@ -66,7 +67,7 @@ pub fn local_identity(dir: &Path, names: &LocalNames, now: i64) -> Result<Identi
     let chain_pem = certificate.pem() + &authority_pem;
     let key_pem = server_key.serialize_pem();
     let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem.as_bytes())?;
-    write(&key, &key_pem)?;
+    write_key(&key, &key_pem)?;
     write(&chain, &chain_pem)?;
     Ok(identity)
 }
@@ -96,7 +97,7 @@ fn authority(dir: &Path, now: i64) -> Result<(String, Issuer<'static, KeyPair>),
     let key = KeyPair::generate().map_err(failed)?;
     let parameters = authority_parameters(&key, now);
     let pem = parameters.self_signed(&key).map_err(failed)?.pem();
-    write(&key_file, &key.serialize_pem())?;
+    write_key(&key_file, &key.serialize_pem())?;
     write(&certificate_file, &pem)?;
     Ok((pem, Issuer::new(parameters, key)))
 }
@@ -141,7 +142,15 @@ fn date(seconds: i64) -> jiff::civil::Date {
 }
 
 fn write(file: &Path, text: &str) -> Result<(), TlsError> {
-    std::fs::write(file, text).map_err(|error| TlsError::File { file: file.into(), reason: format!("can't be written: {error}") })
+    std::fs::write(file, text).map_err(|error| unwritten(file, &error))
+}
+
+fn write_key(file: &Path, text: &str) -> Result<(), TlsError> {
+    platform::write_private(file, text.as_bytes()).map_err(|error| unwritten(file, &error))
+}
+
+fn unwritten(file: &Path, error: &std::io::Error) -> TlsError {
+    TlsError::File { file: file.into(), reason: format!("can't be written: {error}") }
 }
 
 #[cfg(test)]
@@ -159,6 +168,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = local_identity(dir.path(), &names(&["mail.office.lan"]), NOW).unwrap();
         let authority = std::fs::read(dir.path().join("ca.pem")).unwrap();
+        for key in ["ca-key.pem", "server-key.pem"] {
+            assert!(!platform::others_can_read(&dir.path().join(key)), "{key}");
+        }
         let again = local_identity(dir.path(), &names(&["mail.office.lan"]), NOW + 100 * DAY).unwrap();
         assert_eq!(first.pin(), again.pin());
         let renewed = local_identity(dir.path(), &names(&["mail.office.lan"]), NOW + 380 * DAY).unwrap();
