@@ -27,7 +27,7 @@
 //! | 5 edge | [`cli`], [`gateway`], [`service`], [`demo`] |
 //! | 4 servers | [`serve`] |
 //! | 3 flows | [`inbound`], [`outbound`] |
-//! | 2 I/O | [`store`], the clients in [`pop3`], [`imap`] and [`smtp`], [`wire`] |
+//! | 2 I/O | [`store`], the clients in [`pop3`], [`imap`] and [`smtp`], [`oauth`], [`wire`] |
 //! | 1 rules | [`mapping`], [`schedule`], [`config`], [`inbound::recipients`], `outbound::{route, dsn}`, the rest of [`pop3`], [`imap`], [`smtp`] |
 //! | 0 words | [`address`], [`message`], [`document`] |
 //!
@@ -75,6 +75,7 @@ pub mod imap;
 pub mod inbound;
 pub mod mapping;
 pub mod message;
+pub mod oauth;
 pub mod outbound;
 pub mod pop3;
 pub mod schedule;

@@ -114,6 +114,8 @@ pub enum Failure {
     LogIn,
     /// It refused the log-in without saying why.
     LogInPerhaps,
+    /// Tokens can't be renewed: a person has to log in at the provider.
+    Consent,
 }
 
 /// What to do after a failure.
@@ -164,6 +166,7 @@ impl Backoff {
             Failure::Network => minutes(&[1, 2, 5, 10, 15, 30]),
             Failure::Temporary => minutes(&[2, 5, 10, 15, 30]),
             Failure::Throttled => minutes(&[15, 30, 60]),
+            Failure::Consent => Verdict::Suspend,
             Failure::LogIn | Failure::LogInPerhaps => self.refused(failure == Failure::LogInPerhaps, now),
         }
     }

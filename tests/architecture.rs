@@ -52,6 +52,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("pop3::client", "wire"),           // the clients speak over a wire
     ("imap::client", "wire"),
     ("smtp::client", "wire"),
+    ("oauth", "wire"),
+    ("oauth", "store"),             // tokens are kept among its secrets
     ("outbound", "inbound::facts"), // what the store keeps of a message is worked out in one place
     ("inbound", "outbound"),        // a forwarding rule's mail goes out through the queue
     ("cli", "gateway"),

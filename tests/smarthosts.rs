@@ -5,6 +5,7 @@ use mailroom::config::{Endpoint, Tls};
 use mailroom::smtp::client::{self, Client, ClientError, Credentials, Envelope, Stage, Verdict};
 use mailroom::smtp::reply::Class;
 use mailroom::wire::Stream;
+use mailroom::wire::sasl::Secret;
 use secrecy::SecretString;
 
 use crate::support::smarthost::{Fault, Smarthost};
@@ -158,7 +159,7 @@ async fn endless_answers_are_cut() {
 #[tokio::test]
 async fn starttls_that_is_not_offered_is_an_error_and_no_password_goes_out() {
     let server = Smarthost::start([Fault::With("AUTH PLAIN")]).await;
-    let credentials = Credentials { user: "office".into(), password: SecretString::from("geheim") };
+    let credentials = Credentials { user: "office".into(), secret: Secret::Password(SecretString::from("geheim")) };
     let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", Some(&credentials)).await;
     assert!(matches!(result, Err(ClientError::NoStarttls)));
     assert!(!server.commands().iter().any(|command| command.starts_with("AUTH")));
@@ -173,7 +174,7 @@ async fn an_answer_injected_ahead_of_tls_is_an_error() {
 
 #[tokio::test]
 async fn a_refused_log_in_is_told_from_a_busy_server() {
-    let credentials = Credentials { user: "office".into(), password: SecretString::from("geheim") };
+    let credentials = Credentials { user: "office".into(), secret: Secret::Password(SecretString::from("geheim")) };
     for (answer, is_login) in [("535 5.7.8 wrong", true), ("454 4.7.0 busy", false)] {
         let server = Smarthost::start([Fault::With("AUTH PLAIN LOGIN"), Fault::Always("AUTH", answer)]).await;
         let error = client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials)).await.unwrap_err();

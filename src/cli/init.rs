@@ -20,6 +20,7 @@ use crate::gateway::files;
 use crate::mapping::{Mailbox, Mapping};
 use crate::service::platform;
 use crate::store::Store;
+use crate::wire::sasl::Secret;
 use answers::{Answers, User};
 use questions::Questions;
 
@@ -140,7 +141,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
 async fn show_mailbox(loaded: &Loaded, password: &SecretString, questions: &mut Questions) -> anyhow::Result<bool> {
     let [collector] = loaded.config.collectors.as_slice() else { anyhow::bail!("the mailbox is missing") };
     println!("\nTrying {} at {}:{} …", collector.username, collector.endpoint.host, collector.endpoint.port);
-    match online::look_into(collector, password).await {
+    match online::look_into(collector, &Secret::Password(password.clone())).await {
         Ok(found) => {
             found.iter().for_each(|line| println!("{line}"));
             println!("{}.", consequences::fate(collector));

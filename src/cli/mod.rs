@@ -15,6 +15,7 @@ mod init;
 mod log;
 mod man;
 mod mapping;
+mod oauth;
 mod office;
 mod planned;
 mod queue;
@@ -85,7 +86,7 @@ enum Command {
     /// Encrypted passwords for collectors and smarthosts; never shown again
     Secret(secret::Arguments),
     /// Log in at a provider that wants OAuth
-    Oauth(planned::Oauth),
+    Oauth(oauth::Arguments),
     /// Collectors, queue, tray, users and disk at a glance
     Status(status::Arguments),
     /// Bring mail or settings in from elsewhere
@@ -170,6 +171,7 @@ async fn perform(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::User(arguments) => user::run(arguments, global).await,
         Command::Queue(arguments) => queue::run(arguments, global).await,
         Command::Secret(arguments) => secret::run(arguments, global).await,
+        Command::Oauth(arguments) => oauth::run(arguments, global).await,
         Command::Status(arguments) => status::run(arguments, global).await,
         Command::Service(arguments) => service::run(arguments, global).await,
         Command::Completions(arguments) => completions::run(arguments),
@@ -178,7 +180,6 @@ async fn perform(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Remap(_) => planned::refuse("remap"),
         Command::Vacation(_) => planned::refuse("vacation"),
         Command::Copy(_) => planned::refuse("copy"),
-        Command::Oauth(_) => planned::refuse("oauth"),
         Command::Import(_) => planned::refuse("import"),
         Command::Export(_) => planned::refuse("export"),
         Command::Backup(_) => planned::refuse("backup"),

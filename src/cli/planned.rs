@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use super::Exit;
 
@@ -52,22 +52,6 @@ pub struct Copy {
     /// Last day
     #[arg(long, value_name = "DATE")]
     until: Option<String>,
-}
-
-/// `oauth login COLLECTOR|SMARTHOST`
-#[derive(Debug, Args)]
-pub struct Oauth {
-    #[command(subcommand)]
-    action: OauthAction,
-}
-
-#[derive(Debug, Subcommand)]
-enum OauthAction {
-    /// Device code, or browser
-    Login {
-        /// A collector or smarthost
-        name: String,
-    },
 }
 
 /// `import KIND …`

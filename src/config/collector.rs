@@ -210,6 +210,11 @@ impl Collector {
         };
         Some(collector)
     }
+
+    /// The name that the server is told: with OAuth it may be a shared mailbox, opened by who consented.
+    pub fn log_in_as(&self) -> &str {
+        self.auth.log_in_as(&self.username)
+    }
 }
 
 impl Protocol {

@@ -29,17 +29,11 @@ const fn ignored(table: &'static str, key: &'static str, instead: &'static str) 
     NotBuilt { table, key, value: None, answer: Answer::Ignored, instead }
 }
 
-const OAUTH_INSTEAD: &str = "use a password; many providers give out one for mail programs (\"app password\")";
-
 /// The list; a feature that gets built loses its line.
 const NOT_BUILT: &[NotBuilt] = &[
     refused("office", "trash", None, "leave it out; users empty their own folders"),
     refused("office", "junk", None, "leave it out; users empty their own folders"),
     refused("storage", "backup", None, "leave it out; stop mailroom and copy the directory instead"),
-    refused("collector", "auth", Some("oauth2"), OAUTH_INSTEAD),
-    refused("collector", "oauth2", None, OAUTH_INSTEAD),
-    refused("smarthost", "auth", Some("oauth2"), OAUTH_INSTEAD),
-    refused("smarthost", "oauth2", None, OAUTH_INSTEAD),
     refused("", "device", None, "leave it out; give the machine a user of its own, whose name and password it logs in with"),
     ignored("listen", "smtp", "devices use submission with a log-in"),
     ignored("listen", "admin", "`mailroom status` says how things are"),

@@ -39,7 +39,7 @@ pub struct Endpoint {
 pub enum Auth {
     /// The best password mechanism that the server offers.
     Password(SecretSource),
-    /// XOAUTH2 or OAUTHBEARER; refused at load until it is built.
+    /// XOAUTH2 or OAUTHBEARER.
     OAuth2(Box<OAuth2>),
 }
 
@@ -85,7 +85,7 @@ pub struct OAuth2 {
     pub tenant: Option<String>,
     /// How a person consents.
     pub flow: OAuthFlow,
-    /// The shared mailbox that is logged in to, if it is not the person's own.
+    /// The shared mailbox that is logged in to, if it is not that of `username`, who consents.
     pub login_as: Option<String>,
 }
 
@@ -147,6 +147,14 @@ impl Endpoint {
 }
 
 impl Auth {
+    /// The name to log in with, where `username` is who consents or whose password it is.
+    pub fn log_in_as<'a>(&'a self, username: &'a str) -> &'a str {
+        match self {
+            Self::OAuth2(oauth) => oauth.login_as.as_deref().unwrap_or(username),
+            Self::Password(_) => username,
+        }
+    }
+
     /// Reads password, auth and oauth2. `None` if there is neither.
     pub(super) fn read(table: &Table<'_>) -> Option<Self> {
         let wants_oauth = table.word("auth", &[("password", false), ("oauth2", true)]).map(|f| f.value);
@@ -168,27 +176,64 @@ impl OAuth2 {
     fn read(value: &Value<'_>) -> Option<Self> {
         let table = value.table()?;
         let text = |key: &str| table.text(key).map(|f| f.value.to_owned());
+        let url = |key: &str| table.get(key).and_then(|value| value.parse(url));
         let provider = match table.get("provider") {
             Some(value) => value.word(&[("microsoft", OAuthProvider::Microsoft), ("google", OAuthProvider::Google)]),
             None => {
                 table.require("token_url", "provider = \"microsoft\" or \"google\", or token_url = \"https://…\"");
-                let (device_url, auth_url, scope) = (text("device_url"), text("auth_url"), text("scope").unwrap_or_default());
-                text("token_url").map(|token_url| OAuthProvider::Other { device_url, auth_url, token_url, scope })
+                let (device_url, auth_url, scope) = (url("device_url"), url("auth_url"), text("scope").unwrap_or_default());
+                url("token_url").map(|token_url| OAuthProvider::Other { device_url, auth_url, token_url, scope })
             }
         };
         table.require("client_id", "client_id = \"…\"");
+        let flow = table.word("flow", &[("device", OAuthFlow::Device), ("browser", OAuthFlow::Browser)]).map(|f| f.value);
+        let flow = match (&provider, flow) {
+            (Some(OAuthProvider::Google), Some(OAuthFlow::Device)) => {
+                let mark = table.key_mark("flow").unwrap_or_else(|| table.mark());
+                mark.wrong_with("Google allows no log-in for mail by a device code", "write flow = \"browser\", or leave it out");
+                OAuthFlow::Browser
+            }
+            (Some(OAuthProvider::Other { device_url: None, auth_url: None, .. }), _) => {
+                table.missing("device_url", "device_url = \"https://…\" for a log-in by a code, or auth_url for one in a browser");
+                OAuthFlow::Device
+            }
+            (Some(OAuthProvider::Other { device_url: None, .. }), Some(OAuthFlow::Device)) => {
+                table.missing("device_url", "device_url = \"https://…\", or flow = \"browser\"");
+                OAuthFlow::Device
+            }
+            (Some(OAuthProvider::Other { auth_url: None, .. }), Some(OAuthFlow::Browser)) => {
+                table.missing("auth_url", "auth_url = \"https://…\", or flow = \"device\"");
+                OAuthFlow::Browser
+            }
+            (Some(OAuthProvider::Google | OAuthProvider::Other { device_url: None, .. }), None) => OAuthFlow::Browser,
+            (_, flow) => flow.unwrap_or(OAuthFlow::Device),
+        };
         let oauth = Self {
             provider: provider?,
             client_id: text("client_id")?,
             client_secret: table.get("client_secret").and_then(|value| SecretSource::read(&value)),
             tenant: text("tenant"),
-            flow: table
-                .word("flow", &[("device", OAuthFlow::Device), ("browser", OAuthFlow::Browser)])
-                .map_or(OAuthFlow::Device, |f| f.value),
+            flow,
             login_as: text("login_as"),
         };
         table.finish();
         Some(oauth)
+    }
+}
+
+/// An address that secrets are sent to: https, or a test server on this machine.
+fn url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("\"{text}\" is no address of the form \"https://…\": {error}"))?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(text.to_owned()),
+        "http" if loopback => Ok(text.to_owned()),
+        _ => Err(format!("\"{text}\" would be asked without TLS; write \"https://…\"")),
     }
 }
 
@@ -231,6 +276,16 @@ mod tests {
         assert!(host("https://pop.gmx.net/x").unwrap_err().contains("write \"pop.gmx.net\""));
         assert!(host("").is_err());
         assert!(host("a b").is_err());
+    }
+
+    #[test]
+    fn urls() {
+        for right in ["https://login.example/token", "http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]:1/"] {
+            assert_eq!(url(right).as_deref(), Ok(right));
+        }
+        for wrong in ["http://login.example/token", "http://127.0.0.1.evil.example/", "login.example", "file:///etc/passwd", ""] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -11,14 +11,15 @@ use super::figures::{Figures, Outcome, Progress};
 use super::mailbox::Mailbox;
 use super::receive::ReceiveError;
 use super::upstream::{Upstream, UpstreamError};
-use crate::config::{Auth, Collector, Current};
-use crate::outbound::credentials;
+use crate::config::{Collector, Current};
+use crate::oauth::{self, Consent};
+use crate::outbound::credentials::{self, CredentialsError};
 use crate::schedule::Failure;
 use crate::store::locks::Lease;
 use crate::store::{Store, StoreError};
 use crate::wire::Instant;
 use crate::wire::dial::Patience;
-use secrecy::SecretString;
+use crate::wire::sasl::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -66,6 +67,8 @@ pub(super) enum Trouble {
     Receive(ReceiveError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     #[error("{0}")]
     Said(String),
     #[error("stopped before the end; the rest is fetched next time")]
@@ -76,6 +79,7 @@ impl Trouble {
     fn failure(&self) -> Failure {
         match self {
             Self::Upstream(error) | Self::Receive(ReceiveError::Upstream { error, .. }) => error.failure(),
+            Self::Credentials(CredentialsError::Token(error)) => error.failure(),
             _ => Failure::Temporary,
         }
     }
@@ -106,14 +110,14 @@ impl Run<'_> {
     async fn fetch(&mut self) -> Result<(), Trouble> {
         let _lease = self.lease().await?;
         self.room_on_disk()?;
-        let password = self.password().await?;
+        let secret = credentials::of_collector(&self.order.collector, &self.order.store).await?;
         let collector = &self.order.collector;
         let latch = format!("pipelining/{}", collector.endpoint.host.to_ascii_lowercase());
         let since = self.order.store.setting(&latch).await?.and_then(|since| since.parse::<i64>().ok());
         let mut pipeline = since.is_none_or(|since| now().saturating_sub(since) > DISTRUST);
         for _ in 0..SESSIONS {
             let before = self.figures.fetched;
-            match self.session(&password, pipeline).await {
+            match self.session(&secret, pipeline).await {
                 Err(trouble) if pipeline && trouble.is_out_of_step() => {
                     tracing::warn!(collector = collector.name, "{trouble}; for a week this server is asked for one thing at a time");
                     self.order.store.setting_set(&latch, Some(&now().to_string())).await?;
@@ -156,20 +160,21 @@ impl Run<'_> {
         )))
     }
 
-    async fn password(&self) -> Result<SecretString, Trouble> {
-        let collector = &self.order.collector;
-        match &collector.auth {
-            Auth::Password(source) => {
-                let whose = format!("collector {}", collector.name);
-                credentials::reveal(source, whose, &self.order.store).await.map_err(Trouble::Said)
-            }
-            Auth::OAuth2(_) => Err(Trouble::Said("log-in by OAuth 2 is not built yet".into())),
+    /// Connects and logs in. A token that is refused before its time is not offered again: the next attempt gets another one.
+    async fn enter(&self, secret: &Secret, pipeline: bool) -> Result<Upstream, Trouble> {
+        let Order { collector, store, patience, .. } = self.order;
+        let opened = Upstream::open(collector, secret, pipeline, *patience).await;
+        if let (Err(error), Secret::Token(token), Some(consent)) = (&opened, secret, Consent::to_fetch(collector))
+            && matches!(error.failure(), Failure::LogIn | Failure::LogInPerhaps)
+        {
+            oauth::spend(store, &consent, token).await.map_err(CredentialsError::Token)?;
         }
+        Ok(opened?)
     }
 
-    async fn session(&mut self, password: &SecretString, pipeline: bool) -> Result<(), Trouble> {
+    async fn session(&mut self, secret: &Secret, pipeline: bool) -> Result<(), Trouble> {
         let collector = Arc::clone(&self.order.collector);
-        let mut upstream = Upstream::open(&collector, password, pipeline, self.order.patience).await?;
+        let mut upstream = self.enter(secret, pipeline).await?;
         self.login_delay = upstream.login_delay();
         for (folder, _) in &collector.folders {
             let mut mailbox = Mailbox::open(self, folder);

@@ -1,6 +1,6 @@
 //! Push: a session that waits by IMAP IDLE beside the fetches, and says when something arrived.
 
-use crate::config::{Auth, Collector, Endpoint};
+use crate::config::{Collector, Endpoint};
 use crate::imap::client::{Client, ClientError, News};
 use crate::outbound::credentials;
 use crate::store::Store;
@@ -76,10 +76,9 @@ async fn wait(collector: Arc<Collector>, folder: String, store: Store, news: Arc
 /// Ends well only if the server has no IDLE.
 async fn session(collector: &Collector, folder: &str, store: &Store, news: &Notify) -> Result<(), String> {
     let in_words = |error: ClientError| error.to_string();
-    let Auth::Password(source) = &collector.auth else { return Ok(()) };
-    let password = credentials::reveal(source, format!("collector {}", collector.name), store).await?;
+    let secret = credentials::of_collector(collector, store).await.map_err(|error| error.to_string())?;
     let mut client = Client::connect(&collector.endpoint, Patience::default()).await.map_err(in_words)?;
-    client.log_in(&collector.username, &password).await.map_err(in_words)?;
+    client.log_in(collector.log_in_as(), &secret).await.map_err(in_words)?;
     if !client.offers("IDLE") {
         client.log_out().await;
         return Ok(());

@@ -7,7 +7,7 @@ use super::fetch::{self, Order};
 use super::figures::{Figures, Outcome, Progress};
 use super::idle;
 use crate::config::{Collector, Current, Protocol};
-use crate::schedule::{self, Backoff, Verdict};
+use crate::schedule::{self, Backoff, Failure, Verdict};
 use crate::store::collectors::CollectorState;
 use crate::store::{Change, Store};
 use crate::wire::dial::Patience;
@@ -170,7 +170,7 @@ impl Desk {
                 () = until(due.as_ref()) => Cause::Due,
                 () = watcher.news(), if !suspended => Cause::Due,
                 changed = current.changed() => if changed.is_ok() { resume = suspended; Cause::LookAgain } else { Cause::Leave },
-                () = secrets(&mut changes), if suspended => { resume = true; Cause::LookAgain }
+                () = secrets(&self.shared.store, &mut changes), if suspended => { resume = true; Cause::LookAgain }
             };
             let asks = match cause {
                 Cause::Leave => return,
@@ -272,7 +272,11 @@ pub async fn fetch_and_record(order: &Order, state: CollectorState) -> (Outcome,
             Verdict::Wait(wait) => Some(wait),
             Verdict::Suspend => {
                 let error = outcome.figures.error.as_deref().unwrap_or_default();
-                let reason = format!("suspended until the password is changed or somebody fetches by hand: {error}");
+                let until = match failure {
+                    Failure::Consent => "somebody logs in at the provider",
+                    _ => "the password is changed or somebody fetches by hand",
+                };
+                let reason = format!("suspended until {until}: {error}");
                 tracing::error!(collector = name, "{reason}");
                 after.suspended = Some(reason);
                 None
@@ -302,11 +306,13 @@ async fn until(due: Option<&Zoned>) {
     }
 }
 
-/// A secret may have been changed.
-async fn secrets(changes: &mut broadcast::Receiver<Change>) {
+/// A secret may have been changed, here or by a command beside the gateway.
+async fn secrets(store: &Store, changes: &mut broadcast::Receiver<Change>) {
+    let known = store.secrets().await.ok();
     loop {
         match changes.recv().await {
             Ok(Change::Users) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Ok(Change::Anything) if store.secrets().await.ok() != known => return,
             Ok(_) => {}
             Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }

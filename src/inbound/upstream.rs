@@ -8,7 +8,7 @@ use crate::pop3::client as pop3;
 use crate::schedule::Failure;
 use crate::store::ledger::UpstreamId;
 use crate::wire::dial::Patience;
-use secrecy::SecretString;
+use crate::wire::sasl::Secret;
 use std::collections::HashMap;
 
 /// As much of a header as is looked at before a message is fetched.
@@ -96,16 +96,17 @@ impl UpstreamError {
 
 impl Upstream {
     /// Connects and logs in. `pipeline` allows POP3 several requests at once.
-    pub async fn open(collector: &Collector, password: &SecretString, pipeline: bool, patience: Patience) -> Result<Self, UpstreamError> {
+    pub async fn open(collector: &Collector, secret: &Secret, pipeline: bool, patience: Patience) -> Result<Self, UpstreamError> {
+        let user = collector.log_in_as();
         match collector.protocol {
             Protocol::Pop3 => {
                 let mut client = pop3::Client::connect(&collector.endpoint, patience).await?;
-                client.log_in(&collector.username, password, pipeline).await?;
+                client.log_in(user, secret, pipeline).await?;
                 Ok(Self::Pop3(Box::new(client)))
             }
             Protocol::Imap => {
                 let mut client = imap::Client::connect(&collector.endpoint, patience).await?;
-                client.log_in(&collector.username, password).await?;
+                client.log_in(user, secret).await?;
                 Ok(Self::Imap(Box::new(client)))
             }
         }

@@ -22,15 +22,27 @@ pub struct Key(XChaCha20Poly1305);
 impl Store {
     /// Sets or replaces a secret.
     pub async fn secret_set(&self, name: &str, secret: &SecretString) -> Result<(), StoreError> {
-        let nonce = password::random::<24>()?;
-        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: name.as_bytes() };
-        let ciphertext = self.key(true)?.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
+        let (nonce, ciphertext) = self.sealed(name, secret)?;
         let name = name.to_owned();
         self.write(SMALL, move |work| {
             work.prepare_cached("INSERT OR REPLACE INTO secret (name, nonce, ciphertext, changed) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![name, nonce, ciphertext, now()])?;
             work.changed(Change::Users);
             Ok(())
+        })
+        .await
+    }
+
+    /// Replaces what a secret holds, for those that renew themselves: it does not count as set anew, and nobody is told.
+    pub async fn secret_renew(&self, name: &str, secret: &SecretString) -> Result<(), StoreError> {
+        let (nonce, ciphertext) = self.sealed(name, secret)?;
+        let name = name.to_owned();
+        self.write(SMALL, move |work| {
+            let mut update = work.prepare_cached("UPDATE secret SET nonce = ?2, ciphertext = ?3 WHERE name = ?1")?;
+            match update.execute(params![name, nonce, ciphertext])? {
+                0 => Err(StoreError::NotFound(format!("there is no secret {name}"))),
+                _ => Ok(()),
+            }
         })
         .await
     }
@@ -74,6 +86,13 @@ impl Store {
             Ok(())
         })
         .await
+    }
+
+    fn sealed(&self, name: &str, secret: &SecretString) -> Result<([u8; 24], Vec<u8>), StoreError> {
+        let nonce = password::random::<24>()?;
+        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: name.as_bytes() };
+        let ciphertext = self.key(true)?.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
+        Ok((nonce, ciphertext))
     }
 
     /// The key, read once; made with the first secret.

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use secrecy::SecretString;
-
 use crate::address::Address;
 use crate::config::{Auth, Collector, Config, Current, Smarthost, SmarthostLogin};
 use crate::document::duration_text;
 use crate::inbound::upstream::Upstream;
-use crate::outbound::credentials::{Account, reveal};
+use crate::outbound::credentials::{self, Account};
 use crate::smtp::client;
 use crate::smtp::reply::Class;
 use crate::store::Store;
 use crate::wire::dial::Patience;
+use crate::wire::sasl::Secret;
 
 /// So many refused senders are named for one smarthost.
 const MAX_REFUSED: usize = 20;
@@ -54,30 +53,29 @@ pub async fn check(current: &Current, store: Result<&Store, &str>, out: &mut imp
     Ok(failures)
 }
 
-/// As [`look_into`], with the password that the configuration names.
+/// As [`look_into`], with the password or token that the configuration names.
 async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -> Result<Vec<String>, String> {
-    let Auth::Password(source) = &collector.auth else { return Err("log-in by OAuth 2 is not built yet".to_owned()) };
-    let whose = format!("collector {}", collector.name);
-    let password = match store {
-        Ok(store) => reveal(source, whose, store).await?,
-        Err(reason) if source.stored_name().is_some() => return Err(reason.to_owned()),
-        Err(_) => {
-            let source = source.clone();
+    let secret = match (store, &collector.auth) {
+        (Ok(store), _) => credentials::of_collector(collector, store).await.map_err(|error| error.to_string())?,
+        (Err(reason), Auth::OAuth2(_)) => return Err(reason.to_owned()),
+        (Err(reason), Auth::Password(source)) if source.stored_name().is_some() => return Err(reason.to_owned()),
+        (Err(_), Auth::Password(source)) => {
+            let (source, whose) = (source.clone(), format!("collector {}", collector.name));
             let read = tokio::task::spawn_blocking(move || source.resolve(&whose, None));
-            read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
+            Secret::Password(read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?)
         }
     };
-    look_into(collector, &password).await
+    look_into(collector, &secret).await
 }
 
-/// Logs in with a password that is known already, counts, logs out.
-pub async fn look_into(collector: &Collector, password: &SecretString) -> Result<Vec<String>, String> {
-    let mut upstream = Upstream::open(collector, password, true, Patience::default()).await.map_err(|error| error.to_string())?;
+/// Logs in with what is known already, counts, logs out.
+pub async fn look_into(collector: &Collector, secret: &Secret) -> Result<Vec<String>, String> {
+    let mut upstream = Upstream::open(collector, secret, true, Patience::default()).await.map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     for (folder, _) in &collector.folders {
         let listing = upstream.list(folder, false).await.map_err(|error| error.to_string())?;
         let name = if collector.folders.len() > 1 || folder != "INBOX" { format!(" in {folder}") } else { String::new() };
-        found.push(format!("logged in as {}; {} there{name}", collector.username, mails(listing.items.len())));
+        found.push(format!("logged in as {}; {} there{name}", collector.log_in_as(), mails(listing.items.len())));
         if listing.malformed > 0 {
             found.push(format!("{} lines of the listing could not be read; those mails wait", listing.malformed));
         }
@@ -105,7 +103,7 @@ async fn try_smarthost(
 ) -> Result<(Vec<String>, usize), String> {
     let credentials = match (account, store) {
         (Account::None, _) => None,
-        (_, Ok(store)) => account.credentials(config, smarthost, store).await?,
+        (_, Ok(store)) => account.credentials(config, smarthost, store).await.map_err(|error| error.to_string())?,
         (_, Err(reason)) => return Err(reason.to_owned()),
     };
     let connected = client::connect(&smarthost.endpoint, &config.office.hostname, credentials.as_ref()).await;

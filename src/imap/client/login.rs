@@ -5,7 +5,7 @@ use super::{Client, ClientError, LOG_IN, tagged};
 use crate::config::Tls;
 use crate::wire::dial::Phase;
 use crate::wire::redact;
-use crate::wire::sasl::{self, Mechanism, SaslError};
+use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
@@ -38,12 +38,12 @@ impl Client {
     }
 
     /// Logs in by the best way that is offered.
-    pub async fn log_in(&mut self, user: &str, password: &SecretString) -> Result<(), ClientError> {
+    pub async fn log_in(&mut self, user: &str, secret: &Secret) -> Result<(), ClientError> {
         if self.logged_in {
             return Ok(());
         }
         self.connection.hush(true);
-        let result = self.authenticate(user, password).await;
+        let result = self.authenticate(user, secret).await;
         self.connection.hush(false);
         result?;
         self.logged_in = true;
@@ -80,13 +80,14 @@ impl Client {
         self.capabilities = words.split_ascii_whitespace().take(MAX_CAPABILITIES).map(str::to_owned).collect();
     }
 
-    async fn authenticate(&mut self, user: &str, password: &SecretString) -> Result<(), ClientError> {
+    async fn authenticate(&mut self, user: &str, secret: &Secret) -> Result<(), ClientError> {
         let offered: Vec<String> = self.capabilities.iter().filter_map(|c| c.strip_prefix("AUTH=")).map(str::to_owned).collect();
-        for mechanism in Mechanism::among(offered.iter().map(String::as_str)) {
-            if self.sasl(mechanism, user, password).await? {
+        for mechanism in secret.mechanisms(offered.iter().map(String::as_str)) {
+            if self.sasl(mechanism, user, secret.text()).await? {
                 return Ok(());
             }
         }
+        let Secret::Password(password) = secret else { return Err(SaslError::NoTokens.into()) };
         if self.offers("LOGINDISABLED") {
             return Err(ClientError::Unprotected("the server allows no log-in with a password on this connection; is tls right?"));
         }

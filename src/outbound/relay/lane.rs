@@ -2,11 +2,13 @@
 
 use super::message::{self, Prepared};
 use super::{Job, Key, Shared};
-use crate::config::Smarthost;
+use crate::config::{Config, Smarthost};
+use crate::oauth;
 use crate::outbound::judge::{Ruling, judge, milliseconds};
 use crate::outbound::size;
 use crate::smtp::client::{self, Client, ClientError, Credentials, WINDOW};
 use crate::smtp::reply::Reply;
+use crate::wire::sasl::Secret;
 use crate::wire::{Stream, WireError};
 use secrecy::ExposeSecret;
 use std::collections::VecDeque;
@@ -167,16 +169,17 @@ impl Lane {
         let current = self.shared.config();
         let credentials = match self.key.account.credentials(&current.config, &smarthost, &self.shared.store).await {
             Ok(credentials) => credentials,
-            Err(reason) => return self.all_wait(first, &Ruling::Login(reason)),
+            Err(error) if error.is_login() => return self.all_wait(first, &Ruling::Login(error.to_string())),
+            Err(error) => return self.all_wait(first, &Ruling::Later(error.to_string(), Duration::ZERO)),
         };
         if let Some(reason) = self.still_refused(credentials.as_ref()) {
             return self.all_wait(first, &Ruling::Login(reason));
         }
         let hostname = current.config.office.hostname.clone();
-        drop(current);
         let mut connection = match client::connect(&smarthost.endpoint, &hostname, credentials.as_ref()).await {
             Ok(connection) => connection,
             Err(error) if error.is_login() => {
+                self.spend(&current.config, &smarthost, credentials.as_ref()).await;
                 self.lock().refused = credentials.map(|credentials| (self.shared.now(), credentials, error.to_string()));
                 return self.all_wait(first, &Ruling::Login(error.to_string()));
             }
@@ -190,6 +193,7 @@ impl Lane {
                 return;
             }
         };
+        drop(current);
         self.shared.log_in_works(&self.key);
         if let Err(error) = size::learn(&self.shared.store, &smarthost.endpoint, connection.capabilities().limit()).await {
             tracing::warn!(%error, "what the smarthost says about sizes could not be written down");
@@ -216,13 +220,22 @@ impl Lane {
         connection.quit().await;
     }
 
+    /// A token that was refused before its time is not offered again: the next attempt gets another one.
+    async fn spend(&self, config: &Config, smarthost: &Smarthost, credentials: Option<&Credentials>) {
+        let Some(Credentials { secret: Secret::Token(token), .. }) = credentials else { return };
+        let Some(consent) = self.key.account.consent(config, smarthost) else { return };
+        if let Err(error) = oauth::spend(&self.shared.store, &consent, token).await {
+            tracing::warn!(smarthost = self.key.smarthost, %error, "the refused token can't be put away");
+        }
+    }
+
     /// What the server said to this log-in a short while ago: asking again and again gets an office banned. A changed password is tried
     /// at once.
     fn still_refused(&self, credentials: Option<&Credentials>) -> Option<String> {
         let state = self.lock();
         let (when, refused, reason) = state.refused.as_ref()?;
         let same = credentials.is_some_and(|credentials| {
-            credentials.user == refused.user && credentials.password.expose_secret() == refused.password.expose_secret()
+            credentials.user == refused.user && credentials.secret.text().expose_secret() == refused.secret.text().expose_secret()
         });
         (same && self.shared.now() - when < milliseconds(LOGIN_PAUSE)).then(|| reason.clone())
     }

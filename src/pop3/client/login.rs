@@ -3,7 +3,7 @@
 use super::error::{LOG_IN, status_of};
 use super::{Client, ClientError, Refusal};
 use crate::wire::dial::Phase;
-use crate::wire::sasl::{self, Mechanism, SaslError};
+use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -43,6 +43,21 @@ impl Client {
         self.ask(&format!("USER {}", plain(user)?), LOG_IN, Phase::Login).await?;
         self.ask(&format!("PASS {}", plain(password.expose_secret())?), LOG_IN, Phase::Login).await?;
         Ok(())
+    }
+
+    /// Logs in with a token. Servers that offer nothing (RFC 5034 wants `SASL` in CAPA) are asked all the same.
+    pub(super) async fn present(&mut self, user: &str, token: &SecretString) -> Result<(), ClientError> {
+        let offered = self.capabilities.0.get("SASL").cloned().unwrap_or_default();
+        let mut mechanisms = Secret::Token(token.clone()).mechanisms(offered.iter().map(String::as_str));
+        if mechanisms.is_empty() {
+            mechanisms.push(Mechanism::XOAuth2);
+        }
+        for mechanism in mechanisms {
+            if self.sasl(mechanism, user, token).await? {
+                return Ok(());
+            }
+        }
+        Err(SaslError::NoTokens.into())
     }
 
     /// False: the server does not do this mechanism after all, and has seen no password.

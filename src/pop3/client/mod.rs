@@ -10,10 +10,10 @@ mod login;
 
 use crate::config::{Endpoint, Tls};
 use crate::wire::dial::{self, Patience, Phase};
+use crate::wire::sasl::Secret;
 use crate::wire::{Connection, Instant, LineEnd, Stream, WireError, dot};
 use bytes::Bytes;
 use error::status_of;
-use secrecy::SecretString;
 use std::collections::{HashMap, VecDeque};
 
 pub use error::{ClientError, Refusal};
@@ -107,9 +107,12 @@ impl Client {
     }
 
     /// Logs in by the best way that is offered. `pipeline` allows several requests at once, if the server offers that.
-    pub async fn log_in(&mut self, user: &str, password: &SecretString, pipeline: bool) -> Result<(), ClientError> {
+    pub async fn log_in(&mut self, user: &str, secret: &Secret, pipeline: bool) -> Result<(), ClientError> {
         self.connection.hush(true);
-        let result = self.authenticate(user, password).await;
+        let result = match secret {
+            Secret::Password(password) => self.authenticate(user, password).await,
+            Secret::Token(token) => self.present(user, token).await,
+        };
         self.connection.hush(false);
         result?;
         self.read_capabilities().await?;

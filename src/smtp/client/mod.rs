@@ -14,12 +14,11 @@ use crate::smtp::canonical::Canonical;
 use crate::smtp::reply::{self, Class, Reply, ReplyError};
 use crate::wire::dial::{self, DialError, Patience};
 use crate::wire::dot::Stuffer;
-use crate::wire::sasl::{self, Mechanism, SaslError};
+use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
 use crate::wire::{Connection, Instant, LineEnd, Stream, WireError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exchange::Flight;
-use secrecy::SecretString;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,13 +34,16 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Challenges of one SASL exchange: no mechanism has more than four.
 const MAX_CHALLENGES: usize = 8;
 
-/// Name and password at a smarthost.
+/// RFC 4954 §4: a longer initial response waits for the server's empty challenge. Tokens are that long, passwords never.
+const MAX_AUTH_LINE: usize = 512;
+
+/// Name and password, or token, at a smarthost.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// Log-in name.
     pub user: String,
     /// Never shown.
-    pub password: SecretString,
+    pub secret: Secret,
 }
 
 /// Why a connection could not be made, or did not last.
@@ -66,7 +68,7 @@ pub enum ClientError {
     #[error("the server offers no log-in that works with a password; it offers: {0}")]
     NoMechanism(String),
     /// Name and password were refused.
-    #[error("the log-in was refused: {0}")]
+    #[error("the log-in was refused: {0}{hint}", hint = switched_off(.0))]
     Login(Reply),
     /// The conversation about the password failed.
     #[error(transparent)]
@@ -178,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// only where that failed for a reason of its own: a wrong password is said once, or servers ban us twice as fast. CRAM-MD5 fails on
     /// servers that offer it and keep no passwords that it could work with.
     pub async fn login(&mut self, credentials: &Credentials, protected: bool) -> Result<(), ClientError> {
-        let mechanisms = Mechanism::among(self.capabilities.auth.iter().map(String::as_str));
+        let mechanisms = credentials.secret.mechanisms(self.capabilities.auth.iter().map(String::as_str));
         let mut refused = None;
         for mechanism in mechanisms {
             let in_clear = matches!(mechanism, Mechanism::Plain | Mechanism::Login);
@@ -197,6 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         Err(match refused {
             Some(reply) => ClientError::Login(reply),
+            None if matches!(credentials.secret, Secret::Token(_)) => ClientError::Sasl(SaslError::NoTokens),
             None => ClientError::NoMechanism(self.capabilities.auth.join(" ")),
         })
     }
@@ -205,12 +208,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn authenticate(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<(), ClientError> {
         let mut nonce = [0; 18];
         getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
-        let mut client = sasl::Client::new(mechanism, &credentials.user, credentials.password.clone(), &nonce);
-        let initial = client.initial().map(|first| STANDARD.encode(first));
-        let line = match initial {
-            Some(first) => format!("AUTH {} {first}\r\n", mechanism.name()),
-            None => format!("AUTH {}\r\n", mechanism.name()),
-        };
+        let mut client = sasl::Client::new(mechanism, &credentials.user, credentials.secret.text().clone(), &nonce);
+        let mut line = format!("AUTH {}", mechanism.name());
+        let mut waiting = client.initial();
+        if let Some(first) = waiting.as_ref().map(|first| STANDARD.encode(first))
+            && line.len() + first.len() + 3 <= MAX_AUTH_LINE
+        {
+            line = format!("{line} {first}");
+            waiting = None;
+        }
+        line.push_str("\r\n");
         let mut reply = self.command(Phase::Login, line.as_bytes()).await?;
         for _ in 0..MAX_CHALLENGES {
             match reply.class() {
@@ -220,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     let answer = STANDARD
                         .decode(text.trim())
                         .map_err(|_| SaslError::Malformed("the challenge is no base64"))
-                        .and_then(|challenge| client.answer(&challenge));
+                        .and_then(|challenge| waiting.take().map_or_else(|| client.answer(&challenge), Ok));
                     match answer {
                         Ok(answer) => reply = self.command(Phase::Login, format!("{}\r\n", STANDARD.encode(answer)).as_bytes()).await?,
                         Err(error) => {
@@ -295,5 +302,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return Ok(reply);
             }
         }
+    }
+}
+
+/// What Microsoft means by its code (since 2022, for one tenant after the other): no password will ever do.
+fn switched_off(reply: &Reply) -> &'static str {
+    match reply.to_string().contains("5.7.139") {
+        true => {
+            ". Logging in with a password is switched off there: set auth = \"oauth2\" and run `mailroom oauth login`; if that is refused \
+             too, the account's administrator has to allow authenticated SMTP"
+        }
+        false => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_in_that_microsoft_has_switched_off_is_said_in_words() {
+        let refused = |text: &str| ClientError::Login(Reply::lines(535, "5.7.139", vec![text.to_owned()])).to_string();
+        assert!(refused("Authentication unsuccessful, basic authentication is disabled.").contains("auth = \"oauth2\""));
+        let plain = ClientError::Login(Reply::lines(535, "5.7.8", vec!["no".to_owned()])).to_string();
+        assert!(!plain.contains("oauth2"), "{plain}");
     }
 }

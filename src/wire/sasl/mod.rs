@@ -1,21 +1,53 @@
-//! SASL mechanisms as values: challenges in, responses out (RFC 4422, 4616, 2195, 5802, 7677). Base64 and the commands around them
+//! SASL mechanisms as values: challenges in, responses out (RFC 4422, 4616, 2195, 5802, 7628, 7677). Base64 and the commands around them
 //! are the protocols' business.
 
+mod bearer;
 mod scram;
 
 pub use scram::{ClientFirst, ScramKeys, ServerFinal, client_first};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bearer::Form;
 use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};
 use scram::{Hash, ScramClient};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt::Write;
 
-/// Password mechanisms of a client, best first.
+/// What a log-in is proved with.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// A password.
+    Password(SecretString),
+    /// An OAuth 2 access token.
+    Token(SecretString),
+}
+
+impl Secret {
+    /// The secret text, of whichever kind.
+    pub fn text(&self) -> &SecretString {
+        match self {
+            Self::Password(text) | Self::Token(text) => text,
+        }
+    }
+
+    /// Those of the offered mechanisms that can use it, best first; names in any case.
+    pub fn mechanisms<'a>(&self, offered: impl IntoIterator<Item = &'a str>) -> Vec<Mechanism> {
+        match self {
+            Self::Password(_) => Mechanism::among(offered),
+            Self::Token(_) => Mechanism::known(&Mechanism::BEARER, offered),
+        }
+    }
+}
+
+/// Mechanisms of a client, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mechanism {
+    /// RFC 7628
+    OAuthBearer,
+    /// Its forerunner.
+    XOAuth2,
     /// RFC 7677
     ScramSha256,
     /// RFC 5802
@@ -29,12 +61,16 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// All, best first.
+    /// Those for tokens, best first.
+    pub const BEARER: [Mechanism; 2] = [Self::OAuthBearer, Self::XOAuth2];
+    /// Those for passwords, best first.
     pub const ALL: [Mechanism; 5] = [Self::ScramSha256, Self::ScramSha1, Self::CramMd5, Self::Plain, Self::Login];
 
     /// The registered name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::OAuthBearer => "OAUTHBEARER",
+            Self::XOAuth2 => "XOAUTH2",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha1 => "SCRAM-SHA-1",
             Self::CramMd5 => "CRAM-MD5",
@@ -43,10 +79,14 @@ impl Mechanism {
         }
     }
 
-    /// Those of the offered names that we speak, best first; names in any case.
+    /// Those of the offered names that take a password, best first; names in any case.
     pub fn among<'a>(offered: impl IntoIterator<Item = &'a str>) -> Vec<Mechanism> {
+        Self::known(&Self::ALL, offered)
+    }
+
+    fn known<'a>(ours: &[Mechanism], offered: impl IntoIterator<Item = &'a str>) -> Vec<Mechanism> {
         let offered: Vec<&str> = offered.into_iter().collect();
-        Self::ALL.into_iter().filter(|known| offered.iter().any(|name| name.eq_ignore_ascii_case(known.name()))).collect()
+        ours.iter().copied().filter(|known| offered.iter().any(|name| name.eq_ignore_ascii_case(known.name()))).collect()
     }
 }
 
@@ -62,6 +102,9 @@ pub enum SaslError {
     /// The server does not know the password it asked for.
     #[error("the server could not prove that it knows the password; it may not be the one it says it is")]
     Impostor,
+    /// The server has neither mechanism for tokens.
+    #[error("the server takes no OAuth tokens; is host right? If it takes passwords, set auth = \"password\"")]
+    NoTokens,
 }
 
 /// The client's side of one log-in.
@@ -72,6 +115,8 @@ pub struct Client {
 }
 
 enum State {
+    Bearer(Form),
+    Explained(Form),
     Scram(Box<ScramClient>),
     CramMd5,
     Plain,
@@ -81,9 +126,11 @@ enum State {
 }
 
 impl Client {
-    /// `nonce` is 18 or more random bytes; only SCRAM uses them.
+    /// `password` is the token for the bearer mechanisms. `nonce` is 18 or more random bytes; only SCRAM uses them.
     pub fn new(mechanism: Mechanism, user: &str, password: SecretString, nonce: &[u8]) -> Self {
         let state = match mechanism {
+            Mechanism::OAuthBearer => State::Bearer(Form::OAuthBearer),
+            Mechanism::XOAuth2 => State::Bearer(Form::XOAuth2),
             Mechanism::ScramSha256 => State::Scram(Box::new(ScramClient::new(Hash::Sha256, user, &STANDARD.encode(nonce)))),
             Mechanism::ScramSha1 => State::Scram(Box::new(ScramClient::new(Hash::Sha1, user, &STANDARD.encode(nonce)))),
             Mechanism::CramMd5 => State::CramMd5,
@@ -96,12 +143,17 @@ impl Client {
     /// What may be sent along with the command, or as the answer to an empty challenge; `None`: the server speaks first.
     pub fn initial(&mut self) -> Option<Vec<u8>> {
         match &mut self.state {
+            State::Bearer(form) => {
+                let form = *form;
+                self.state = State::Explained(form);
+                Some(form.message(&self.user, &self.password))
+            }
             State::Scram(scram) => Some(scram.first()),
             State::Plain => {
                 self.state = State::Finished;
                 Some(format!("\0{}\0{}", self.user, self.password.expose_secret()).into_bytes())
             }
-            State::CramMd5 | State::LoginUser | State::LoginPassword | State::Finished => None,
+            State::Explained(_) | State::CramMd5 | State::LoginUser | State::LoginPassword | State::Finished => None,
         }
     }
 
@@ -109,6 +161,11 @@ impl Client {
     pub fn answer(&mut self, challenge: &[u8]) -> Result<Vec<u8>, SaslError> {
         let password = self.password.expose_secret();
         match &mut self.state {
+            State::Explained(form) => {
+                let acknowledgement = form.acknowledgement();
+                self.state = State::Finished;
+                Ok(acknowledgement)
+            }
             State::Scram(scram) => scram.answer(challenge, password),
             State::CramMd5 => {
                 self.state = State::Finished;
@@ -124,7 +181,7 @@ impl Client {
                 self.state = State::Finished;
                 Ok(password.as_bytes().to_vec())
             }
-            State::Plain | State::Finished => Err(SaslError::Malformed("the server asks for more than there is")),
+            State::Bearer(_) | State::Plain | State::Finished => Err(SaslError::Malformed("the server asks for more than there is")),
         }
     }
 
@@ -204,6 +261,19 @@ mod tests {
         let mut plain = client(Mechanism::Plain, "tim", "x");
         plain.initial();
         assert!(plain.answer(b"again").is_err());
+    }
+
+    #[test]
+    fn a_refused_token_is_explained_once() {
+        for (mechanism, acknowledgement) in [(Mechanism::OAuthBearer, &b"\x01"[..]), (Mechanism::XOAuth2, b"")] {
+            let mut token = client(mechanism, "tim@example.com", "t0ken");
+            assert!(token.initial().unwrap().ends_with(b"\x01auth=Bearer t0ken\x01\x01"));
+            assert_eq!(token.answer(br#"{"status":"invalid_token"}"#).unwrap(), acknowledgement);
+            assert!(token.answer(b"again").is_err());
+        }
+        let token = Secret::Token("t0ken".to_owned().into());
+        assert_eq!(token.mechanisms(["PLAIN", "xoauth2", "OAUTHBEARER"]), Mechanism::BEARER);
+        assert!(Secret::Password("x".to_owned().into()).mechanisms(["XOAUTH2"]).is_empty());
     }
 
     #[test]
