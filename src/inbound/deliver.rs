@@ -1,8 +1,8 @@
 //! Facts and a decision → what the store makes true in one transaction. Values in, values out.
 
+use super::facts::content_facts;
 use super::plan;
 use super::receive::{Raw, RawBytes};
-use super::{facts::content_facts, forward};
 use crate::address::Address;
 use crate::config::{Collector, Config, Protocol, Tls};
 use crate::inbound::recipients::{self, Mail};
@@ -11,6 +11,7 @@ use crate::message::facts::{Facts, ids};
 use crate::message::header::Header;
 use crate::message::trace::{Hop, Prefix};
 use crate::message::{date, received};
+use crate::outbound::forward::Forwarding;
 use crate::store::{Arrival, ContentFacts, Deposit, NewContent, journal, ledger, queue, tray};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ pub struct Listing<'a> {
     pub source: &'a ledger::Source,
     /// Tells listings apart (duplicates without Message-ID).
     pub tag: &'a str,
+    /// For the mark on what is sent on.
+    pub mark_key: &'a [u8],
     /// Milliseconds since 1970.
     pub now: i64,
 }
@@ -69,20 +72,11 @@ pub fn prepare(listing: &Listing<'_>, raw: Raw, facts: &Facts, mut decision: Dec
         let reason = "delivery to another mail system (lmtp:) is not built yet".to_owned();
         decision.held.get_or_insert(Held { reason, addresses });
     }
+    let queue = queue(listing, facts, &mut decision);
     let outcome = decision.outcome();
     let header = facts.header();
     let internal_date = internal_date(&raw, &header, facts, listing.now);
     let deposits = decision.recipients.iter().map(|recipient| deposit(listing, recipient, &header, internal_date)).collect();
-    let queue = decision.forwards.iter().filter_map(|forward| {
-        let identity = listing.mapping.identities(&forward.owner).into_iter().next()?;
-        Some(queue::NewMail {
-            owner: forward.owner.clone(),
-            sender: Some(identity.address.clone()),
-            recipients: vec![forward.to.clone()],
-            header: Some(forward::header(&facts.header, &identity)),
-        })
-    });
-    let queue = queue.collect();
     let addresses = |held: &Held| held.addresses.iter().map(Address::to_string).collect();
     let tray = decision.held.as_ref().map(|held| new_held(listing, facts, held.reason.clone(), addresses(held), tray::Kind::Held));
     let stays = !decision.remote.is_empty();
@@ -92,6 +86,27 @@ pub fn prepare(listing: &Listing<'_>, raw: Raw, facts: &Facts, mut decision: Dec
     let journal = journal_entry(listing, decision_json(&decision).to_string());
     let arrival = Arrival { deposits, queue, tray, ledger: Some(row), journal, trace, ..Arrival::new(content(raw, content_facts(facts))) };
     Prepared { arrival, outcome: outcome.as_str(), size }
+}
+
+/// What goes on to outside addresses. What can't is held, with the reason.
+fn queue(listing: &Listing<'_>, facts: &Facts, decision: &mut Decision) -> Vec<queue::NewMail> {
+    let forwarding = Forwarding { config: listing.config, mapping: listing.mapping, key: listing.mark_key };
+    let mut mails = Vec::new();
+    let mut refused = None;
+    decision.forwards.retain(|forward| match forwarding.mail(forward, &facts.header, hop(listing)) {
+        Ok(mail) => {
+            mails.push(mail);
+            true
+        }
+        Err(why) => {
+            refused = Some(format!("it should go on to {}, but {why}", forward.to));
+            false
+        }
+    });
+    if let Some(reason) = refused {
+        decision.held.get_or_insert(Held { reason, addresses: vec![] });
+    }
+    mails
 }
 
 /// Bytes that could not be handled: kept as they are, nothing in them is looked at.
@@ -190,6 +205,14 @@ fn prefix(listing: &Listing<'_>, recipient: &Recipient, header: &Header<'_>) -> 
         Mailbox::User(name) | Mailbox::Shared(name) => Address::new(name, &office.lan_domain).ok(),
     };
     let address = recipient.address.clone().or_else(by_name);
+    let hop = Hop { recipient: address.as_ref(), from: Some(&listing.collector.endpoint.host), ..hop(listing) };
+    // The provider alone knew the envelope sender; without its word it is the null one.
+    let return_path = header.first("return-path").is_none().then_some(None);
+    Bytes::from(Prefix { return_path, delivered_to: address.as_ref(), hop: Some(hop) }.render())
+}
+
+/// Our line, as far as everybody may see it: who the provider is stays among us.
+fn hop<'a>(listing: &Listing<'a>) -> Hop<'a> {
     let collector = listing.collector;
     let with = match (collector.protocol, collector.endpoint.tls) {
         (Protocol::Pop3, Tls::None) => "POP3",
@@ -197,18 +220,7 @@ fn prefix(listing: &Listing<'_>, recipient: &Recipient, header: &Header<'_>) -> 
         (Protocol::Imap, Tls::None) => "IMAP",
         (Protocol::Imap, _) => "IMAPS",
     };
-    let hop = Hop {
-        from: Some(&collector.endpoint.host),
-        ip: None,
-        by: &office.hostname,
-        with,
-        id: &collector.name,
-        recipient: address.as_ref(),
-        date: listing.now,
-    };
-    // The provider alone knew the envelope sender; without its word it is the null one.
-    let return_path = header.first("return-path").is_none().then_some(None);
-    Bytes::from(Prefix { return_path, delivered_to: address.as_ref(), hop: Some(hop) }.render())
+    Hop { by: &listing.config.office.hostname, with, id: &collector.name, date: listing.now, ..Hop::default() }
 }
 
 fn content(raw: Raw, facts: ContentFacts) -> NewContent {

@@ -6,7 +6,6 @@ pub mod expectations;
 pub mod facts;
 pub mod fetch;
 pub mod figures;
-pub mod forward;
 mod idle;
 pub mod intention;
 mod mailbox;

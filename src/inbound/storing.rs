@@ -73,12 +73,20 @@ impl Storing {
 
     async fn store_group(&self, group: Vec<Raw>, handling: Handling, stored: &mut Stored) {
         let now = jiff::Timestamp::now().as_millisecond();
+        let mark_key = match self.store.mark_key().await {
+            Ok(key) => key,
+            Err(error) => {
+                stored.error = Some(error);
+                return;
+            }
+        };
         let listing = Listing {
             config: &self.current.config,
             mapping: &self.current.mapping,
             collector: &self.collector,
             source: &self.source,
             tag: &self.tag,
+            mark_key: &mark_key,
             now,
         };
         let scanned: Vec<(Raw, Option<Facts>)> = group.into_iter().map(|raw| scan(raw, handling)).collect();

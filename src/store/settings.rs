@@ -1,6 +1,6 @@
 //! Small named texts, and the last configuration that loaded.
 
-use super::{SMALL, Store, StoreError};
+use super::{SMALL, Store, StoreError, password};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +16,22 @@ impl Store {
     pub async fn setting_set(&self, name: &str, value: Option<&str>) -> Result<(), StoreError> {
         let (name, value) = (name.to_owned(), value.map(str::to_owned));
         self.write(SMALL, move |work| set(work, &name, value.as_deref())).await
+    }
+
+    /// The key of the marks on mail that is sent on; made once, and kept as long as the store.
+    pub async fn mark_key(&self) -> Result<Vec<u8>, StoreError> {
+        const NAME: &str = "mark key";
+        if let Some(key) = self.setting(NAME).await? {
+            return Ok(key.into_bytes());
+        }
+        let new: String = password::random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.write(SMALL, move |work| {
+            // Two may find it missing at once; the first one's holds.
+            let key = get(work, NAME)?.unwrap_or(new);
+            set(work, NAME, Some(&key))?;
+            Ok(key.into_bytes())
+        })
+        .await
     }
 
     /// The files of the last configuration that loaded, with their texts; empty if none ever did.

@@ -1,5 +1,6 @@
 //! Fetching, against servers that do what real ones did to somebody: what arrives, what is deleted, and what is said.
 
+mod forward;
 mod imap;
 mod pop3;
 
@@ -108,7 +109,8 @@ async fn configuration(dir: &Path, store: &Store, protocol: &str, port: u16, mor
              [[collector]]\nname = \"isp\"\nprotocol = \"{protocol}\"\nhost = \"127.0.0.1\"\nport = {port}\n{tls}\
              username = \"office\"\npassword = {{ command = [\"echo\", \"secret\"] }}\n{after}{more}\n"
     );
-    let mapping = "[addresses]\n\"office@example.com\" = \"bob\"\n\"gone@example.com\" = \"remote\"\n";
+    let mapping = "[addresses]\n\"office@example.com\" = \"bob\"\n\"gone@example.com\" = \"remote\"\n\
+                   \"jobs@example.com\" = \"forward:hr@agency.example\"\n";
     let texts = [(file.clone(), config), (dir.join("mappings/office.toml"), mapping.to_owned())];
     let loaded = files::parse(&file, texts.into_iter().collect::<std::collections::BTreeMap<PathBuf, String>>());
     let compiled = files::compile(loaded.unwrap_or_else(|error| panic!("{error}")), store).await;

@@ -144,7 +144,11 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         Ok(sent) => sent,
         Err(error) => return temporary(&error),
     };
-    let plan = match plan::plan(current, &submission, &from, &|id| sent.get(id).cloned()) {
+    let mark_key = match store.mark_key().await {
+        Ok(key) => key,
+        Err(error) => return temporary(&error),
+    };
+    let plan = match plan::plan(current, &submission, &from, &|id| sent.get(id).cloned(), &mark_key) {
         Ok(plan) => plan,
         Err(reply) => return reply,
     };

@@ -11,7 +11,8 @@ use crate::message::address_list;
 use crate::message::header::Header;
 use crate::message::rewrite::Rewrite;
 use crate::message::trace::{Hop, Prefix};
-use crate::outbound::{forward, look, route};
+use crate::outbound::forward::{self, Forwarding};
+use crate::outbound::{look, route};
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
 use crate::store::queue::NewMail;
@@ -140,6 +141,7 @@ pub(super) fn plan(
     submission: &Submission<'_>,
     from: &[Address],
     sent: &dyn Fn(&str) -> Option<String>,
+    mark_key: &[u8],
 ) -> Result<Plan, Reply> {
     let submitter = submission.submitter;
     let facts = &submission.taken.facts;
@@ -182,8 +184,9 @@ pub(super) fn plan(
         plan.queue.push(outgoing(current, submission, &identity, outside));
         plan.identity = Some(identity);
     }
+    let forwarding = Forwarding { config: &current.config, mapping: &current.mapping, key: mark_key };
     for forward in &all.forwards {
-        match forward::forwarded(current, forward, &facts.header, hop(current, submission)) {
+        match forwarding.mail(forward, &facts.header, hop(current, submission)) {
             Ok(mail) => {
                 plan.trace.push(("forwarded", format!("to {}", forward.to)));
                 plan.queue.push(mail);
