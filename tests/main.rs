@@ -7,6 +7,7 @@ mod config;
 mod corpus;
 mod desk;
 mod imap;
+mod imaptest;
 mod inbound;
 mod interop;
 mod mapping;
