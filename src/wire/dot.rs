@@ -7,7 +7,6 @@
 #[derive(Debug, Clone, Default)]
 pub struct Unstuffer {
     state: Inside,
-    bare: bool,
 }
 
 /// Where the unstuffer is: what it has seen and not yet handed on.
@@ -58,7 +57,6 @@ impl Unstuffer {
                     at += 1;
                 }
                 (Inside::LineStart | Inside::Text | Inside::Cr, _) => {
-                    self.bare |= self.state == Inside::Cr;
                     let length = memchr::memchr2(b'\r', b'\n', &input[at..]).unwrap_or(input.len() - at);
                     match input.get(at + length) {
                         Some(b'\r') => {
@@ -67,7 +65,6 @@ impl Unstuffer {
                             at += length + 1;
                         }
                         Some(_) => {
-                            self.bare = true;
                             out(&input[at..=at + length]);
                             self.state = Inside::Text;
                             at += length + 1;
@@ -87,11 +84,6 @@ impl Unstuffer {
     /// Whether CR LF `.` CR LF was seen.
     pub fn is_done(&self) -> bool {
         self.state == Inside::Done
-    }
-
-    /// Whether a CR or LF stood alone so far.
-    pub fn saw_bare_line_end(&self) -> bool {
-        self.bare
     }
 }
 
@@ -193,15 +185,6 @@ mod tests {
             for step in 1..=smuggled.len() {
                 assert!(!unstuff(smuggled.as_bytes(), step).2, "{smuggled:?} by {step}");
             }
-        }
-    }
-
-    #[test]
-    fn bare_line_ends_are_noticed() {
-        for (text, bare) in [("a\r\nb\r\n.\r\n", false), ("a\nb\r\n.\r\n", true), ("a\rb\r\n.\r\n", true), ("\r\r\n.\r\n", true)] {
-            let mut unstuffer = Unstuffer::default();
-            unstuffer.feed(text.as_bytes(), |_| ());
-            assert_eq!(unstuffer.saw_bare_line_end(), bare, "{text:?}");
         }
     }
 

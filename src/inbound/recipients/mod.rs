@@ -1,11 +1,12 @@
 //! Evidence → addresses → [`Decision`]: whom a fetched message is for. Pure.
 //!
-//! [`decide`] goes through the stages of the product page in order and leaves a trace line for each: rules that stop; the collector's
+//! [`decide`] goes through the stages in order and leaves a trace line for each: rules that stop ([`ruled`]); the collector's
 //! binding; what the ISP wrote into the header ([`evidence`], at places that [`trust`] tells from those of the sender); the visible
 //! recipients; the mailing list; the mailbox's own address. An address that several people share then goes through [`share`]. [`decide_for`]
 //! does the same for mail whose envelope recipient is known: on the LAN, and by `smtp`.
 
 mod evidence;
+mod ruled;
 mod share;
 mod trust;
 
@@ -14,7 +15,7 @@ use std::cell::OnceCell;
 use self::evidence::{Envelope, Evidence};
 use crate::address::{Address, Domain};
 use crate::config::{Collector, Deliver, EnvelopeHabit};
-use crate::mapping::{Asker, Decision, Direction, Found, Held, Mailbox, Mapping, Question, Rule, Sender, Step, Target};
+use crate::mapping::{Asker, Decision, Direction, Found, Held, Mailbox, Mapping, Sender, Step, Target};
 use crate::message::address_list;
 use crate::message::header::{Field, Header};
 
@@ -342,99 +343,6 @@ impl<'a> Case<'a> {
         decision
     }
 
-    fn matching(&self, direction: Direction, to: &[String], users: &dyn Fn() -> Vec<String>) -> Vec<&'a Rule> {
-        let list = self.mail.header.first("List-Id").map(|field| list_id(&field.text()));
-        let from: Vec<String> = self.from.iter().map(|address| address.key().to_owned()).collect();
-        let sender = self.sender.map(str::to_owned);
-        let users = || {
-            let mut all = users();
-            all.extend(sender.clone());
-            all
-        };
-        self.mapping.rules(&Question {
-            direction,
-            header: self.mail.header,
-            from: &from,
-            to,
-            list: list.as_deref(),
-            size: self.mail.size,
-            collector: self.source.name,
-            users: &users,
-        })
-    }
-
-    /// Stage 1, and the rules that join what the stages find.
-    fn ruled(&self, direction: Direction, to: &[String], users: &dyn Fn() -> Vec<String>, stages: &dyn Fn() -> Decision) -> Decision {
-        let rules = self.matching(direction, to, users);
-        if rules.is_empty() {
-            return stages();
-        }
-        let replaces = |rule: &&Rule| rule.stop && rule.to.is_some() && rule.users().is_empty();
-        let mut decision = if rules.iter().any(replaces) { Decision::default() } else { stages() };
-        let (mut steps, mut joined): (Vec<Step>, Vec<Step>) = Default::default();
-        let mut moved = None;
-        for rule in &rules {
-            let mut more = Vec::new();
-            let mut parts = Vec::new();
-            if let Some(to) = &rule.to {
-                let mut found = self.follow(to, None, &mut more);
-                if let Some(folder) = &rule.folder {
-                    found.recipients.iter_mut().for_each(|one| one.folder = Some(folder.clone()));
-                }
-                name_hold(&mut found, rule);
-                parts.push(found.words());
-                if rule.stop && !rule.users().is_empty() {
-                    leave_out(&mut decision, rule.users());
-                }
-                self.join(&mut decision, found);
-            }
-            for add in &rule.add {
-                let mut found = self.follow(add, None, &mut more);
-                name_hold(&mut found, rule);
-                parts.push(format!("also {}", found.words()));
-                self.join(&mut decision, found);
-            }
-            if let (Some(folder), None) = (&rule.folder, &rule.to) {
-                parts.push(format!("folder {folder}"));
-                if rule.users().is_empty() {
-                    moved.get_or_insert(folder.clone());
-                } else {
-                    into_folder(&mut decision, rule.users(), folder);
-                }
-            }
-            let step =
-                Step { stage: "rule", evidence: rule.title(), addresses: vec![], rule: Some(rule.place.clone()), result: parts.join(", ") };
-            let into = if rule.stop { &mut steps } else { &mut joined };
-            into.push(step);
-            into.extend(more);
-        }
-        if let Some(folder) = moved {
-            decision.recipients.iter_mut().for_each(|one| one.folder = Some(folder.clone()));
-        }
-        if direction != Direction::Out || rules.iter().any(replaces) {
-            ended(&mut decision);
-        }
-        steps.append(&mut decision.steps);
-        steps.append(&mut joined);
-        decision.steps = steps;
-        decision
-    }
-
-    fn join(&self, decision: &mut Decision, found: Found) {
-        absorb(decision, &found);
-        decision.discarded |= found.discarded;
-        let reasons: Vec<String> = found.held.into_iter().chain(found.refused).collect();
-        if !reasons.is_empty() {
-            let held = decision.held.get_or_insert_with(|| Held { reason: String::new(), addresses: vec![] });
-            for reason in reasons {
-                held.reason = if held.reason.is_empty() { reason } else { format!("{}; {reason}", held.reason) };
-            }
-        }
-        if found.remote {
-            decision.remote.extend(self.source.address.cloned());
-        }
-    }
-
     /// What a rule's `to` is compared with: the envelope's recipients if the ISP names them, and the visible ones.
     fn rule_addresses(&self) -> Vec<String> {
         let visible = addresses(self.mail.header, &["To", "Cc", "Resent-To", "Resent-Cc"]);
@@ -473,25 +381,6 @@ fn absorb(decision: &mut Decision, found: &Found) {
     for destination in &found.lmtp {
         if !decision.lmtp.contains(destination) {
             decision.lmtp.push(destination.clone());
-        }
-    }
-}
-
-/// "hold" of a rule says which rule.
-fn name_hold(found: &mut Found, rule: &Rule) {
-    if found.held.is_some() {
-        found.held = Some(format!("{} at {} says “hold”", rule.title(), rule.place));
-    }
-}
-
-fn leave_out(decision: &mut Decision, users: &[String]) {
-    decision.recipients.retain(|one| !matches!(&one.mailbox, Mailbox::User(name) if users.contains(name)));
-}
-
-fn into_folder(decision: &mut Decision, users: &[String], folder: &str) {
-    for one in &mut decision.recipients {
-        if matches!(&one.mailbox, Mailbox::User(name) if users.contains(name)) {
-            one.folder = Some(folder.to_owned());
         }
     }
 }

@@ -120,11 +120,6 @@ impl Client {
         Ok(())
     }
 
-    /// Whether several requests are sent at once.
-    pub fn pipelines(&self) -> bool {
-        self.pipelining
-    }
-
     /// Seconds that the server wants between log-ins (`LOGIN-DELAY`).
     pub fn login_delay(&self) -> Option<u64> {
         self.capabilities.0.get("LOGIN-DELAY")?.first()?.parse().ok()

@@ -61,15 +61,7 @@ impl Session {
             Some(options) => options.as_slice(),
             None if self.enabled.rev2 => &default,
             None => {
-                self.queue("* SEARCH");
-                for page in numbers.chunks(1000) {
-                    let line: String = page.iter().map(|number| format!(" {number}")).collect();
-                    self.send(line.as_bytes()).await?;
-                }
-                if let Some(modseq) = found.modseq(&[]) {
-                    self.queue(&format!(" (MODSEQ {modseq})"));
-                }
-                self.queue("\r\n");
+                self.send_numbers("SEARCH", &numbers, found.modseq(&[])).await?;
                 return Ok(Done::ok("Searched."));
             }
         };
@@ -114,6 +106,20 @@ impl Session {
             return Ok(Found { uids: candidates, modseqs: None });
         }
         self.scan(&program, &Ranges::from_sorted(candidates)).await
+    }
+
+    /// `* SEARCH` or `* SORT` with its numbers, which may be many.
+    pub(super) async fn send_numbers(&mut self, name: &str, numbers: &[u32], modseq: Option<u64>) -> Result<(), Failure> {
+        self.queue(&format!("* {name}"));
+        for page in numbers.chunks(1000) {
+            let line: String = page.iter().map(|number| format!(" {number}")).collect();
+            self.send(line.as_bytes()).await?;
+        }
+        if let Some(modseq) = modseq {
+            self.queue(&format!(" (MODSEQ {modseq})"));
+        }
+        self.queue("\r\n");
+        Ok(())
     }
 
     async fn scan(&mut self, program: &Program, candidates: &Ranges) -> Result<Found, Failure> {

@@ -83,7 +83,8 @@ impl<'a> Message<'a> {
     pub async fn decoded(&mut self, part: &[u32]) -> Result<Option<Bytes>, Failure> {
         let prefix = u64::from(self.row.prefix_size);
         let Some((range, encoding)) = self.layout().await?.content(part) else { return Ok(None) };
-        let (start, length) = if part.is_empty() { (0, self.row.size) } else { (prefix + range.start, range.end - range.start) };
+        let (start, length) =
+            if part.is_empty() { (0, self.row.size) } else { (prefix + range.start, range.end.saturating_sub(range.start)) };
         if length > MAX_DECODED || encoding == Encoding::Unknown {
             return Err(Failure::no("UNKNOWN-CTE", "This part can't be decoded here."));
         }

@@ -31,15 +31,7 @@ impl Session {
             self.send(line.as_bytes()).await?;
             return Ok(Done::ok("Sorted."));
         }
-        self.queue("* SORT");
-        for page in numbers.chunks(1000) {
-            let line: String = page.iter().map(|number| format!(" {number}")).collect();
-            self.send(line.as_bytes()).await?;
-        }
-        if let Some(modseq) = found.modseq(&[]) {
-            self.queue(&format!(" (MODSEQ {modseq})"));
-        }
-        self.queue("\r\n");
+        self.send_numbers("SORT", &numbers, found.modseq(&[])).await?;
         Ok(Done::ok("Sorted."))
     }
 

@@ -47,13 +47,6 @@ pub enum TlsError {
     Key(String),
 }
 
-impl TlsError {
-    /// Whether another attempt would fail in the same way until somebody acts.
-    pub fn is_lasting(&self) -> bool {
-        !matches!(self, Self::Handshake { .. })
-    }
-}
-
 /// A pin as it stands in the configuration: `sha256/…`.
 pub fn pin_text(pin: &[u8; 32]) -> String {
     format!("sha256/{}", base64::engine::general_purpose::STANDARD.encode(pin))
