@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, PollWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +25,8 @@ use crate::wire::tls::Acceptor;
 const QUIET: Duration = Duration::from_millis(500);
 /// A file that is written to without end is read all the same after this long.
 const AT_LAST: Duration = Duration::from_secs(5);
+/// Where the system does not tell of changes.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Takes changes as long as the gateway runs.
 pub struct Reloader {
@@ -170,7 +172,7 @@ fn hashes(files: Vec<PathBuf>) -> BTreeMap<PathBuf, Option<blake3::Hash>> {
 
 /// Watches the folders that hold the files. It looks at folders because editors replace files rather than write to them.
 struct Eye {
-    watcher: Option<RecommendedWatcher>,
+    watcher: Option<Box<dyn Watcher + Send>>,
     folders: BTreeSet<PathBuf>,
     relevant: Arc<Mutex<Relevant>>,
     blink: Arc<Notify>,
@@ -210,7 +212,11 @@ impl Eye {
                 awake.notify_one();
             }
         };
-        let watcher = notify::recommended_watcher(on_event)
+        let watcher = told_of_changes(on_event.clone())
+            .or_else(|error| {
+                tracing::info!(%error, "the system does not tell of changed files: they are looked at every two seconds");
+                looking_again(on_event)
+            })
             .inspect_err(
                 |error| tracing::warn!(%error, "changed files are not noticed by themselves; SIGHUP or a restart makes them count"),
             )
@@ -259,6 +265,17 @@ impl Eye {
             }
         }
     }
+}
+
+/// The system's own way. It has few places: Linux gives one account 128.
+fn told_of_changes(on_event: impl notify::EventHandler) -> notify::Result<Box<dyn Watcher + Send>> {
+    Ok(Box::new(notify::recommended_watcher(on_event)?))
+}
+
+/// The way that works everywhere.
+fn looking_again(on_event: impl notify::EventHandler) -> notify::Result<Box<dyn Watcher + Send>> {
+    let config = notify::Config::default().with_poll_interval(LOOK_AGAIN);
+    Ok(Box::new(PollWatcher::new(on_event, config)?))
 }
 
 #[cfg(test)]
@@ -331,5 +348,18 @@ mod tests {
             } => (),
         }
         assert!(start.elapsed() <= AT_LAST + QUIET);
+    }
+
+    #[test]
+    fn a_change_is_seen_where_the_system_tells_of_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        let mut watcher = looking_again(move |event: notify::Result<Event>| drop(send.send(event))).unwrap();
+        watcher.watch(folder.path(), RecursiveMode::NonRecursive).unwrap();
+        let file = folder.path().join("office.toml");
+        std::fs::write(&file, "[addresses]\n").unwrap();
+        let seen =
+            std::iter::from_fn(|| receive.recv_timeout(Duration::from_secs(60)).ok()).flatten().find(|event| event.paths.contains(&file));
+        assert!(seen.is_some());
     }
 }
