@@ -37,9 +37,9 @@ pub struct Queued {
     pub subject: String,
     /// When it was accepted.
     pub queued_at: i64,
-    /// See [`Lease::smarthost`].
+    /// See [`super::queue::Lease::smarthost`].
     pub smarthost: Option<String>,
-    /// See [`Lease::data_sent`].
+    /// See [`super::queue::Lease::data_sent`].
     pub data_sent: bool,
     /// Those that are not done, and those that were done while others wait.
     pub recipients: Vec<QueuedRecipient>,
