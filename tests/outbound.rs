@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mailroom::address::Address;
 use mailroom::outbound::relay::Relay;
+use mailroom::smtp::client::Patience;
 use mailroom::store::queue::{NewMail, State};
 use mailroom::store::{Arrival, ContentFacts, NewContent};
 
@@ -25,6 +26,10 @@ struct Office {
 
 impl Office {
     async fn new(servers: &[&Smarthost], more: &str) -> Office {
+        Office::patient(servers, more, Patience::default()).await
+    }
+
+    async fn patient(servers: &[&Smarthost], more: &str, patience: Patience) -> Office {
         let tables: String = servers
             .iter()
             .enumerate()
@@ -36,7 +41,7 @@ impl Office {
         let lan = Lan::with(&tables, "").await;
         let clock = Arc::new(AtomicI64::new(jiff::Timestamp::now().as_millisecond()));
         let now = clock.clone();
-        let relay = Relay::new(lan.store.clone(), lan.context.current.clone(), Arc::new(move || now.load(Ordering::SeqCst)));
+        let relay = Relay::new(lan.store.clone(), lan.context.current.clone(), Arc::new(move || now.load(Ordering::SeqCst)), patience);
         Office { lan, relay, clock }
     }
 
@@ -243,4 +248,27 @@ async fn what_is_too_large_for_one_smarthost_goes_to_another_or_comes_back() {
     assert!(only.received().is_empty() && office.waiting().await.is_empty());
     let bounces = office.bounces().await;
     assert!(bounces.len() == 1 && bounces[0].contains("Status: 5.3.4"), "{bounces:?}");
+}
+
+#[tokio::test]
+async fn a_smarthost_that_claims_pipelining_falsely_gets_one_command_at_a_time_from_then_on() {
+    let server = Smarthost::start([Fault::FalsePipelining]).await;
+    let second = Duration::from_secs(1);
+    let patience = Patience { command: second, data: second, piece: second, end: second, ..Patience::default() };
+    let mut office = Office::patient(&[&server], "connections = 1", patience).await;
+    for to in ["a@customer.example", "b@customer.example"] {
+        office.queue(&[to]).await;
+    }
+    office.pass().await;
+    // the first one met the silence; what is not through yet is due again soon
+    office.later(20).await;
+    assert!(office.waiting().await.is_empty(), "{:?}", office.waiting().await);
+    let received = server.received();
+    assert_eq!(received.iter().filter(|mail| mail.answered).count(), 2, "{received:?}");
+    let connections = server.connections();
+    assert!(connections <= 3, "the lie is found out once, not with every mail: {connections} connections");
+    office.queue(&["c@customer.example"]).await;
+    office.pass().await;
+    assert_eq!(server.received().len(), 3);
+    assert!(office.bounces().await.is_empty());
 }

@@ -1,11 +1,13 @@
 //! Our SMTP client against servers that misbehave on purpose.
 
+use std::time::Duration;
+
 use mailroom::address::Address;
 use mailroom::config::{Endpoint, Tls};
-use mailroom::smtp::client::{self, Client, ClientError, Credentials, Envelope, Stage, Verdict};
+use mailroom::smtp::client::{self, Client, ClientError, Credentials, Envelope, Patience, Stage, Verdict};
 use mailroom::smtp::reply::Class;
-use mailroom::wire::Stream;
 use mailroom::wire::sasl::Secret;
+use mailroom::wire::{Stream, dial};
 use secrecy::SecretString;
 
 use crate::support::smarthost::{Fault, Smarthost};
@@ -15,7 +17,7 @@ fn endpoint(server: &Smarthost, tls: Tls) -> Endpoint {
 }
 
 async fn connect(server: &Smarthost) -> Result<Client<Stream>, ClientError> {
-    client::connect(&endpoint(server, Tls::None), "mail.office.lan", None).await
+    client::connect(&endpoint(server, Tls::None), "mail.office.lan", None, Patience::default()).await
 }
 
 fn envelope(recipients: &[&str]) -> Envelope {
@@ -160,7 +162,7 @@ async fn endless_answers_are_cut() {
 async fn starttls_that_is_not_offered_is_an_error_and_no_password_goes_out() {
     let server = Smarthost::start([Fault::With("AUTH PLAIN")]).await;
     let credentials = Credentials { user: "office".into(), secret: Secret::Password(SecretString::from("geheim")) };
-    let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", Some(&credentials)).await;
+    let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", Some(&credentials), Patience::default()).await;
     assert!(matches!(result, Err(ClientError::NoStarttls)));
     assert!(!server.commands().iter().any(|command| command.starts_with("AUTH")));
 }
@@ -168,7 +170,7 @@ async fn starttls_that_is_not_offered_is_an_error_and_no_password_goes_out() {
 #[tokio::test]
 async fn an_answer_injected_ahead_of_tls_is_an_error() {
     let server = Smarthost::start([Fault::With("STARTTLS"), Fault::Injection]).await;
-    let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", None).await;
+    let result = client::connect(&endpoint(&server, Tls::Starttls), "mail.office.lan", None, Patience::default()).await;
     assert!(result.unwrap_err().to_string().contains("ahead of the TLS handshake"));
 }
 
@@ -177,9 +179,46 @@ async fn a_refused_log_in_is_told_from_a_busy_server() {
     let credentials = Credentials { user: "office".into(), secret: Secret::Password(SecretString::from("geheim")) };
     for (answer, is_login) in [("535 5.7.8 wrong", true), ("454 4.7.0 busy", false)] {
         let server = Smarthost::start([Fault::With("AUTH PLAIN LOGIN"), Fault::Always("AUTH", answer)]).await;
-        let error = client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials)).await.unwrap_err();
+        let error =
+            client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials), Patience::default()).await.unwrap_err();
         assert_eq!((error.is_login(), error.is_unreachable()), (is_login, false), "{error}");
     }
+}
+
+/// A second for everything; whoever waits longer than the test does has no deadline at all.
+fn impatient() -> Patience {
+    let second = Duration::from_secs(1);
+    let dial = dial::Patience { greeting: second, tls: second, ..dial::Patience::default() };
+    Patience { dial, command: second, data: second, piece: second, end: second }
+}
+
+#[tokio::test]
+async fn every_phase_has_its_deadline() {
+    let credentials = Credentials { user: "office".into(), secret: Secret::Password(SecretString::from("geheim")) };
+    let offers = [Fault::With("AUTH PLAIN"), Fault::With("STARTTLS")];
+    let check = async |verb: &'static str, tls: Tls, expected: &str| {
+        let server = Smarthost::start(offers.iter().cloned().chain([Fault::Stall(verb, 0)])).await;
+        let all = async {
+            let mut client = client::connect(&endpoint(&server, tls), "mail.office.lan", Some(&credentials), impatient()).await?;
+            client.begin(&envelope(&["a@x.example"]));
+            if client.ready().await? {
+                client.body(TEXT).await?;
+                client.end().await?;
+            }
+            client.verdict().await
+        };
+        let error =
+            tokio::time::timeout(Duration::from_secs(15), all).await.unwrap_or_else(|_| panic!("{verb} waits for ever")).unwrap_err();
+        assert!(error.to_string().contains(expected), "{verb}: {error}");
+    };
+    check("greeting", Tls::None, "greeting").await;
+    check("EHLO", Tls::None, "waiting for an answer").await;
+    check("STARTTLS", Tls::Starttls, "TLS").await;
+    check("AUTH", Tls::None, "logging in").await;
+    check("MAIL", Tls::None, "waiting for an answer").await;
+    check("RCPT", Tls::None, "waiting for an answer").await;
+    check("DATA", Tls::None, "waiting for an answer").await;
+    check(".", Tls::None, "transferring a message").await;
 }
 
 /// Whatever a server answers, every recipient gets exactly one verdict, and is told to be relayed only if the server has the mail.

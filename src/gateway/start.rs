@@ -16,6 +16,7 @@ use crate::outbound::relay::{Relay, system_clock};
 use crate::serve::listener::{Listener, Places, Service};
 use crate::serve::login::Login;
 use crate::serve::{Context, Stop};
+use crate::smtp::client::Patience;
 use crate::store::{Store, StoreError};
 use crate::wire::tls::{Acceptor, Identity, LocalNames, TlsError, local_identity};
 
@@ -147,7 +148,7 @@ fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>
     });
     let (s, c, end) = (store.clone(), current.clone(), stop.clone());
     tasks.keep("relay", stop.clone(), move || {
-        let (relay, mut end) = (Relay::new(s.clone(), c.clone(), system_clock()), end.clone());
+        let (relay, mut end) = (Relay::new(s.clone(), c.clone(), system_clock(), Patience::default()), end.clone());
         relay.run(async move { end.requested().await })
     });
 }

@@ -1,4 +1,4 @@
-//! A smarthost that does as a script says: refuses, lies and hangs up, and keeps what it took.
+//! A smarthost that does as a script says: refuses, stalls, lies and hangs up, and keeps what it took.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,8 @@ pub enum Fault {
     Matching(&'static str, &'static str),
     /// Hangs up instead of answering the nth command of that verb; `.` is the end of a message, which was taken.
     HangUp(&'static str, usize),
+    /// Says nothing more when the nth command of that verb comes; `.` is the end of a message, which was taken.
+    Stall(&'static str, usize),
     /// Offers PIPELINING and throws away what came ahead.
     FalsePipelining,
     /// Sends an answer to a command inside TLS ahead of the handshake.
@@ -106,6 +108,7 @@ async fn serve(stream: TcpStream, faults: Arc<Vec<Fault>>, seen: Arc<Mutex<Seen>
 /// What to do with a command.
 enum Act {
     Answer(String),
+    Stall,
     HangUp,
 }
 
@@ -121,6 +124,7 @@ fn act(faults: &[Fault], seen: &Mutex<Seen>, verb: &str, line: &str, good: &str)
             Fault::Answer(v, n, answer) if *v == verb && *n == before => return Act::Answer(format!("{answer}\r\n")),
             Fault::Always(v, answer) if *v == verb => return Act::Answer(format!("{answer}\r\n")),
             Fault::Matching(text, answer) if line.contains(text) => return Act::Answer(format!("{answer}\r\n")),
+            Fault::Stall(v, n) if *v == verb && *n == before => return Act::Stall,
             Fault::HangUp(v, n) if *v == verb && *n == before => return Act::HangUp,
             Fault::EndlessLine(v) if *v == verb => return Act::Answer("250 ".to_owned() + &"x".repeat(60_000_000)),
             Fault::EndlessReply(v) if *v == verb => return Act::Answer("250-more\r\n".repeat(100_000)),
@@ -135,6 +139,7 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
     let mut stream = BufReader::new(stream);
     match act(faults, seen, "greeting", "greeting", "220 smarthost.example ESMTP\r\n") {
         Act::Answer(greeting) => stream.write_all(greeting.as_bytes()).await?,
+        Act::Stall => return std::future::pending().await,
         Act::HangUp => return Ok(()),
     }
     let (mut sender, mut recipients, mut message) = (None, Vec::<String>::new(), Vec::new());
@@ -173,6 +178,7 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
         };
         let answer = match act(faults, seen, &verb, &line, &good) {
             Act::Answer(answer) => answer,
+            Act::Stall => return std::future::pending().await,
             Act::HangUp => return Ok(()),
         };
         if faults.contains(&Fault::FalsePipelining) && verb != "EHLO" {
@@ -197,9 +203,12 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
             }
             "DATA" if answer.starts_with("354") => {
                 let message = body(&mut stream).await?;
-                let Act::Answer(answer) = act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") else {
-                    take(seen, &mut sender, &mut recipients, message, false, connection);
-                    return Ok(());
+                let answer = match act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") {
+                    Act::Answer(answer) => answer,
+                    silent => {
+                        take(seen, &mut sender, &mut recipients, message, false, connection);
+                        return if matches!(silent, Act::Stall) { std::future::pending().await } else { Ok(()) };
+                    }
                 };
                 if answer.starts_with('2') {
                     take(seen, &mut sender, &mut recipients, message, true, connection);

@@ -106,7 +106,7 @@ async fn try_smarthost(
         (_, Ok(store)) => account.credentials(config, smarthost, store).await.map_err(|error| error.to_string())?,
         (_, Err(reason)) => return Err(reason.to_owned()),
     };
-    let connected = client::connect(&smarthost.endpoint, &config.office.hostname, credentials.as_ref()).await;
+    let connected = client::connect(&smarthost.endpoint, &config.office.hostname, credentials.as_ref(), client::Patience::default()).await;
     let mut client = connected.map_err(|error| error.to_string())?;
     let mut found = vec![match &credentials {
         Some(credentials) => format!("logged in as {}", credentials.user),

@@ -176,7 +176,7 @@ impl Lane {
             return self.all_wait(first, &Ruling::Login(reason));
         }
         let hostname = current.config.office.hostname.clone();
-        let mut connection = match client::connect(&smarthost.endpoint, &hostname, credentials.as_ref()).await {
+        let mut connection = match client::connect(&smarthost.endpoint, &hostname, credentials.as_ref(), self.shared.patience).await {
             Ok(connection) => connection,
             Err(error) if error.is_login() => {
                 self.spend(&current.config, &smarthost, credentials.as_ref()).await;

@@ -27,6 +27,7 @@ use crate::mapping::Identity;
 use crate::outbound::credentials::Account;
 use crate::outbound::judge::{self, Ruling};
 use crate::outbound::route;
+use crate::smtp::client::Patience;
 use crate::store::queue::{Lease, MailId, Outcome, Settlement};
 use crate::store::{Change, Store, StoreError};
 use lane::Lane;
@@ -68,6 +69,7 @@ struct Shared {
     store: Store,
     current: watch::Receiver<Arc<Current>>,
     clock: Clock,
+    patience: Patience,
     /// Leased and not settled.
     leased: AtomicUsize,
     /// Something was settled: there may be room for more.
@@ -140,13 +142,14 @@ impl Shared {
 }
 
 impl Relay {
-    /// Ready to run.
-    pub fn new(store: Store, current: watch::Receiver<Arc<Current>>, clock: Clock) -> Self {
+    /// Ready to run. `patience` is with the smarthosts.
+    pub fn new(store: Store, current: watch::Receiver<Arc<Current>>, clock: Clock, patience: Patience) -> Self {
         let (sender, homeless) = mpsc::unbounded_channel();
         let shared = Shared {
             store,
             current,
             clock,
+            patience,
             leased: AtomicUsize::new(0),
             room: Notify::new(),
             settling: Arc::new(Semaphore::new(SETTLING)),

@@ -4,7 +4,7 @@
 //! waits for. With DATA, the next envelope goes out together with the end of the message before it: one round trip a mail. With BDAT
 //! no answer is waited for at all until [`WINDOW`] mails are open.
 
-use super::{Client, ClientError, Phase};
+use super::{Client, ClientError, Patience, Phase};
 use crate::address::Address;
 use crate::smtp::canonical::Canonical;
 use crate::smtp::reply::{Class, Reply};
@@ -90,15 +90,13 @@ enum Want {
 }
 
 impl Want {
-    /// RFC 5321 §4.5.3.2.
-    fn patience(self) -> Duration {
-        let minutes = match self {
-            Want::Reset | Want::Mail | Want::Rcpt(_) => 5,
-            Want::Data => 2,
-            Want::Chunk => 3,
-            Want::End => 10,
-        };
-        Duration::from_secs(minutes * 60)
+    fn patience(self, patience: &Patience) -> Duration {
+        match self {
+            Want::Reset | Want::Mail | Want::Rcpt(_) => patience.command,
+            Want::Data => patience.data,
+            Want::Chunk => patience.piece,
+            Want::End => patience.end,
+        }
     }
 }
 
@@ -222,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Sends what is queued without waiting for an answer.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
-        let deadline = tokio::time::Instant::now() + Want::Chunk.patience();
+        let deadline = tokio::time::Instant::now() + self.patience.piece;
         self.connection.flush(deadline).await.map_err(|source| ClientError::Wire(Phase::Transfer, source))
     }
 
@@ -333,7 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Err(ClientError::Wire(Phase::Command, crate::wire::WireError::Closed));
         }
         let phase = if want == Want::End { Phase::Transfer } else { Phase::Command };
-        let reply = self.reply(phase, want.patience()).await?;
+        let reply = self.reply(phase, want.patience(&self.patience)).await?;
         // 421 is about the connection (RFC 5321 §3.8): nothing more will be answered on it.
         self.closing = reply.code == 421;
         let flight = &mut self.flights[index];

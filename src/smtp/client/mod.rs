@@ -12,7 +12,7 @@ pub use exchange::{Envelope, SPECULATIVE, Stage, Verdict, WINDOW};
 use crate::config::{Endpoint, Tls};
 use crate::smtp::canonical::Canonical;
 use crate::smtp::reply::{self, Class, Reply, ReplyError};
-use crate::wire::dial::{self, DialError, Patience};
+use crate::wire::dial::{self, DialError};
 use crate::wire::dot::Stuffer;
 use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
 use crate::wire::{Connection, Instant, LineEnd, Stream, WireError};
@@ -25,10 +25,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use crate::wire::dial::Phase;
 
-/// RFC 5321 §4.5.3.2.1: a busy server may take this long to greet.
-const GREETING: Duration = Duration::from_secs(300);
-/// EHLO, STARTTLS and AUTH, as MAIL in RFC 5321 §4.5.3.2.2.
-const COMMAND: Duration = Duration::from_secs(300);
 /// Nobody waits long for a goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Challenges of one SASL exchange: no mechanism has more than four.
@@ -36,6 +32,35 @@ const MAX_CHALLENGES: usize = 8;
 
 /// RFC 4954 §4: a longer initial response waits for the server's empty challenge. Tokens are that long, passwords never.
 const MAX_AUTH_LINE: usize = 512;
+
+/// How long each phase of a conversation with a smarthost may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Look-up, TCP, TLS and the greeting.
+    pub dial: dial::Patience,
+    /// EHLO, STARTTLS, AUTH, MAIL, RCPT and RSET.
+    pub command: Duration,
+    /// The answer to DATA.
+    pub data: Duration,
+    /// Each piece of a message.
+    pub piece: Duration,
+    /// The answer to the whole message.
+    pub end: Duration,
+}
+
+/// RFC 5321 §4.5.3.2: servers check at length before they answer, and whoever leaves too early sends twice.
+impl Default for Patience {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        Self {
+            dial: dial::Patience { greeting: minutes(5), ..dial::Patience::default() },
+            command: minutes(5),
+            data: minutes(2),
+            piece: minutes(3),
+            end: minutes(10),
+        }
+    }
+}
 
 /// Name and password, or token, at a smarthost.
 #[derive(Debug, Clone)]
@@ -102,6 +127,7 @@ impl ClientError {
 #[derive(Debug)]
 pub struct Client<S> {
     connection: Connection<S>,
+    patience: Patience,
     collector: reply::Collector,
     capabilities: Capabilities,
     trusts_pipelining: bool,
@@ -114,9 +140,13 @@ pub struct Client<S> {
 }
 
 /// Connects, protects and logs in as the configuration says.
-pub async fn connect(endpoint: &Endpoint, hostname: &str, credentials: Option<&Credentials>) -> Result<Client<Stream>, ClientError> {
-    let patience = Patience { greeting: GREETING, ..Patience::default() };
-    let mut client = Client::new(dial::open(endpoint, &patience).await?);
+pub async fn connect(
+    endpoint: &Endpoint,
+    hostname: &str,
+    credentials: Option<&Credentials>,
+    patience: Patience,
+) -> Result<Client<Stream>, ClientError> {
+    let mut client = Client::new(dial::open(endpoint, &patience.dial).await?, patience);
     client.greet(hostname).await?;
     if endpoint.tls == Tls::Starttls {
         if !client.capabilities.starttls {
@@ -127,7 +157,7 @@ pub async fn connect(endpoint: &Endpoint, hostname: &str, credentials: Option<&C
         if reply.class() != Class::Done {
             return Err(ClientError::Refused(Phase::Tls, reply));
         }
-        client = Client::new(dial::upgrade(client.connection, endpoint, &patience).await?);
+        client = Client::new(dial::upgrade(client.connection, endpoint, &patience.dial).await?, patience);
         client.hello(hostname).await?;
     }
     if let Some(credentials) = credentials {
@@ -139,9 +169,10 @@ pub async fn connect(endpoint: &Endpoint, hostname: &str, credentials: Option<&C
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Nothing is read yet.
-    pub fn new(connection: Connection<S>) -> Self {
+    pub fn new(connection: Connection<S>, patience: Patience) -> Self {
         Self {
             connection,
+            patience,
             collector: reply::Collector::default(),
             capabilities: Capabilities::default(),
             trusts_pipelining: true,
@@ -156,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Waits for the greeting and says EHLO, or HELO where that is not known.
     pub async fn greet(&mut self, hostname: &str) -> Result<(), ClientError> {
-        let greeting = self.reply(Phase::Greeting, GREETING).await?;
+        let greeting = self.reply(Phase::Greeting, self.patience.dial.greeting).await?;
         if greeting.class() != Class::Done {
             return Err(ClientError::Refused(Phase::Greeting, greeting));
         }
@@ -289,8 +320,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn command(&mut self, phase: Phase, line: &[u8]) -> Result<Reply, ClientError> {
-        self.connection.send(line, Instant::now() + COMMAND).await.map_err(|source| ClientError::Wire(phase, source))?;
-        self.reply(phase, COMMAND).await
+        let patience = self.patience.command;
+        self.connection.send(line, Instant::now() + patience).await.map_err(|source| ClientError::Wire(phase, source))?;
+        self.reply(phase, patience).await
     }
 
     async fn reply(&mut self, phase: Phase, patience: Duration) -> Result<Reply, ClientError> {
