@@ -193,3 +193,131 @@ fn a_reload_that_breaks_an_expectation_is_refused() {
     let status = desk.office.json(&["status", "--json"]);
     assert_eq!(status["config"]["ok"], false);
 }
+
+/// Whom `explain` names for each of the mails.
+fn explained(desk: &Desk, mails: &[String]) -> Vec<Value> {
+    let names: Vec<String> = (0..mails.len()).map(|at| format!("{at}.eml")).collect();
+    for (name, text) in names.iter().zip(mails) {
+        desk.office.write(name, text);
+    }
+    let mut arguments = vec!["explain", "--collector", "isp", "--json"];
+    arguments.extend(names.iter().map(String::as_str));
+    let documents = desk.office.json(&arguments);
+    documents.as_array().unwrap().iter().map(|document| document["recipients"].clone()).collect()
+}
+
+#[test]
+fn a_changed_mapping_is_compared_over_the_journal() {
+    let mails = [mail("a", "info@example.com", ""), mail("b", "info@example.com", ""), mail("c", "new@example.com", "")];
+    let desk = Desk::new(&mails.each_ref().map(String::as_str));
+    let new = "[addresses]\n\"info@example.com\" = { to = \"bob\", folder = \"Info\" }\n";
+    desk.office.write("other.toml", new);
+    let diff = desk.office.json(&["mapping", "diff", "other.toml", "--json"]);
+    assert_eq!((&diff["mails"], &diff["elsewhere"]), (&json!(3), &json!(2)));
+    let group = &diff["groups"][0];
+    assert_eq!((&group["before"], &group["after"], &group["count"]), (&json!("alice"), &json!("bob (folder Info)"), &json!(2)));
+    assert_eq!(group["examples"][0]["subject"], "about a");
+    assert!(desk.office.must(&["mapping", "diff", "other.toml"]).contains("2 of 3 journaled mails would go elsewhere"));
+    // `explain` says the same, before and after.
+    let before = explained(&desk, &mails);
+    desk.office.write("mappings/office.toml", new);
+    let after = explained(&desk, &mails);
+    assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 2);
+    assert_eq!(desk.office.json(&["mapping", "diff", "mappings/office.toml", "--json"])["elsewhere"], 0);
+    desk.office.write("broken.toml", "[addresses]\n\"info@example.com\" = \"bbo\"\n");
+    let broken = desk.office.call(&["mapping", "diff", "broken.toml"]);
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(errors(&broken).contains("did you mean \"bob\"?"), "{}", errors(&broken));
+}
+
+#[test]
+fn remap_moves_what_is_in_the_wrong_place_and_takes_it_back() {
+    let mails = [mail("a", "info@example.com", ""), mail("b", "info@example.com", ""), mail("c", "new@example.com", "")];
+    let desk = Desk::new(&mails.each_ref().map(String::as_str));
+    let gateway = desk.office.run();
+    let mut alice = Imap::login(gateway.port("imap"), "alice", PASSWORD);
+    alice.run("SELECT INBOX");
+    alice.run("STORE 1 +FLAGS (\\Seen \\Flagged)");
+    let new = "[addresses]\n\"info@example.com\" = \"bob\"\n\"new@example.com\" = \"bob\"\n";
+    desk.office.write("mappings/office.toml", new);
+    let said = desk.office.must(&["remap", "--since", "7d", "--dry-run"]);
+    assert!(said.contains("2  alice → bob") && said.contains("1  the tray → bob") && said.contains("3 mails would move"), "{said}");
+    assert_eq!(desk.tray().len(), 1);
+    let said = desk.office.must(&["remap", "--since", "7d"]);
+    assert!(said.contains("3 mails moved, 1 of them had been read"), "{said}");
+    assert_eq!(desk.tray().len(), 0);
+    let bob = has(&gateway, "bob");
+    assert_eq!(bob.len(), 3);
+    for (moved, original) in bob.iter().zip(&mails) {
+        assert!(moved.ends_with(original.as_str()) && moved.starts_with("Return-Path: <>\r\nDelivered-To: "), "{moved}");
+    }
+    let left: Vec<String> = has(&gateway, "alice").iter().map(|mail| mail.replace("=\r\n", "")).collect();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].contains("Subject: Moved: about a") && left[0].contains("it is with bob now"), "{}", left[0]);
+    assert!(desk.office.must(&["remap", "--since", "7d", "--dry-run"]).contains("nothing is in the wrong place"));
+    assert!(desk.events("a@far.example").ends_with(&["delivered".to_owned(), "remapped".to_owned()]));
+    assert!(desk.office.must(&["remap", "--undo"]).contains("3 mails are back"));
+    assert_eq!(has(&gateway, "bob").len(), 0);
+    assert_eq!(desk.tray()[0]["id"], 1);
+    let back = has(&gateway, "alice");
+    assert_eq!(back.len(), 2);
+    alice.run("NOOP");
+    let flags = alice.run("FETCH 1:* (FLAGS)");
+    assert_eq!(flags.iter().filter(|line| String::from_utf8_lossy(line).contains("\\Flagged")).count(), 1);
+    assert!(desk.office.must(&["remap", "--undo"]).contains("no remap"));
+    // It can be done again after that.
+    assert!(desk.office.must(&["remap", "--since", "7d"]).contains("3 mails moved"));
+    assert_eq!(has(&gateway, "bob").len(), 3);
+}
+
+#[test]
+fn remap_leaves_what_was_dealt_with_by_hand() {
+    let mails = [mail("a", "new@example.com", ""), mail("b", "odd@example.com", "")];
+    let desk = Desk::new(&mails.each_ref().map(String::as_str));
+    desk.office.must(&["tray", "give", "1", "alice"]);
+    desk.office.must(&["tray", "drop", "2"]);
+    desk.office.write("mappings/office.toml", "[addresses]\n\"*@example.com\" = \"bob\"\n");
+    let said = desk.office.must(&["remap", "--since", "7d"]);
+    assert!(said.contains("2 mails left where somebody gave or dropped it by hand"), "{said}");
+    let gateway = desk.office.run();
+    assert_eq!((has(&gateway, "alice").len(), has(&gateway, "bob").len()), (1, 0));
+}
+
+/// The setting that says which day's digest was written; a gateway that never wrote one waits for the next morning.
+fn last_digest(desk: &Desk, day: &str) {
+    let store = mailroom::store::Store::open(&desk.office.path("store")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(store.setting_set("digest", Some(day))).unwrap();
+}
+
+#[test]
+fn the_postmaster_hears_daily_of_what_waits_and_once() {
+    let desk = Desk::new(&[&mail("a", "new@example.com", "")]);
+    let gateway = desk.office.run();
+    assert_eq!(has(&gateway, "alice").len(), 0, "nothing on the first day");
+    drop(gateway);
+    last_digest(&desk, "2020-02-02");
+    for _ in 0..2 {
+        let gateway = desk.office.run();
+        until("the digest", || !has(&gateway, "alice").is_empty());
+        let mails = has(&gateway, "alice");
+        assert_eq!(mails.len(), 1);
+        for part in [
+            "Subject: Mailroom: 1 mail waits in the tray",
+            "Auto-Submitted: auto-generated",
+            "nobody claims new@example.com",
+            "Delivered-To: alice@office.lan",
+        ] {
+            assert!(mails[0].replace("=\r\n", "").contains(part), "{part}: {}", mails[0]);
+        }
+    }
+    desk.office.must(&["tray", "drop", "1"]);
+    last_digest(&desk, "2020-02-02");
+    let gateway = desk.office.run();
+    until("the day to be written down", || {
+        let store = mailroom::store::Store::open(&desk.office.path("store")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.setting("digest")).unwrap().as_deref() != Some("2020-02-02")
+    });
+    assert_eq!(has(&gateway, "alice").len(), 1, "nothing to say, no mail");
+}

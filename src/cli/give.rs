@@ -30,7 +30,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     }
     let now = Timestamp::now().as_millisecond();
     let known = Known::read(&store, content, None, None).await?;
-    let deposit = known.copy_for(&config, &mailbox, &format!("mail-{}", content.0), now, now);
+    let deposit = known.copy_for(&config, &mailbox, None, &format!("mail-{}", content.0), now, now);
     // What waits in the tray for somebody to take it has found him.
     match store.tray().await?.into_iter().find(|held| held.content == content) {
         Some(held) => drop(store.tray_give(held.id, vec![deposit], "the admin").await?),

@@ -1,9 +1,22 @@
-//! `mailroom mapping test`: do the mapping's own expectations hold?
+//! `mailroom mapping`: do its own expectations hold, and what would another one have done?
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
-use super::{Exit, Global, Office};
+use super::remap::Journal;
+use super::{Exit, Global, Office, show};
+use crate::document;
+use crate::gateway::{LoadError, files};
+use crate::inbound::again::Known;
 use crate::inbound::expectations;
+use crate::inbound::remap::Destination;
+use crate::mapping::{Mailbox, Mapping};
 
 /// `mapping`
 #[derive(Debug, Args)]
@@ -18,11 +31,15 @@ enum Action {
     Test,
     /// What a changed mapping would have done to journaled mail
     Diff {
-        /// Mapping files, instead of those in force
-        files: Vec<std::path::PathBuf>,
+        /// Mapping files: each instead of the one in force that has its name, or, if there is none, all instead of all
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
         /// How far back
-        #[arg(long, value_name = "AGE", default_value = "30d")]
-        last: String,
+        #[arg(long, value_name = "AGE", default_value = "30d", value_parser = document::duration)]
+        last: Duration,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -30,10 +47,7 @@ enum Action {
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
     match arguments.action {
         Action::Test => test(global).await,
-        Action::Diff { files, last } => {
-            let _ = (files, last);
-            super::planned::refuse("mapping diff")
-        }
+        Action::Diff { files, last, json } => diff(global, &files, last, json).await,
     }
 }
 
@@ -53,4 +67,92 @@ async fn test(global: &Global) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Messages that go the same way before and after.
+#[derive(Default)]
+struct Group {
+    count: u64,
+    /// The first of them.
+    examples: Vec<Value>,
+}
+
+/// Examples of each group.
+const EXAMPLES: usize = 3;
+
+async fn diff(global: &Global, files: &[PathBuf], last: Duration, as_json: bool) -> anyhow::Result<Exit> {
+    let office = Office::open_complete(global).await?;
+    let (store, current) = (&office.store, office.current());
+    let other = other_mapping(&office, files).await?;
+    let zone = current.config.office.timezone.clone().unwrap_or_else(TimeZone::system);
+    let folders = store.upstream_folders().await?;
+    let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
+    let (mut all, mut elsewhere) = (0, 0);
+    let mut journal = Journal::since(Timestamp::now().as_millisecond(), last);
+    while let Some(entries) = journal.next(store).await? {
+        for entry in entries {
+            let folder = folders.get(&entry.content).map(String::as_str);
+            let known = Known::read(store, entry.content, Some(&entry.collector), folder).await?;
+            let before = Destination::of(&known.decide(&current.config, &current.mapping));
+            let after = Destination::of(&known.decide(&current.config, &other));
+            all += 1;
+            if before == after {
+                continue;
+            }
+            elsewhere += 1;
+            let group = groups.entry((before.words(), after.words())).or_default();
+            group.count += 1;
+            if group.examples.len() < EXAMPLES {
+                let from = known.facts.header().text("from").unwrap_or_default();
+                group.examples.push(json!({
+                    "received": show::rfc3339(entry.received, &zone), "from": from, "subject": known.facts.subject,
+                    "message_id": known.facts.message_id, "id": entry.content.0
+                }));
+            }
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
+    if as_json {
+        let group = |((before, after), group): &((String, String), Group)| json!({ "before": before, "after": after, "count": group.count, "examples": group.examples });
+        println!("{:#}", json!({ "mails": all, "elsewhere": elsewhere, "groups": groups.iter().map(group).collect::<Vec<_>>() }));
+        return Ok(Exit::Done);
+    }
+    println!("{elsewhere} of {} would go elsewhere", show::count(all, "journaled mail", "journaled mails"));
+    for ((before, after), group) in &groups {
+        println!("{:>5}  {} → {}", group.count, show::safe(before), show::safe(after));
+        for example in &group.examples {
+            let text = |key: &str| show::safe(example[key].as_str().unwrap_or_default());
+            println!("       {}  {}  {}", text("received"), text("from"), text("subject"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The mapping in force with the given files in it, for the same configuration and users.
+async fn other_mapping(office: &Office, given: &[PathBuf]) -> anyhow::Result<Mapping> {
+    let config = &office.current().config;
+    let mut texts = Vec::new();
+    for path in given {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| LoadError::one(format!("{} can't be read: {error}", path.display()), None))?;
+        texts.push((path.clone(), text));
+    }
+    let in_force = files::mapping_texts(&config.file, &office.compiled.texts);
+    let name = |path: &Path| path.file_name().map(|name| name.to_owned());
+    let replaces = |(path, _): &(PathBuf, String)| in_force.iter().any(|(known, _)| name(known) == name(path));
+    if texts.iter().all(replaces) {
+        let stays = in_force.iter().filter(|(known, _)| !given.iter().any(|path| name(path) == name(known)));
+        texts.extend(stays.cloned());
+    }
+    let accounts = office.store.accounts().await?.into_iter();
+    let users = accounts.filter_map(|account| match account.mailbox {
+        Mailbox::User(name) => Some((name, account.full_name)),
+        Mailbox::Shared(_) => None,
+    });
+    let (mapping, _) = Mapping::load(&texts, &files::mapping_office(config, users.collect())).map_err(LoadError)?;
+    match mapping.unknown_users() {
+        [] => Ok(mapping),
+        unknown => Err(LoadError(unknown.to_vec()).into()),
+    }
 }

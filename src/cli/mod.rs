@@ -19,6 +19,7 @@ mod oauth;
 mod office;
 mod planned;
 mod queue;
+mod remap;
 mod rename;
 mod run;
 mod secret;
@@ -74,7 +75,7 @@ enum Command {
     /// Hand a delivered mail to a colleague
     Give(give::Arguments),
     /// Run today's mapping over journaled mail and move what is in the wrong place
-    Remap(planned::Remap),
+    Remap(remap::Arguments),
     /// Add, list and change users
     User(user::Arguments),
     /// A user's auto-reply
@@ -177,7 +178,7 @@ async fn perform(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
         Command::Give(arguments) => give::run(arguments, global).await,
-        Command::Remap(_) => planned::refuse("remap"),
+        Command::Remap(arguments) => remap::run(arguments, global).await,
         Command::Vacation(_) => planned::refuse("vacation"),
         Command::Copy(_) => planned::refuse("copy"),
         Command::Import(_) => planned::refuse("import"),

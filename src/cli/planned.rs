@@ -6,20 +6,6 @@ use clap::Args;
 
 use super::Exit;
 
-/// `remap --since 7d [--dry-run|--undo]`
-#[derive(Debug, Args)]
-pub struct Remap {
-    /// How far back
-    #[arg(long, value_name = "AGE")]
-    since: String,
-    /// Only say what would move
-    #[arg(long, conflicts_with = "undo")]
-    dry_run: bool,
-    /// Take the last remap back
-    #[arg(long)]
-    undo: bool,
-}
-
 /// `vacation USER on|off …`
 #[derive(Debug, Args)]
 pub struct Vacation {

@@ -185,7 +185,7 @@ async fn give(store: &Store, config: &Config, held: &[&Held], mailbox: &Mailbox)
     for held in held {
         let known = Known::read(store, held.content, held.collector.as_deref(), None).await?;
         let now = Timestamp::now().as_millisecond();
-        let deposit = known.copy_for(config, mailbox, &format!("tray-{}", held.id), held.received, now);
+        let deposit = known.copy_for(config, mailbox, None, &format!("tray-{}", held.id), held.received, now);
         store.tray_give(held.id, vec![deposit], "the admin").await?;
     }
     Ok(())

@@ -1,10 +1,11 @@
-//! What has to be done now and then: certificates renewed, old things forgotten.
+//! What has to be done now and then: certificates renewed, old things forgotten, the postmaster told.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::digest;
 use super::start::identity;
 use crate::config::Current;
 use crate::serve::Stop;
@@ -27,9 +28,15 @@ pub async fn run(store: Store, current: watch::Receiver<Arc<Current>>, tls: Acce
             Ok(forgotten) => forgotten.tray.iter().for_each(|mail| tracing::warn!(%mail, "left the tray by age")),
             Err(error) => tracing::error!(%error, "old things could not be forgotten"),
         }
+        // Behind the tray's ageing, so that what left it today is told today.
+        let time = jiff::Timestamp::now().as_millisecond();
+        if let Err(error) = digest::write_if_due(&store, &now, time).await {
+            tracing::error!(%error, "the postmaster's digest can't be delivered");
+        }
+        let until_digest = digest::seconds_until_due(&now, time).map_or(ROUND, |seconds| Duration::from_secs(seconds + 1));
         tokio::select! {
             () = stop.requested() => return,
-            () = tokio::time::sleep(ROUND) => (),
+            () = tokio::time::sleep(ROUND.min(until_digest)) => (),
         }
     }
 }

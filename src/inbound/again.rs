@@ -59,9 +59,17 @@ impl Known {
         self.decide(&current.config, &current.mapping)
     }
 
-    /// A copy for somebody, as a delivery of `now`. `id` stands in its Received line.
-    pub fn copy_for(&self, config: &Config, mailbox: &Mailbox, id: &str, internal_date: i64, now: i64) -> Deposit {
-        let address = lan_address(config, mailbox);
+    /// A copy for somebody, as a delivery of `now`. `address` led there, if one did; `id` stands in its Received line.
+    pub fn copy_for(
+        &self,
+        config: &Config,
+        mailbox: &Mailbox,
+        address: Option<&Address>,
+        id: &str,
+        internal_date: i64,
+        now: i64,
+    ) -> Deposit {
+        let address = address.cloned().or_else(|| lan_address(config, mailbox));
         let hop = Hop { by: &config.office.hostname, with: "local", id, recipient: address.as_ref(), date: now, ..Hop::default() };
         // The provider alone knew the envelope sender; without its word it is the null one.
         let return_path = self.facts.header().first("return-path").is_none().then_some(None);

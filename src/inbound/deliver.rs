@@ -166,12 +166,16 @@ pub fn decision_json(decision: &Decision) -> Value {
             "result": step.result,
         })
     });
-    json!({
+    let mut document = json!({
         "outcome": decision.outcome().as_str(),
         "recipients": recipients.collect::<Vec<_>>(),
         "forwards": decision.forwards.iter().map(|forward| forward.to.to_string()).collect::<Vec<_>>(),
         "steps": steps.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(held) = &decision.held {
+        document["reason"] = json!(held.reason);
+    }
+    document
 }
 
 /// When a message arrived upstream, as far as its header tells: the topmost `Received`, else Date.

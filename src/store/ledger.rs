@@ -3,7 +3,7 @@
 //! `attempted` is a message that was in flight when something ended badly. `stored → delete_sent → gone`; `known` is mail that was
 //! there before `start`. Rows that are `gone` are kept 400 days, the others as long as they are listed.
 
-use super::{ContentId, SMALL, Store, StoreError, now};
+use super::{ContentId, SMALL, Store, StoreError, now, trace};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Which upstream mailbox.
@@ -201,14 +201,25 @@ impl Store {
 
     /// Sets the state of many: [`State::DeleteSent`] when deletion was asked for, [`State::Gone`] when they are no longer listed.
     pub async fn ledger_mark(&self, source: &Source, ids: Vec<UpstreamId>, state: State) -> Result<(), StoreError> {
-        let source = source.clone();
+        let (source, host) = (source.clone(), source.host.clone());
         self.write(SMALL, move |work| {
             let source = find_or_make(work, &source)?;
             let mut update = work.connection.prepare_cached(
                 "UPDATE ledger SET state = ?4, changed = ?5 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state <> ?4",
             )?;
+            let told = match state {
+                State::DeleteSent => Some(("deleting", format!("{host} was asked to delete it"))),
+                State::Gone => Some(("gone", format!("it is no longer at {host}"))),
+                _ => None,
+            };
+            let mut select =
+                work.connection.prepare_cached("SELECT content FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
             for (uid, ordinal) in ids {
-                update.execute(params![source, uid, ordinal, state.as_str(), now()])?;
+                let changed = update.execute(params![source, uid, ordinal, state.as_str(), now()])? > 0;
+                let content: Option<i64> = select.query_row(params![source, uid, ordinal], |row| row.get(0)).optional()?.flatten();
+                if let (true, Some(content), Some((event, detail))) = (changed, content, &told) {
+                    trace::about(work, ContentId(content), event, detail.clone())?;
+                }
             }
             Ok(())
         })

@@ -270,11 +270,17 @@ fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError
              WHERE mail = ?1 AND address = ?2",
         )?
         .execute(params![settlement.id.0, address.to_string(), state.as_str(), due, settlement.attempted, reply, now()])?;
-        if settlement.attempted {
+        if settlement.attempted || *outcome == Outcome::Failed {
             trace::about(work, content, state.as_str(), format!("{address}: {reply}"))?;
         }
     }
     if let Some(notice) = &settlement.notice {
+        let (event, what) = match settlement.outcomes.iter().any(|(_, outcome, _)| *outcome == Outcome::Failed) {
+            true => ("bounced", "a bounce"),
+            false => ("notified", "a notice of delay"),
+        };
+        let readers: Vec<_> = notice.deposits.iter().map(|deposit| deposit.mailbox.to_string()).collect();
+        trace::about(work, content, event, format!("{what} went to {}", readers.join(", ")))?;
         arrival::store(work, notice)?;
     }
     set_data_sent(work, settlement.id, settlement.unanswered)?;

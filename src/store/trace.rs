@@ -1,7 +1,7 @@
 //! Everything that ever happened to a message, in or out. Kept 400 days.
 
 use super::{ContentId, SMALL, Store, StoreError, content, now};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// One line of a message's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,29 @@ impl Store {
         .await
     }
 
+    /// The lines with this event since a time, oldest first.
+    pub async fn trace_events(&self, event: &str, since: i64) -> Result<Vec<Line>, StoreError> {
+        let event = event.to_owned();
+        self.read(move |connection| {
+            // Lines are in the order of time: from the last one back, no further than asked.
+            let mut select = connection.prepare_cached("SELECT time, content, message_id, event, detail FROM trace ORDER BY id DESC")?;
+            let mut rows = select.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let line = line(row)?;
+                if line.time < since {
+                    break;
+                }
+                if line.event == event {
+                    found.push(line);
+                }
+            }
+            found.reverse();
+            Ok(found)
+        })
+        .await
+    }
+
     /// Every line of the messages that have this Message-ID (with or without angle brackets), or that have this text in some line, in
     /// their subject or their sender. By time.
     pub async fn trace(&self, text: &str) -> Result<Vec<Line>, StoreError> {
@@ -60,16 +83,17 @@ fn lines(connection: &Connection, condition: &str, text: &str) -> Result<Vec<Lin
         "SELECT time, content, message_id, event, detail FROM
             (SELECT * FROM trace WHERE {condition} ORDER BY id DESC LIMIT {MAX_LINES}) ORDER BY id"
     ))?;
-    let lines = select.query_map([text], |row| {
-        Ok(Line {
-            time: row.get(0)?,
-            content: row.get::<_, Option<i64>>(1)?.map(ContentId),
-            message_id: row.get(2)?,
-            event: row.get(3)?,
-            detail: row.get(4)?,
-        })
-    })?;
-    Ok(lines.collect::<Result<_, _>>()?)
+    Ok(select.query_map([text], line)?.collect::<Result<_, _>>()?)
+}
+
+fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
+    Ok(Line {
+        time: row.get(0)?,
+        content: row.get::<_, Option<i64>>(1)?.map(ContentId),
+        message_id: row.get(2)?,
+        event: row.get(3)?,
+        detail: row.get(4)?,
+    })
 }
 
 /// Adds lines, inside a transaction.
@@ -95,6 +119,10 @@ pub fn about(connection: &Connection, content: ContentId, event: &'static str, d
 }
 
 fn message_id(connection: &Connection, id: ContentId) -> Result<Option<String>, StoreError> {
-    let mut select = connection.prepare_cached("SELECT message_id FROM content WHERE id = ?1")?;
+    // Its life may go on upstream when the original is gone here.
+    let mut select = connection.prepare_cached(
+        "SELECT message_id FROM content WHERE id = ?1
+         UNION ALL SELECT message_id FROM (SELECT message_id FROM trace WHERE content = ?1 AND message_id IS NOT NULL LIMIT 1)",
+    )?;
     Ok(select.query_row([id.0], |row| row.get(0)).optional()?.flatten())
 }

@@ -1,7 +1,9 @@
 //! What holds for every mapping and every message.
 
 use mailroom::address::Address;
+use mailroom::inbound::deliver::decision_json;
 use mailroom::inbound::recipients::Source;
+use mailroom::inbound::remap::Destination;
 use mailroom::mapping::{Decision, Mapping};
 use proptest::prelude::*;
 
@@ -85,6 +87,24 @@ proptest! {
         let turned = load(&turned).expect("the same entries load in any order");
         let one = essence(decide(&mapping, message.as_bytes(), Source::default()));
         prop_assert_eq!(one, essence(decide(&turned, message.as_bytes(), Source::default())));
+    }
+
+    /// `mapping diff` sees a difference exactly where `explain` before and `explain` after do.
+    #[test]
+    fn diff_agrees_with_explain(before in entries(), after in entries(), message in message()) {
+        let (Some(before), Some(after)) = (load(&before), load(&after)) else { return Ok(()) };
+        let decided = [before, after].map(|mapping| decide(&mapping, message.as_bytes(), Source::default()));
+        let explained = decided.each_ref().map(|decision| {
+            let document = decision_json(decision);
+            let mut people: Vec<String> = document["recipients"].as_array().unwrap().iter().map(|one| format!("{}/{}", one["user"], one["folder"])).collect();
+            people.sort();
+            (document["outcome"].clone(), people, document["forwards"].clone(), document["reason"].is_string())
+        });
+        let seen = decided.each_ref().map(Destination::of);
+        prop_assert_eq!(seen[0] == seen[1], explained[0] == explained[1]);
+        for decision in &decided {
+            prop_assert_eq!(Some(Destination::of(decision)), Destination::of_journal(&decision_json(decision).to_string()));
+        }
     }
 
     #[test]

@@ -115,5 +115,6 @@ fn arrival(mailbox: Mailbox, to: &Address, mail: Vec<u8>, now: i64) -> Arrival {
     let facts = content_facts(&Facts::of(&mail));
     let prefix = Prefix { return_path: Some(None), delivered_to: Some(to), hop: None }.render();
     let deposit = Deposit { mailbox, folder: None, prefix: prefix.into(), flags: 0, internal_date: now, dedupe: None };
-    Arrival { deposits: vec![deposit], ..Arrival::new(NewContent::Inline(mail.into(), Box::new(facts))) }
+    let trace = vec![("delivered", format!("to {}, INBOX; written here", deposit.mailbox))];
+    Arrival { deposits: vec![deposit], trace, ..Arrival::new(NewContent::Inline(mail.into(), Box::new(facts))) }
 }
