@@ -4,7 +4,7 @@
 mod bad_input;
 mod clients;
 mod fetch;
-mod isp;
+pub mod isp;
 mod recovery;
 mod relay;
 

@@ -4,5 +4,6 @@ pub mod imap_upstream;
 pub mod lan;
 pub mod office;
 pub mod pop3_upstream;
+pub mod proxy;
 pub mod reader;
 pub mod smarthost;
