@@ -24,7 +24,7 @@ fn mailbox() -> u16 {
                     "LIST" => "+OK\r\n1 100\r\n2 100\r\n3 100\r\n.\r\n",
                     "UIDL" => "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n",
                     "QUIT" => "+OK bye\r\n",
-                    "NOOP" => "+OK\r\n",
+                    "STAT" => "+OK 3 300\r\n",
                     _ => "-ERR what\r\n",
                 };
                 if !say(answer) {

@@ -68,7 +68,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         self.run.figures.listed += listing.items.len() as u64;
         self.begin_with(upstream, &mut listing.items).await?;
         let mut plan = self.compare(&listing.items, complete).await?;
-        if self.is_renumbered(upstream, &plan, &listing.items).await? {
+        if self.is_renumbered(upstream, &plan, &listing.items).await? || self.is_dispelled(upstream, &plan).await? {
             plan = self.compare(&listing.items, complete).await?;
         }
         self.run.figures.known += plan.known;
@@ -145,11 +145,15 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         stored: &Stored,
     ) -> Result<(), Trouble> {
         add(&mut self.run.figures, &stored.figures);
-        let culprit = match received {
-            Err(ReceiveError::Upstream { during, .. }) => *during,
-            Err(ReceiveError::Endless { handle, .. }) => Some(*handle),
-            _ => None,
+        let (culprit, begun) = match received {
+            Err(ReceiveError::Upstream { during, begun, .. }) => (*during, *begun),
+            Err(ReceiveError::Endless { handle, .. }) => (Some(*handle), true),
+            _ => (None, false),
         };
+        if matches!(received, Err(ReceiveError::Upstream { error, .. }) if error.is_out_of_step()) {
+            let doubtful = items.iter().filter(|item| stored.messages.iter().any(|(handle, _)| *handle == item.handle));
+            self.run.order.store.ledger_doubt(&self.source, doubtful.map(|item| item.id.clone()).collect()).await?;
+        }
         let here = |handle: u32| stored.messages.iter().any(|(stored, _)| *stored == handle);
         let refused = |handle: u32| received.as_ref().is_ok_and(|refusals| refusals.iter().any(|(refused, _)| *refused == handle));
         let innocent = items.iter().filter(|item| !here(item.handle) && !refused(item.handle) && Some(item.handle) != culprit);
@@ -159,7 +163,13 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             self.run.order.store.ledger_forgive(&self.source, innocent).await?;
         }
         let Some(at) = culprit.and_then(|culprit| items.iter().position(|item| item.handle == culprit)) else { return Ok(()) };
-        if attempts.get(at).is_some_and(|attempts| *attempts >= ATTEMPTS) {
+        let attempts = attempts.get(at).copied().unwrap_or_default();
+        if !begun && attempts > 1 && self.run.figures.fetched == 0 {
+            // Nothing at all came in this fetch: the server may be ill, and the message innocent. It goes on being taken singly.
+            let id = items[at].id.clone();
+            return Ok(self.run.order.store.ledger_forgive(&self.source, vec![id]).await?);
+        }
+        if attempts >= ATTEMPTS {
             let partial = match received {
                 Err(ReceiveError::Upstream { partial, .. }) => partial.clone(),
                 _ => Bytes::new(),
@@ -319,6 +329,22 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             order.progress.send_modify(|progress| progress.notices.push(text));
         }
         Ok(matched > 0)
+    }
+
+    /// Compares what a session that got out of step brought with the headers upstream: what is the same after all need not be fetched again.
+    async fn is_dispelled(&self, upstream: &mut Upstream, plan: &Plan) -> Result<bool, Trouble> {
+        let mut trusted = Vec::new();
+        for some in plan.doubtful.chunks(HEADERS) {
+            let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
+            let headers = upstream.headers(&handles).await?;
+            let same =
+                some.iter().filter(|(item, print)| headers.get(&item.handle).is_some_and(|header| plan::fingerprint(header) == *print));
+            trusted.extend(same.map(|(item, _)| item.id.clone()));
+        }
+        if !trusted.is_empty() {
+            self.run.order.store.ledger_trust(&self.source, trusted.clone()).await?;
+        }
+        Ok(!trusted.is_empty())
     }
 }
 

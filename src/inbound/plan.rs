@@ -19,6 +19,8 @@ pub struct Plan {
     pub fetch: Vec<Item>,
     /// In flight when something ended badly: to be retrieved after the others, one at a time.
     pub singly: Vec<(Item, u32)>,
+    /// Those of `fetch` that came before, in a session that got out of step, with the fingerprint of what came.
+    pub doubtful: Vec<(Item, String)>,
     /// Safely here and still listed, and `after` says that they go.
     pub dispose: Vec<Item>,
     /// In the ledger and no longer listed.
@@ -40,7 +42,10 @@ pub fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, n
         listed.insert(key);
         match known.get(&key) {
             None => plan.fetch.push(item.clone()),
-            Some(entry) if entry.state == State::Attempted && entry.attempts == 0 => plan.fetch.push(item.clone()),
+            Some(entry) if entry.state == State::Attempted && entry.attempts == 0 => {
+                plan.doubtful.extend(entry.fingerprint.clone().map(|fingerprint| (item.clone(), fingerprint)));
+                plan.fetch.push(item.clone());
+            }
             Some(entry) if entry.state == State::Attempted => plan.singly.push((item.clone(), entry.attempts)),
             Some(entry) => {
                 plan.known += 1;

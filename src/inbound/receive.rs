@@ -8,7 +8,7 @@ use crate::inbound::figures::Progress;
 use crate::message::facts::{Facts, Scanner};
 use crate::store::{ContentId, Store, StoreError};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
@@ -51,8 +51,10 @@ pub enum ReceiveError {
     Upstream {
         /// Why.
         error: UpstreamError,
-        /// The message whose bytes were coming.
+        /// The message whose bytes were coming, or would have been the next to come.
         during: Option<u32>,
+        /// Whether bytes of it had come.
+        begun: bool,
         /// As much of it as came, if it was little enough to be kept.
         partial: Bytes,
     },
@@ -74,7 +76,7 @@ pub enum ReceiveError {
 
 impl From<UpstreamError> for ReceiveError {
     fn from(error: UpstreamError) -> Self {
-        Self::Upstream { error, during: None, partial: Bytes::new() }
+        Self::Upstream { error, during: None, begun: false, partial: Bytes::new() }
     }
 }
 
@@ -110,12 +112,16 @@ impl Receiver<'_> {
         let by_handle: HashMap<u32, &Item> = items.iter().map(|item| (item.handle, item)).collect();
         let mut refusals = Refusals::new();
         let mut unproven: Option<Raw> = None;
+        let mut answered = HashSet::new();
         self.upstream.retrieve(items);
         loop {
             if *self.stop.borrow() {
                 return Err(ReceiveError::Stopped);
             }
-            let event = self.upstream.next().await?;
+            let event = match self.upstream.next().await {
+                Ok(event) => event,
+                Err(error) => return Err(blame(error, items, &answered, unproven)),
+            };
             if let Some(raw) = unproven.take() {
                 self.hand_on(raw).await?;
             }
@@ -123,11 +129,15 @@ impl Receiver<'_> {
                 Event::Begins(during) => {
                     let announced = during.and_then(|handle| by_handle.get(&handle)).and_then(|item| item.size).unwrap_or(0);
                     let (ended, bytes) = self.body(during, announced).await?;
+                    answered.extend(ended.handle);
                     if let Some(item) = ended.handle.and_then(|handle| by_handle.get(&handle)) {
                         unproven = Some(Raw { item: (*item).clone(), internal_date: ended.internal_date, bytes, _room: None });
                     }
                 }
-                Event::Refused(handle, text) => refusals.push((handle, text)),
+                Event::Refused(handle, text) => {
+                    answered.insert(handle);
+                    refusals.push((handle, text));
+                }
                 Event::InStep => {}
                 Event::Done => return Ok(refusals),
             }
@@ -163,7 +173,7 @@ impl Receiver<'_> {
                 Ok(piece) => piece,
                 Err(error) => {
                     let partial = if spool.is_none() { Bytes::from(bytes) } else { Bytes::new() };
-                    return Err(ReceiveError::Upstream { error, during, partial });
+                    return Err(ReceiveError::Upstream { error, during, begun: true, partial });
                 }
             };
             total += (bytes.len() - before) as u64;
@@ -187,6 +197,21 @@ impl Receiver<'_> {
                     None => (ended, RawBytes::Inline(Bytes::from(bytes))),
                 });
             }
+        }
+    }
+}
+
+/// An answer that is none speaks against the message before it, whose end was no end. Any other end of a session speaks against the message
+/// that should have come next: servers hang up on what they can't read.
+fn blame(error: UpstreamError, items: &[Item], answered: &HashSet<u32>, unproven: Option<Raw>) -> ReceiveError {
+    match unproven {
+        Some(Raw { item, bytes, .. }) if error.is_out_of_step() => {
+            let partial = if let RawBytes::Inline(bytes) = bytes { bytes } else { Bytes::new() };
+            ReceiveError::Upstream { error, during: Some(item.handle), begun: true, partial }
+        }
+        _ => {
+            let next = items.iter().find(|item| !answered.contains(&item.handle)).map(|item| item.handle);
+            ReceiveError::Upstream { error, during: next, begun: false, partial: Bytes::new() }
         }
     }
 }

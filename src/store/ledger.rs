@@ -182,6 +182,32 @@ impl Store {
         .await
     }
 
+    /// Came in a session whose answers slipped: nobody can say whose bytes they were. To be fetched again, unless [`Store::ledger_trust`]
+    /// follows.
+    pub async fn ledger_doubt(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<(), StoreError> {
+        self.ledger_turn(source, ids, State::Stored, State::Attempted).await
+    }
+
+    /// Takes [`Store::ledger_doubt`] back.
+    pub async fn ledger_trust(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<(), StoreError> {
+        self.ledger_turn(source, ids, State::Attempted, State::Stored).await
+    }
+
+    async fn ledger_turn(&self, source: &Source, ids: Vec<UpstreamId>, from: State, to: State) -> Result<(), StoreError> {
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut update = work.connection.prepare_cached(
+                "UPDATE ledger SET state = ?5, attempts = 0, changed = ?6 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state = ?4",
+            )?;
+            for (uid, ordinal) in ids {
+                update.execute(params![source, uid, ordinal, from.as_str(), to.as_str(), now()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Enters mail as seen without fetching it (`start`). With no ids, the source still counts as listed.
     pub async fn ledger_enter_known(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<(), StoreError> {
         let source = source.clone();

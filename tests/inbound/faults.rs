@@ -117,6 +117,10 @@ async fn spoilt_here_and_there(speech: Speech) {
     let seen = line.well().await;
     for (way, count, step) in [(Way::ToServer, seen[0], 5), (Way::ToClient, seen[1], 7)] {
         for at in (1..=count).step_by(step).chain([count]) {
+            if way == Way::ToServer {
+                // The first anomaly ends pipelining for a week; here it has to be tried with and without.
+                line.office.store.setting_set("pipelining/127.0.0.1", None).await.unwrap();
+            }
             line.survives(way, Fault::Repeat(at)).await;
             line.survives(way, Fault::Garble(at)).await;
         }

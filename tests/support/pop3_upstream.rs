@@ -157,7 +157,11 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
                 state.lock().unwrap().messages.retain(|message| !gone.contains(&message));
                 return stream.write_all(b"+OK bye\r\n").await;
             }
-            ("USER" | "PASS" | "NOOP", _) => stream.write_all(b"+OK\r\n").await?,
+            ("STAT", _) => {
+                let bytes: usize = messages.iter().map(|(_, message)| message.len()).sum();
+                stream.write_all(format!("+OK {} {bytes}\r\n", messages.len()).as_bytes()).await?;
+            }
+            ("USER" | "PASS", _) => stream.write_all(b"+OK\r\n").await?,
             _ => stream.write_all(b"-ERR what?\r\n").await?,
         }
     }

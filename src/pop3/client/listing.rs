@@ -2,6 +2,7 @@
 
 use super::{Client, ClientError};
 use crate::wire::dial::Phase;
+use crate::wire::redact;
 use std::collections::HashMap;
 
 /// A listing of more messages is no mailbox but an attack; the rest is seen when these are gone.
@@ -34,7 +35,8 @@ impl Client {
     pub async fn list(&mut self) -> Result<Listing, ClientError> {
         let mut listing = Listing::default();
         if self.pipelining {
-            self.connection.queue(b"LIST\r\nUIDL\r\n");
+            // STAT's answer looks like no other: in its place, it shows that those before it belong where they came.
+            self.connection.queue(b"LIST\r\nUIDL\r\nSTAT\r\n");
             self.flush(Phase::Command).await?;
         } else {
             self.say("LIST", Phase::Command).await?;
@@ -65,9 +67,22 @@ impl Client {
             Err(ClientError::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
+        if self.pipelining {
+            let line = self.status("STAT", Phase::Command).await.map_err(|error| self.doubt(error))?;
+            if !is_drop_listing(&line) {
+                return Err(ClientError::OutOfStep(redact::shown(&line)));
+            }
+        }
         listing.messages.sort_by_key(|message| message.number);
         Ok(listing)
     }
+}
+
+/// `+OK nn mm`, what STAT is answered with (RFC 1939 §5).
+pub(super) fn is_drop_listing(line: &[u8]) -> bool {
+    let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).skip(1);
+    words.next().is_some_and(is_number) && words.next().is_some_and(is_number)
 }
 
 /// `n size`, whatever follows.

@@ -11,7 +11,7 @@ mod login;
 use crate::config::{Endpoint, Tls};
 use crate::wire::dial::{self, Patience, Phase};
 use crate::wire::sasl::Secret;
-use crate::wire::{Connection, Instant, LineEnd, Stream, WireError, dot};
+use crate::wire::{Connection, Instant, LineEnd, Stream, WireError, dot, redact};
 use bytes::Bytes;
 use error::status_of;
 use std::collections::{HashMap, VecDeque};
@@ -43,7 +43,7 @@ pub enum Answer {
     InStep,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     Retrieve { number: u32, size: u64 },
     Header(u32),
@@ -140,7 +140,8 @@ impl Client {
         self.waiting.push_back(Request::Delete(number));
     }
 
-    /// Asks for nothing: its answer shows that the message before it ended where it seemed to.
+    /// Asks for nothing new: its answer shows that the message before it ended where it seemed to, and that no answer came twice. STAT
+    /// rather than NOOP, since its answer looks like no other (RFC 1939 §5).
     pub fn check(&mut self) {
         self.waiting.push_back(Request::Check);
     }
@@ -164,7 +165,13 @@ impl Client {
             self.sent_bytes -= size;
         }
         let refused = match status {
+            Ok(line) if request == Request::Check && !listing::is_drop_listing(&line) => {
+                return Err(ClientError::OutOfStep(redact::shown(&line)));
+            }
             Ok(_) => None,
+            Err(ClientError::Refused { text, .. }) if request == Request::Check && self.pipelining => {
+                return Err(ClientError::OutOfStep(text));
+            }
             Err(ClientError::Refused { text, .. }) => Some(text),
             Err(error) => return Err(error),
         };
@@ -218,6 +225,9 @@ impl Client {
     async fn send_waiting(&mut self) -> Result<(), ClientError> {
         let limit = if self.pipelining { WINDOW } else { 1 };
         let before = self.sent.len();
+        if before == 0 && !self.waiting.is_empty() {
+            self.expect_silence()?;
+        }
         // Refilled when half empty: one packet for many requests.
         if before > limit / 2 {
             return Ok(());
@@ -234,7 +244,7 @@ impl Client {
                 }
                 Request::Header(number) => format!("TOP {number} 0\r\n"),
                 Request::Delete(number) => format!("DELE {number}\r\n"),
-                Request::Check => "NOOP\r\n".into(),
+                Request::Check => "STAT\r\n".into(),
             };
             self.connection.queue(line.as_bytes());
             self.sent.push_back(request);
@@ -295,9 +305,16 @@ impl Client {
     }
 
     async fn say(&mut self, command: &str, phase: Phase) -> Result<(), ClientError> {
+        self.expect_silence()?;
         self.connection.queue(command.as_bytes());
         self.connection.queue(b"\r\n");
         self.flush(phase).await
+    }
+
+    /// What is here before anything was asked would be taken for the next answer.
+    fn expect_silence(&self) -> Result<(), ClientError> {
+        let early = self.connection.buffered();
+        if early.is_empty() { Ok(()) } else { Err(ClientError::OutOfStep(redact::shown(early))) }
     }
 
     async fn flush(&mut self, phase: Phase) -> Result<(), ClientError> {
