@@ -329,5 +329,6 @@ mod tests {
         assert_eq!(doubtful.failed(Failure::LogInPerhaps, at(0)), Verdict::Wait(LOGIN_APART));
         assert_eq!(doubtful.failed(Failure::LogInPerhaps, at(10)), Verdict::Wait(PROBE));
         assert_eq!(doubtful.failed(Failure::LogInPerhaps, at(60 * 25)), Verdict::Suspend);
+        assert_eq!(Backoff::default().failed(Failure::Consent, at(0)), Verdict::Suspend);
     }
 }

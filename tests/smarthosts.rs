@@ -221,6 +221,38 @@ async fn every_phase_has_its_deadline() {
     check(".", Tls::None, "transferring a message").await;
 }
 
+#[tokio::test]
+async fn a_refused_token_is_explained_before_it_is_refused() {
+    let credentials = |token: &str| Credentials { user: "office@isp.example".into(), secret: Secret::Token(SecretString::from(token)) };
+    for (mechanism, acknowledgement) in [("AUTH XOAUTH2", ""), ("AUTH PLAIN XOAUTH2 OAUTHBEARER", "AQ==")] {
+        let refusal = [
+            Fault::With(mechanism),
+            Fault::Always("AUTH", "334 eyJzdGF0dXMiOiI0MDAifQ=="),
+            Fault::Answer("", 0, "535 5.7.3 no"),
+            Fault::Always("AQ==", "535 5.7.3 no"),
+        ];
+        let server = Smarthost::start(refusal).await;
+        let error = client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials("t0ken")), Patience::default())
+            .await
+            .unwrap_err();
+        assert!(error.is_login() && error.to_string().contains("535 5.7.3 no"), "{error}");
+        assert_eq!(server.commands().last().map(String::as_str), Some(acknowledgement));
+    }
+    // RFC 4954 §4: what makes the line too long waits for an empty challenge.
+    let server = Smarthost::start([Fault::With("AUTH XOAUTH2"), Fault::Always("AUTH", "334 "), Fault::Matching("=", "235 2.7.0 ok")]).await;
+    client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials(&"x".repeat(2000))), Patience::default())
+        .await
+        .unwrap();
+    assert!(server.commands().contains(&"AUTH XOAUTH2".to_owned()));
+    // No mechanism for tokens: nothing is sent that could be read.
+    let server = Smarthost::start([Fault::With("AUTH PLAIN LOGIN")]).await;
+    let error = client::connect(&endpoint(&server, Tls::None), "mail.office.lan", Some(&credentials("t0ken")), Patience::default())
+        .await
+        .unwrap_err();
+    assert!(error.is_login() && error.to_string().contains("takes no OAuth tokens"), "{error}");
+    assert!(!server.commands().iter().any(|command| command.starts_with("AUTH")));
+}
+
 /// Whatever a server answers, every recipient gets exactly one verdict, and is told to be relayed only if the server has the mail.
 #[tokio::test]
 async fn every_sequence_of_answers_gives_each_recipient_one_verdict() {

@@ -1,5 +1,6 @@
 //! `mailroom status`: collectors, queue, tray, users and disk at a glance. Works with broken files too: that is when it is asked for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use super::{Exit, Global, config_file, log, show};
 use crate::config::{Config, Level, Log};
 use crate::gateway::{CONFIGURATION_ERROR, LoadError, files};
 use crate::mapping::Mailbox;
+use crate::oauth::{self, Consent, Health};
 use crate::store::collectors::CollectorState;
 use crate::store::queue::{Queued, State};
 use crate::store::{Account, Store};
@@ -40,6 +42,7 @@ struct Status {
     error: Option<String>,
     running: bool,
     collectors: Vec<Collector>,
+    log_ins: Vec<LogIn>,
     queue: Vec<Queued>,
     tray: u64,
     users: Vec<Account>,
@@ -54,6 +57,13 @@ struct Collector {
     name: String,
     state: &'static str,
     seen: CollectorState,
+}
+
+/// A person's log-in at a provider that gives tokens.
+struct LogIn {
+    login: String,
+    provider: String,
+    health: Health,
 }
 
 impl Status {
@@ -91,6 +101,7 @@ impl Status {
             error,
             running,
             collectors: collectors(config.as_ref(), &store, running).await?,
+            log_ins: log_ins(config.as_ref(), &store).await?,
             queue: store.queue().await?,
             tray: store.tray_count().await?,
             users,
@@ -113,11 +124,17 @@ impl Status {
                 json!({ "name": name, "state": state, "last_run": time(seen.last_run), "next_run": time(seen.next_run), "last_error": error })
             })
             .collect();
+        let log_in = |LogIn { login, provider, health }: &LogIn| {
+            let (since, expires) = (time(health.granted), time(health.expires));
+            json!({ "login": login, "provider": provider, "since": since, "token_expires": expires, "error": health.trouble })
+        };
+        let log_ins: Vec<Value> = self.log_ins.iter().map(log_in).collect();
         let user = |user: &Account| json!({ "name": user.name(), "messages": user.messages, "bytes": user.bytes, "quota": user.quota });
         json!({
             "config": { "ok": self.error.is_none(), "error": self.error },
             "running": self.running,
             "collectors": collectors,
+            "oauth": log_ins,
             "queue": { "mails": self.queue.len(), "held": self.held(), "oldest": time(self.oldest()) },
             "tray": self.tray,
             "users": self.users.iter().map(user).collect::<Vec<_>>(),
@@ -143,6 +160,15 @@ impl Status {
             table.add_row(vec![format!("collector {name}"), (*state).to_owned(), last, next]);
             if let Some(error) = seen.suspended.as_ref().or(seen.last_error.as_ref()) {
                 table.add_row(vec![String::new(), error.clone()]);
+            }
+        }
+        for LogIn { login, health, .. } in &self.log_ins {
+            let since = health.granted.map_or(String::new(), |at| format!("since {}", time(at)));
+            let token = health.expires.map_or(String::new(), |at| format!("token until {}", time(at)));
+            let state = if health.trouble.is_none() { "ok" } else { "log-in needed" };
+            table.add_row(vec![format!("oauth {login}"), state.to_owned(), since, token]);
+            if let Some(trouble) = &health.trouble {
+                table.add_row(vec![String::new(), trouble.clone()]);
             }
         }
         for user in &self.users {
@@ -190,6 +216,21 @@ async fn collectors(config: Option<&Config>, store: &Store, running: bool) -> an
         Collector { name: collector.name.clone(), state: state(collector.enabled, &seen, running), seen }
     };
     Ok(config.collectors.iter().map(one).collect())
+}
+
+/// One for each person at each provider, with the trouble of whichever use has any.
+async fn log_ins(config: Option<&Config>, store: &Store) -> anyhow::Result<Vec<LogIn>> {
+    let mut found: BTreeMap<String, LogIn> = BTreeMap::new();
+    for consent in config.map(Consent::all).unwrap_or_default() {
+        let health = oauth::health(store, &consent).await?;
+        let login = found.entry(consent.secret_name()).or_insert_with(|| LogIn {
+            login: consent.login.clone(),
+            provider: consent.provider.clone(),
+            health: health.clone(),
+        });
+        login.health.trouble = login.health.trouble.take().or(health.trouble);
+    }
+    Ok(found.into_values().collect())
 }
 
 /// `waiting` is for its next try after a failure.

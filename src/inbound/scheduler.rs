@@ -143,6 +143,8 @@ impl Desk {
         let mut changes = self.shared.store.changes();
         let mut watcher = idle::Watcher::default();
         let mut resume = false;
+        // The secrets as they were when the collector was suspended.
+        let mut known = None;
         loop {
             let now = current.borrow_and_update().clone();
             let found = now.config.collectors.iter().find(|collector| collector.name == self.name && collector.enabled);
@@ -156,6 +158,11 @@ impl Desk {
                 }
             };
             let suspended = state.suspended.is_some() && !std::mem::take(&mut resume);
+            known = match known {
+                _ if !suspended => None,
+                None => self.shared.store.secrets().await.ok(),
+                known => known,
+            };
             let due = if suspended { None } else { self.due(&now, &collector, &state) };
             self.note_next(&state, due.as_ref()).await;
             if !suspended && state.failures == 0 && collector.idle && collector.protocol == Protocol::Imap && state.last_success.is_some() {
@@ -170,7 +177,7 @@ impl Desk {
                 () = until(due.as_ref()) => Cause::Due,
                 () = watcher.news(), if !suspended => Cause::Due,
                 changed = current.changed() => if changed.is_ok() { resume = suspended; Cause::LookAgain } else { Cause::Leave },
-                () = secrets(&self.shared.store, &mut changes), if suspended => { resume = true; Cause::LookAgain }
+                () = other_secrets(&self.shared.store, known.as_ref(), &mut changes), if suspended => Cause::Due
             };
             let asks = match cause {
                 Cause::Leave => return,
@@ -306,15 +313,18 @@ async fn until(due: Option<&Zoned>) {
     }
 }
 
-/// A secret may have been changed, here or by a command beside the gateway.
-async fn secrets(store: &Store, changes: &mut broadcast::Receiver<Change>) {
-    let known = store.secrets().await.ok();
+/// Waits until a secret is set, here or by a command beside the gateway. Names and times are enough to tell.
+async fn other_secrets(store: &Store, known: Option<&Vec<(String, i64)>>, changes: &mut broadcast::Receiver<Change>) {
     loop {
-        match changes.recv().await {
-            Ok(Change::Users) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Ok(Change::Anything) if store.secrets().await.ok() != known => return,
-            Ok(_) => {}
-            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+        if store.secrets().await.is_ok_and(|secrets| known.is_some_and(|known| *known != secrets)) {
+            return;
+        }
+        loop {
+            match changes.recv().await {
+                Ok(Change::Users | Change::Anything) | Err(broadcast::error::RecvError::Lagged(_)) => break,
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+            }
         }
     }
 }

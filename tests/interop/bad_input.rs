@@ -76,7 +76,7 @@ fn the_certificate_of_a_stranger() {
 
 #[test]
 fn a_certificate_that_has_expired() {
-    let dovecot = Dovecot::start_with(Options { expired: true });
+    let dovecot = Dovecot::start_with(Options { expired: true, ..Options::default() });
     fails(&office(&collector(&dovecot, "isp", "pop3", "alice", BOUND)), &["certificate", "expired"]);
 }
 

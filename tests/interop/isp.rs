@@ -75,6 +75,8 @@ pub fn wait_port(port: u16) {
 pub struct Options {
     /// Its certificate ended years ago.
     pub expired: bool,
+    /// Tokens instead of passwords: the port where it asks whose a token is, and the mechanism that it offers.
+    pub oauth: Option<(u16, &'static str)>,
 }
 
 /// Dovecot: POP3 and IMAP with and without TLS, LMTP, and log-ins for Postfix.
@@ -117,6 +119,10 @@ impl Dovecot {
             .replace("{gid}", &gid.to_string());
         let ports = [("pop3", pop3), ("pop3s", pop3s), ("imap", imap), ("imaps", imaps), ("lmtp", lmtp), ("auth", auth)];
         let text = ports.iter().fold(text, |text, (name, port)| text.replace(&format!("{{port:{name}}}"), &port.to_string()));
+        let text = match options.oauth {
+            Some((port, mechanism)) => with_tokens(&text, folder.path(), port, mechanism),
+            None => text,
+        };
         let file = folder.path().join("dovecot.conf");
         fs::write(&file, text).unwrap();
         let process = Command::new("dovecot")
@@ -163,6 +169,22 @@ impl Drop for Dovecot {
         let _ = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
     }
+}
+
+/// The same configuration with the token service in the place of the passwords.
+fn with_tokens(text: &str, folder: &Path, port: u16, mechanism: &str) -> String {
+    let about = folder.join("oauth2.conf");
+    let service = format!(
+        "introspection_mode = auth\nintrospection_url = http://127.0.0.1:{port}/userinfo\nusername_attribute = sub\n\
+         active_attribute = active\nactive_value = true\n"
+    );
+    fs::write(&about, service).unwrap();
+    let password = format!("driver = static\n  args = password={PASSWORD}");
+    let tokens = format!("driver = oauth2\n  mechanisms = {mechanism}\n  args = {}", about.display());
+    assert!(text.contains(&password));
+    let mechanisms = "auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256";
+    assert!(text.contains(mechanisms));
+    text.replace(&password, &tokens).replace(mechanisms, &format!("auth_mechanisms = {mechanism}"))
 }
 
 fn mail_user() -> (u32, u32) {

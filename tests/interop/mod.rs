@@ -5,6 +5,7 @@ mod bad_input;
 mod clients;
 mod fetch;
 pub mod isp;
+mod oauth;
 mod recovery;
 mod relay;
 

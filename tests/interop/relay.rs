@@ -28,7 +28,7 @@ fn config(dovecot: &Dovecot, postfix: &Postfix) -> String {
 }
 
 /// Sends by Python's smtplib, as an office's script would.
-fn send(port: u16, user: &str, from: &str, to: &[&str], message: &str) -> Result<(), String> {
+pub fn send(port: u16, user: &str, from: &str, to: &[&str], message: &str) -> Result<(), String> {
     let script = "import smtplib, sys\n\
         s = smtplib.SMTP('127.0.0.1', int(sys.argv[1]), timeout=60)\n\
         s.login(sys.argv[2], sys.argv[3])\n\

@@ -102,7 +102,7 @@ impl Answers {
             profile.notes.iter().for_each(|note| println!("- {note}"));
             anyhow::ensure!(
                 profile.oauth2.is_none() || arguments.host.is_some(),
-                "{} accepts no passwords, only OAuth 2, which is not built yet in this version",
+                "{} accepts no passwords, only OAuth 2: copy packaging/mailroom.toml, set auth and oauth2 in it, then run `mailroom oauth login`",
                 profile.name
             );
         }
