@@ -184,6 +184,27 @@ async fn large_messages_stream_both_ways() {
     assert_eq!(lines[2..lines.len() - 2].join("\r\n") + "\r\n", mail);
 }
 
+/// A part larger than what is read at once, without its transfer encoding; and a message with NUL, which is not kept.
+#[tokio::test]
+async fn binary_parts_stream_too() {
+    let lan = Lan::new("").await;
+    let mut client = logged_in(&lan).await;
+    let lines = "QUJDREVGR0hJSktM\r\n".repeat(100_000);
+    let mail = format!("Content-Transfer-Encoding: base64\r\n\r\n{lines}");
+    lan.deliver("alice", [mail.into_bytes()]).await;
+    client
+        .send(b"a EXAMINE INBOX\r\nb FETCH 1 BINARY.SIZE[1]\r\nc FETCH 1 BINARY.PEEK[1]\r\nd FETCH 1 BINARY.PEEK[1]<1199995.9>\r\n")
+        .await;
+    answer(&mut client, "a").await;
+    assert_eq!(answer(&mut client, "b").await[0], "* 1 FETCH (BINARY.SIZE[1] 1200000)");
+    let got = answer(&mut client, "c").await;
+    assert_eq!(got[0], "* 1 FETCH (BINARY[1] {1200000}");
+    assert_eq!(got[1], "ABCDEFGHIJKL".repeat(100_000) + ")");
+    assert_eq!(answer(&mut client, "d").await[1], "HIJKL)");
+    client.send(b"e APPEND INBOX ~{5+}\r\na\0: b\r\n").await;
+    assert!(answer(&mut client, "e").await[0].starts_with("e NO [UNKNOWN-CTE]"));
+}
+
 /// What was sent ahead of the handshake could be anybody's (CVE-2011-0411): the session ends there.
 #[tokio::test]
 async fn commands_ahead_of_the_handshake_end_the_session() {

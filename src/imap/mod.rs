@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod fetch_response;
 pub mod flags;
 pub mod legal;
+pub mod partial;
 pub mod pattern;
 pub mod response;
 pub mod search;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::command::{Section, SectionText};
+use super::partial::Partial;
 use super::sequence::Ranges;
 use super::utf7;
 
@@ -128,6 +129,8 @@ pub struct Esearch {
     pub count: Option<usize>,
     /// `ALL`: as a set, or for SORT in the order found.
     pub all: Option<String>,
+    /// `PARTIAL`, and that part as ALL would write it.
+    pub partial: Option<(Partial, String)>,
     /// `MODSEQ`
     pub modseq: Option<u64>,
 }
@@ -149,6 +152,9 @@ impl std::fmt::Display for Esearch {
         }
         if let Some(all) = self.all.as_deref().filter(|all| !all.is_empty()) {
             write!(f, " ALL {all}")?;
+        }
+        if let Some((partial, part)) = &self.partial {
+            write!(f, " PARTIAL ({partial} {})", if part.is_empty() { "NIL" } else { part })?;
         }
         if let Some(modseq) = self.modseq {
             write!(f, " MODSEQ {modseq}")?;

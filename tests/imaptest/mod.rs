@@ -14,6 +14,9 @@ fn scripts() -> PathBuf {
     std::env::var_os("MAILROOM_SHARED").map_or(beside, PathBuf::from).join("imaptest/scripts")
 }
 
+/// Groups that fail with the RFC on our side.
+const DEPARTURES: [&str; 1] = ["append-binary"];
+
 /// Each group passes, or needs a capability that we don't advertise.
 #[tokio::test]
 async fn every_group_passes() {
@@ -26,12 +29,13 @@ async fn every_group_passes() {
     files.retain(|path| path.extension().is_none() && path.file_name().is_some_and(|name| name != "LICENSE"));
     files.sort();
     let lan = Lan::new("max_message_size = \"1MB\"").await;
-    let (mut failed, mut skipped, mut passed) = (Vec::new(), Vec::new(), 0);
+    let (mut failed, mut skipped, mut departed, mut passed) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for file in &files {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         match script::Script::read(file).play(&lan).await {
             Ok(script::Played::Passed) => passed += 1,
             Ok(script::Played::Skipped(capability)) => skipped.push(format!("{name} ({capability})")),
+            Err(_) if DEPARTURES.contains(&name.as_str()) => departed.push(name),
             Err(why) => failed.push(format!("{name}: {why}")),
         }
     }
@@ -41,6 +45,8 @@ async fn every_group_passes() {
     let mut named: Vec<&str> =
         told.lines().filter_map(|line| line.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     named.sort_unstable();
-    let skipped: Vec<&str> = skipped.iter().filter_map(|skip| skip.split(' ').next()).collect();
-    assert_eq!(named, skipped, "CONFORMANCE.md names what is skipped, and nothing else");
+    let skipped = skipped.iter().filter_map(|skip| skip.split(' ').next());
+    let mut left_out: Vec<&str> = skipped.chain(departed.iter().map(String::as_str)).collect();
+    left_out.sort_unstable();
+    assert_eq!(named, left_out, "CONFORMANCE.md names what is left out, and nothing else");
 }

@@ -2,6 +2,7 @@
 
 use super::lexer::Lexer;
 use super::{Invalid, MAX_LIST, list, parenthesised};
+use crate::imap::partial::Partial;
 
 /// Deeper part numbers are refused; MIME trees are not followed further either.
 const MAX_PART_DEPTH: usize = 100;
@@ -85,6 +86,8 @@ pub struct FetchModifiers {
     pub changed_since: Option<u64>,
     /// And what went away since.
     pub vanished: bool,
+    /// Only this part of the set (RFC 9394).
+    pub partial: Option<Partial>,
 }
 
 impl FetchItem {
@@ -119,6 +122,10 @@ pub fn items(lexer: &mut Lexer) -> Result<(Vec<FetchItem>, FetchModifiers), Inva
                 "CHANGEDSINCE" => {
                     lexer.space()?;
                     modifiers.changed_since = Some(lexer.number64()?);
+                }
+                "PARTIAL" => {
+                    lexer.space()?;
+                    modifiers.partial = Some(Partial::parse(lexer)?);
                 }
                 "VANISHED" => modifiers.vanished = true,
                 _ => return Err(Invalid::new("FETCH has no such modifier.")),

@@ -5,7 +5,7 @@
 
 pub mod append;
 mod fetch;
-mod lexer;
+pub(super) mod lexer;
 mod mailbox;
 mod search;
 
@@ -41,7 +41,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    const fn new(text: &'static str) -> Self {
+    pub(in crate::imap) const fn new(text: &'static str) -> Self {
         Self { text, code: None }
     }
 }

@@ -4,6 +4,7 @@ use jiff::civil::Date;
 
 use super::lexer::Lexer;
 use super::{Invalid, MAX_DEPTH, MAX_LIST, list, parenthesised};
+use crate::imap::partial::Partial;
 use crate::imap::sequence::SequenceSet;
 use crate::imap::{date, flags};
 use crate::message::words;
@@ -26,6 +27,8 @@ pub enum ResultOption {
     All,
     Count,
     Save,
+    /// RFC 9394
+    Partial(Partial),
 }
 
 /// Which date of a message.
@@ -186,9 +189,17 @@ fn returns(lexer: &mut Lexer) -> Result<Option<Vec<ResultOption>>, Invalid> {
             "ALL" => ResultOption::All,
             "COUNT" => ResultOption::Count,
             "SAVE" => ResultOption::Save,
+            "PARTIAL" => {
+                lexer.space()?;
+                ResultOption::Partial(Partial::parse(lexer)?)
+            }
             _ => return Err(Invalid::new("SEARCH has no such result option.")),
         })
     })?;
+    let partials = options.iter().filter(|option| matches!(option, ResultOption::Partial(_))).count();
+    if partials > 1 || (partials == 1 && options.contains(&ResultOption::All)) {
+        return Err(Invalid::new("PARTIAL stands alone, without ALL."));
+    }
     if options.is_empty() {
         options.push(ResultOption::All);
     }

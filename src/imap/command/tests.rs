@@ -86,7 +86,7 @@ fn fetches() {
     item("BINARY.PEEK[2]", "Binary { part: [2], partial: None, peek: true }");
     check(
         "a UID FETCH 5:* (FLAGS) (CHANGEDSINCE 7 VANISHED)",
-        "Fetch { set: Ranges([(Number(5), Star)]), items: [Flags], modifiers: FetchModifiers { changed_since: Some(7), vanished: true }, by_uid: true }",
+        "Fetch { set: Ranges([(Number(5), Star)]), items: [Flags], modifiers: FetchModifiers { changed_since: Some(7), vanished: true, partial: None }, by_uid: true }",
     );
     refused("a FETCH 0 FLAGS", "start at 1");
     refused("a FETCH 1 (FLAGS", "parenthesis");

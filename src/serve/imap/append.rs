@@ -61,7 +61,12 @@ impl Session {
                 self.flush().await?;
             }
             let content = match self.receive(literal.length, &mut inline).await {
-                Ok(content) => content,
+                // Kept as it came, nobody could be given it in an ordinary literal (RFC 3516 §4.4 lets a server refuse).
+                Ok((_, true)) if literal.binary => {
+                    let rest = Literal { length: 0, synchronizing: false, binary: false };
+                    return self.refuse(rest, Failure::no("UNKNOWN-CTE", "Messages that hold NUL are not kept here.")).await;
+                }
+                Ok((content, _)) => content,
                 Err(Refusal::Gone(error)) => return Err(error.into()),
                 Err(Refusal::Store(failure, left)) => {
                     let rest = Literal { length: left, synchronizing: false, binary: false };
@@ -107,10 +112,10 @@ impl Session {
         }
     }
 
-    /// Reads a message: small ones into memory, large ones into the store.
-    async fn receive(&mut self, length: u64, inline: &mut usize) -> Result<NewContent, Refusal> {
+    /// Reads a message: small ones into memory, large ones into the store; and whether it holds NUL.
+    async fn receive(&mut self, length: u64, inline: &mut usize) -> Result<(NewContent, bool), Refusal> {
         let mut scanner = Box::<Scanner>::default();
-        let mut left = length;
+        let (mut left, mut has_nul) = (length, false);
         let small = usize::try_from(length).ok().filter(|length| *length <= MAX_INLINE && *inline + length <= MAX_INLINE_TOTAL);
         let mut whole: Vec<u8> = Vec::new();
         let mut spool: Option<Spool> = small.is_none().then(|| self.store().spool());
@@ -118,6 +123,7 @@ impl Session {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX);
             let piece = self.wire.chunk(wanted, Instant::now() + AUTOLOGOUT).await.map_err(Refusal::Gone)?;
             left -= piece.len() as u64;
+            has_nul |= memchr::memchr(0, &piece).is_some();
             scanner.feed(&piece);
             match &mut spool {
                 Some(spool) => spool.write(&piece).await.map_err(|error| Refusal::Store(error.into(), left))?,
@@ -129,9 +135,9 @@ impl Session {
         match spool {
             Some(spool) => {
                 let id = spool.finish().await.map_err(|error| Refusal::Store(error.into(), 0))?;
-                Ok(NewContent::Spooled(id, facts))
+                Ok((NewContent::Spooled(id, facts), has_nul))
             }
-            None => Ok(NewContent::Inline(whole.into(), facts)),
+            None => Ok((NewContent::Inline(whole.into(), facts), has_nul)),
         }
     }
 

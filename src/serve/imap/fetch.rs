@@ -24,6 +24,9 @@ impl Session {
         if modifiers.vanished && !(by_uid && self.enabled.qresync && modifiers.changed_since.is_some()) {
             return Err(Failure::Bad("VANISHED goes with UID FETCH and CHANGEDSINCE, after ENABLE QRESYNC.".into()));
         }
+        if modifiers.partial.is_some() && !by_uid {
+            return Err(Failure::Bad("PARTIAL goes with UID FETCH.".into()));
+        }
         let mut plan = Plan::new(items, by_uid);
         if modifiers.changed_since.is_some() || plan.modseq {
             self.enable_condstore().await?;
@@ -40,6 +43,10 @@ impl Session {
             }
             let filter = Filter { uids: Some(uids(&spans)), modseq: Some(modseq.saturating_add(1)), ..Filter::default() };
             spans = Ranges::from_sorted(self.filtered(filter).await?);
+        }
+        if let Some(partial) = modifiers.partial {
+            let within = self.selected()?.view.within(&spans);
+            spans = Ranges::from_sorted(partial.of(&within).iter().copied());
         }
         let mut expected = self.selected()?.view.count(&spans);
         let mut pages = Pages::new(&spans);
@@ -167,21 +174,49 @@ impl Session {
                         out.extend_from_slice(format!("<{offset}>").as_bytes());
                     }
                     out.push(b' ');
-                    let decoded = message.decoded(part).await?;
-                    match decoded {
-                        Some(bytes) => binary(&mut out, cut(&bytes, *partial)),
-                        None => out.extend_from_slice(b"NIL"),
-                    }
+                    self.binary(&mut out, &mut message, part, *partial).await?;
                 }
                 FetchItem::BinarySize { part } => {
                     let number = part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
-                    let size = message.decoded(part).await?.map_or(0, |bytes| bytes.len());
+                    let size = message.measure(part).await?.map_or(0, |measured| measured.length);
                     text(&mut out, &format!("BINARY.SIZE[{number}] {size}"));
                 }
             }
         }
         out.extend_from_slice(b")\r\n");
         self.send(&out).await?;
+        Ok(())
+    }
+
+    /// A part without its transfer encoding: `literal8` if it holds NUL (RFC 3516 §4.2). Read twice, since its length comes first.
+    async fn binary(
+        &mut self,
+        out: &mut Vec<u8>,
+        message: &mut Message<'_>,
+        part: &[u32],
+        partial: Option<(u64, u64)>,
+    ) -> Result<(), Failure> {
+        let Some(measured) = message.measure(part).await? else {
+            out.extend_from_slice(b"NIL");
+            return Ok(());
+        };
+        let (mut skip, most) = partial.unwrap_or((0, u64::MAX));
+        let mut left = measured.length.saturating_sub(skip).min(most);
+        if measured.has_nul {
+            out.push(b'~');
+        }
+        response::literal_start(out, left);
+        let mut decoding = message.decoding(part).await?.ok_or(WireError::Closed)?;
+        while left > 0 {
+            // As with sections: the length is out.
+            let piece = decoding.next(message).await.ok().flatten().ok_or(WireError::Closed)?;
+            let piece = cut(&piece, Some((skip, left)));
+            skip = skip.saturating_sub(decoding.given());
+            left -= piece.len() as u64;
+            out.extend_from_slice(piece);
+            self.send(out).await?;
+            out.clear();
+        }
         Ok(())
     }
 
@@ -214,14 +249,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// `literal8` if the bytes hold NUL (RFC 3516 §4.2).
-fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
-    if memchr::memchr(0, bytes).is_some() {
-        out.push(b'~');
-    }
-    response::literal(out, bytes);
 }
 
 /// `<offset.length>` of bytes; beyond the end there is nothing.

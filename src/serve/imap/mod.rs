@@ -226,10 +226,10 @@ impl Session {
 
     /// What we can do now (RFC 9051 §6.1.1).
     fn capabilities(&self) -> String {
-        const ALWAYS: &str = "IMAP4rev1 SASL-IR LITERAL+ ENABLE ID IDLE";
+        const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ENABLE ID IDLE";
         const LOGGED_IN: &str = "NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT CONDSTORE QRESYNC SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES \
                                  LIST-EXTENDED LIST-STATUS STATUS=SIZE WITHIN OBJECTID SAVEDATE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES \
-                                 MULTIAPPEND UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE";
+                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE";
         let mut list = ALWAYS.to_owned();
         if self.account.is_some() {
             list.push(' ');
@@ -264,6 +264,11 @@ impl Session {
                 "QRESYNC" => {
                     self.enable_condstore().await?;
                     self.enabled.qresync = true;
+                }
+                "IMAP4REV2" => {
+                    self.enabled.rev2 = true;
+                    enabled.push("IMAP4rev2");
+                    continue;
                 }
                 "UTF8=ACCEPT" => self.enabled.utf8 = true,
                 _ => continue,

@@ -5,6 +5,7 @@ use super::fetch::{Pages, uids};
 use super::outcome::{Done, Failure, Performed};
 use super::section::Message;
 use crate::imap::command::{ResultOption, Search};
+use crate::imap::partial::Partial;
 use crate::imap::response::Esearch;
 use crate::imap::search::{Candidate, Needle, Program, Test, fold};
 use crate::imap::sequence::{Ranges, SequenceSet};
@@ -69,8 +70,8 @@ impl Session {
             self.selected()?.saved = to_be_saved(&found.uids, options);
         }
         if options.iter().any(|option| *option != ResultOption::Save) {
-            let all = Ranges::from_sorted(numbers.iter().copied()).to_string();
-            let line = esearch(tag, by_uid, options, &numbers, all, found.modseq(options)).to_string();
+            let set = |numbers: &[u32]| Ranges::from_sorted(numbers.iter().copied()).to_string();
+            let line = esearch(tag, by_uid, options, &numbers, set, found.modseq(options)).to_string();
             self.send(line.as_bytes()).await?;
         }
         Ok(Done::ok("Searched."))
@@ -255,8 +256,15 @@ fn narrow(range: &mut (Option<i64>, Option<i64>), from: i64, to: i64) {
     }
 }
 
-/// The answer to what was asked. `all` is written by the caller: a set for SEARCH, an order for SORT.
-pub fn esearch(tag: &str, by_uid: bool, options: &[ResultOption], numbers: &[u32], all: String, modseq: Option<u64>) -> Esearch {
+/// The answer to what was asked. How numbers are written is the caller's: a set for SEARCH, an order for SORT.
+pub fn esearch(
+    tag: &str,
+    by_uid: bool,
+    options: &[ResultOption],
+    numbers: &[u32],
+    write: impl Fn(&[u32]) -> String,
+    modseq: Option<u64>,
+) -> Esearch {
     let asked = |option| options.contains(&option);
     Esearch {
         tag: tag.to_owned(),
@@ -264,21 +272,30 @@ pub fn esearch(tag: &str, by_uid: bool, options: &[ResultOption], numbers: &[u32
         min: numbers.first().copied().filter(|_| asked(ResultOption::Min)),
         max: numbers.last().copied().filter(|_| asked(ResultOption::Max)),
         count: asked(ResultOption::Count).then_some(numbers.len()),
-        all: asked(ResultOption::All).then_some(all),
+        all: asked(ResultOption::All).then(|| write(numbers)),
+        partial: partial(options).map(|partial| (partial, write(partial.of(numbers)))),
         modseq,
     }
 }
 
-/// RFC 5182 §2.4: with MIN or MAX alone, only those are saved.
+fn partial(options: &[ResultOption]) -> Option<Partial> {
+    options.iter().find_map(|option| if let ResultOption::Partial(partial) = option { Some(*partial) } else { None })
+}
+
+/// RFC 5182 §2.4, RFC 9394 §3.2: with MIN, MAX or PARTIAL alone, only those are saved.
 fn to_be_saved(uids: &[u32], options: &[ResultOption]) -> Ranges {
     let asked = |option| options.contains(&option);
-    let ends_only = (asked(ResultOption::Min) || asked(ResultOption::Max)) && !asked(ResultOption::All) && !asked(ResultOption::Count);
+    let part = partial(options);
+    let ends_only = (asked(ResultOption::Min) || asked(ResultOption::Max) || part.is_some())
+        && !asked(ResultOption::All)
+        && !asked(ResultOption::Count);
     if !ends_only {
         return Ranges::from_sorted(uids.iter().copied());
     }
     let min = uids.first().filter(|_| asked(ResultOption::Min));
     let max = uids.last().filter(|_| asked(ResultOption::Max));
-    Ranges::from_pairs(min.into_iter().chain(max).map(|uid| (*uid, *uid)))
+    let part = part.map_or(&[][..], |partial| partial.of(uids));
+    Ranges::from_pairs(min.into_iter().chain(max).chain(part).map(|uid| (*uid, *uid)))
 }
 
 /// Milliseconds since 1970.

@@ -7,7 +7,7 @@ use super::outcome::Failure;
 use crate::imap::command::{HeaderFields, Section, SectionText};
 use crate::message::facts::Scanner;
 use crate::message::layout::{Encoding, Layout};
-use crate::message::transfer;
+use crate::message::transfer::Decoder;
 use crate::store::messages::{MessageRow, StoredMessage};
 use crate::store::{FolderId, Store};
 
@@ -17,9 +17,6 @@ const FIRST: usize = 64 * 1024;
 const PIECE: usize = 256 * 1024;
 /// Of a header from which fields are picked; what is behind it is not looked at.
 const MAX_HEADER: usize = 1024 * 1024;
-/// Of a part that is decoded for BINARY.
-const MAX_DECODED: u64 = 16 * 1024 * 1024;
-
 /// What a section holds.
 pub enum Piece {
     /// There is no such part.
@@ -37,6 +34,45 @@ pub struct Message<'a> {
     row: &'a MessageRow,
     opened: Option<(StoredMessage, Bytes)>,
     layout: Option<Layout>,
+}
+
+/// A part that is being decoded.
+pub struct Decoding {
+    at: u64,
+    end: u64,
+    decoder: Option<Decoder>,
+    given: u64,
+}
+
+/// What a decoded part comes to.
+pub struct Measured {
+    /// Bytes.
+    pub length: u64,
+    /// It can't go in an ordinary literal.
+    pub has_nul: bool,
+}
+
+impl Decoding {
+    /// The next decoded bytes, perhaps none; `None` at the end.
+    pub async fn next(&mut self, message: &mut Message<'_>) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+        let mut decoded = Vec::new();
+        let piece = if self.at < self.end { message.read(self.at, self.end - self.at).await? } else { Bytes::new() };
+        self.at += piece.len() as u64;
+        decoder.feed(&piece, &mut decoded);
+        if piece.is_empty()
+            && let Some(decoder) = self.decoder.take()
+        {
+            decoder.finish(&mut decoded);
+        }
+        self.given = decoded.len() as u64;
+        Ok(Some(decoded))
+    }
+
+    /// Bytes of the last piece.
+    pub fn given(&self) -> u64 {
+        self.given
+    }
 }
 
 impl<'a> Message<'a> {
@@ -79,17 +115,26 @@ impl<'a> Message<'a> {
         Ok(Piece::Range(start, length))
     }
 
-    /// A part without its transfer encoding; `None` if there is no such part.
-    pub async fn decoded(&mut self, part: &[u32]) -> Result<Option<Bytes>, Failure> {
+    /// A part without its transfer encoding, to be read piece by piece; `None` if there is no such part.
+    pub async fn decoding(&mut self, part: &[u32]) -> Result<Option<Decoding>, Failure> {
         let prefix = u64::from(self.row.prefix_size);
         let Some((range, encoding)) = self.layout().await?.content(part) else { return Ok(None) };
-        let (start, length) =
-            if part.is_empty() { (0, self.row.size) } else { (prefix + range.start, range.end.saturating_sub(range.start)) };
-        if length > MAX_DECODED || encoding == Encoding::Unknown {
+        if encoding == Encoding::Unknown {
             return Err(Failure::no("UNKNOWN-CTE", "This part can't be decoded here."));
         }
-        let bytes = self.collect(start, length).await?;
-        Ok(Some(transfer::decode(encoding, &bytes).into()))
+        let (at, end) = if part.is_empty() { (0, self.row.size) } else { (prefix + range.start, prefix + range.end) };
+        Ok(Some(Decoding { at, end, decoder: Some(Decoder::new(encoding)), given: 0 }))
+    }
+
+    /// What [`Message::decoding`] will give.
+    pub async fn measure(&mut self, part: &[u32]) -> Result<Option<Measured>, Failure> {
+        let Some(mut decoding) = self.decoding(part).await? else { return Ok(None) };
+        let mut measured = Measured { length: 0, has_nul: false };
+        while let Some(piece) = decoding.next(self).await? {
+            measured.length += piece.len() as u64;
+            measured.has_nul |= memchr::memchr(0, &piece).is_some();
+        }
+        Ok(Some(measured))
     }
 
     /// Where the parts stand: as kept, or found out anew.

@@ -27,7 +27,7 @@ impl Session {
             if options.contains(&ResultOption::Save) {
                 self.selected()?.saved = Ranges::from_sorted(found.uids.iter().copied());
             }
-            let line = esearch(tag, by_uid, options, &numbers, response::ordered_set(&numbers), found.modseq(options)).to_string();
+            let line = esearch(tag, by_uid, options, &numbers, response::ordered_set, found.modseq(options)).to_string();
             self.send(line.as_bytes()).await?;
             return Ok(Done::ok("Sorted."));
         }
