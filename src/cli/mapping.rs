@@ -84,6 +84,9 @@ async fn diff(global: &Global, files: &[PathBuf], last: Duration, as_json: bool)
     let office = Office::open_complete(global).await?;
     let (store, current) = (&office.store, office.current());
     let other = other_mapping(&office, files).await?;
+    if current.config.storage.journal.is_none() {
+        eprintln!("no journal is kept (storage.journal): there is nothing to compare");
+    }
     let zone = current.config.office.timezone.clone().unwrap_or_else(TimeZone::system);
     let folders = store.upstream_folders().await?;
     let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();

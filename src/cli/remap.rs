@@ -35,6 +35,9 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let office = Office::open_complete(global).await?;
     let (store, current) = (&office.store, office.current());
     let Some(since) = arguments.since.filter(|_| !arguments.undo) else { return undo(store).await };
+    if current.config.storage.journal.is_none() {
+        eprintln!("no journal is kept (storage.journal): there is nothing to look at");
+    }
     let now = Timestamp::now().as_millisecond();
     let folders = store.upstream_folders().await?;
     let mut run = None;
