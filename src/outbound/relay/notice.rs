@@ -59,7 +59,8 @@ pub(super) fn login_alarm(current: &Current, key: &Key, reason: &str, now: i64) 
             format!(
                 "Outgoing mail through “{name}” ({}) waits in the queue, because the server does not accept our log-in.\n\nIt says:\n\n    {reason}\n\n\
                  Nothing is lost, and nothing bounces as long as it has not expired. Please check user name and password of this smarthost; \
-                 a changed password is used at the next attempt. “mailroom queue retry all” tries at once.\n",
+                 a changed password is used at the next attempt, and “mailroom queue retry all” makes that one at once. With the same \
+                 password the server is asked at most every ten minutes, so that it does not lock us out.\n",
                 key.host
             ),
         ),
@@ -68,8 +69,8 @@ pub(super) fn login_alarm(current: &Current, key: &Key, reason: &str, now: i64) 
             format!(
                 "Ausgehende E-Mails über „{name}“ ({}) warten in der Warteschlange, weil der Server unsere Anmeldung nicht annimmt.\n\nEr \
                  antwortet:\n\n    {reason}\n\nEs geht nichts verloren, und nichts kommt zurück, solange es nicht abgelaufen ist. Bitte prüfen \
-                 Sie Benutzernamen und Passwort dieses Servers; ein geändertes Passwort gilt ab dem nächsten Versuch. „mailroom queue retry \
-                 all“ versucht es sofort.\n",
+                 Sie Benutzernamen und Passwort dieses Servers; ein geändertes Passwort gilt ab dem nächsten Versuch, den „mailroom queue \
+                 retry all“ sofort macht. Mit demselben Passwort wird der Server höchstens alle zehn Minuten gefragt, damit er uns nicht sperrt.\n",
                 key.host
             ),
         ),
