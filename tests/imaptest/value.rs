@@ -194,7 +194,7 @@ fn list(wanted: &[Value], got: &[Value], variables: &mut Variables, rules: &Rule
     };
     let extra = left.iter().any(|group| !rules.ignored.contains(&names(group).to_ascii_lowercase()));
     let banned = left.iter().any(|group| rules.banned.iter().any(|banned| atom(banned, &names(group), &mut variables.clone())));
-    !(rules.no_extra && extra) && !banned
+    !(banned || rules.no_extra && extra)
 }
 
 /// `$name` and `${name}` stand for what they were, or from now on are, without regard to case.
