@@ -142,6 +142,7 @@ impl Desk {
         let mut current = self.shared.current.clone();
         let mut changes = self.shared.store.changes();
         let mut watcher = idle::Watcher::default();
+        // A changed configuration gives a suspended collector one more attempt.
         let mut resume = false;
         // The secrets as they were when the collector was suspended.
         let mut known = None;
@@ -157,7 +158,7 @@ impl Desk {
                     continue;
                 }
             };
-            let suspended = state.suspended.is_some() && !std::mem::take(&mut resume);
+            let suspended = state.suspended.is_some() && !resume;
             known = match known {
                 _ if !suspended => None,
                 None => self.shared.store.secrets().await.ok(),
@@ -176,7 +177,7 @@ impl Desk {
                 Some(ask) = self.asks.recv() => Cause::Asked(vec![ask]),
                 () = until(due.as_ref()) => Cause::Due,
                 () = watcher.news(), if !suspended => Cause::Due,
-                changed = current.changed() => if changed.is_ok() { resume = suspended; Cause::LookAgain } else { Cause::Leave },
+                changed = current.changed() => if changed.is_ok() { resume |= suspended; Cause::LookAgain } else { Cause::Leave },
                 () = other_secrets(&self.shared.store, known.as_ref(), &mut changes), if suspended => Cause::Due
             };
             let asks = match cause {
@@ -186,6 +187,7 @@ impl Desk {
                 Cause::Asked(asks) => asks,
             };
             let outcome = self.fetch(&now, &collector, state, stop.clone()).await;
+            resume = false;
             // Who asked while it went on has joined it.
             for ask in asks.into_iter().chain(std::iter::from_fn(|| self.asks.try_recv().ok())) {
                 let _ = ask.send(outcome.figures.clone());
