@@ -294,28 +294,6 @@ async fn whoever_says_nothing_is_sent_away() {
     assert!(started.elapsed() >= Duration::from_secs(60) && started.elapsed() < Duration::from_secs(70));
 }
 
-/// Not a test: an IMAP server on loopback for suites and clients that are run by hand, until somebody presses return. Users as in [`Lan`].
-/// `cargo test --test main -- --ignored --nocapture imap::by_hand`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "serves until it is told to stop"]
-async fn by_hand() {
-    let lan = Lan::new("max_connections = 100").await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("imap {} alice bob “{PASSWORD}”", listener.local_addr().unwrap());
-    let stop = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    let accept = async {
-        loop {
-            let (stream, address) = listener.accept().await.unwrap();
-            let peer = mailroom::serve::Peer { address, local: listener.local_addr().unwrap(), tls: true };
-            tokio::spawn(imap::serve(Box::new(stream), peer, lan.context.clone(), lan.stop.clone()));
-        }
-    };
-    tokio::select! {
-        () = accept => {}
-        _ = stop => {}
-    }
-}
-
 /// A reload that changes the members takes effect on open sessions, idling or not.
 #[tokio::test]
 async fn who_is_no_longer_a_member_loses_the_shared_mailbox() {
