@@ -15,6 +15,7 @@ use crate::config::{Collector, Current};
 use crate::oauth::{self, Consent};
 use crate::outbound::credentials::{self, CredentialsError};
 use crate::schedule::Failure;
+use crate::store::failpoint::failpoint;
 use crate::store::locks::Lease;
 use crate::store::{Store, StoreError};
 use crate::wire::Instant;
@@ -180,6 +181,7 @@ impl Run<'_> {
             let mut mailbox = Mailbox::open(self, folder);
             mailbox.fetch(&mut upstream).await?;
         }
+        failpoint("before_quit");
         if !upstream.leave().await? {
             tracing::warn!(collector = collector.name, "the server says that it could not delete everything; it is asked again next time");
         }

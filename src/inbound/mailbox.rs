@@ -10,6 +10,7 @@ use super::storing::{Handling, Stored, Storing};
 use super::upstream::{Item, Upstream};
 use crate::config::{After, Start};
 use crate::message::header::Header;
+use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -212,7 +213,9 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     /// Asks the server to delete, move or mark what is durably here; the ledger knows before the session ends.
     async fn dispose(&mut self, upstream: &mut Upstream, items: &[Item]) -> Result<(), Trouble> {
         let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+        failpoint("before_delete");
         let done = upstream.dispose(&handles, &self.run.order.collector.after).await?;
+        failpoint("after_delete");
         let ids: HashMap<u32, &UpstreamId> = items.iter().map(|item| (item.handle, &item.id)).collect();
         let done: Vec<UpstreamId> = done.iter().filter_map(|handle| ids.get(handle)).map(|id| (*id).clone()).collect();
         self.run.figures.deleted += done.len() as u64;

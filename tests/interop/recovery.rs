@@ -66,3 +66,64 @@ fn a_pop3_fetch_killed_ten_times_loses_and_repeats_nothing() {
 fn an_imap_fetch_killed_ten_times_loses_and_repeats_nothing() {
     killed_ten_times("imap");
 }
+
+/// Where the program may be ended, and what is durable there.
+#[cfg(feature = "failpoints")]
+const POINTS: [&str; 6] = ["job", "before_commit", "after_commit", "before_delete", "after_delete", "before_quit"];
+
+/// A power cut at each commit point of a fetch, the first times that it is passed, and one clean fetch after each. Built with
+/// `--features failpoints`; `tests/run` does.
+#[cfg(feature = "failpoints")]
+fn ended_at_commit_points(protocol: &str) {
+    /// How often a point is passed at most before it is ended there.
+    const PASSES: usize = 12;
+    const SESSION: usize = 10;
+    let dovecot = Dovecot::start();
+    let config = format!(
+        "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n{}",
+        collector(&dovecot, "isp", protocol, "alice", "after = \"delete\"\ndeliver = \"alice\"")
+    );
+    let office = Office::new(&config, "");
+    office.write("isp.pass", isp::PASSWORD);
+    office.add_users(&["alice"]);
+    let (mut all, mut tried) = (Vec::new(), Vec::new());
+    for point in POINTS {
+        for pass in 1..=PASSES {
+            let messages: Vec<Vec<u8>> = (all.len()..all.len() + SESSION).map(mail).collect();
+            dovecot.deliver("alice", messages.iter().map(Vec::as_slice));
+            all.extend(messages);
+            let output = office.command(&["fetch"]).env("MAILROOM_FAILPOINT", format!("{point}:{pass}")).output().unwrap();
+            let ended = output.status.code().is_none();
+            let clean = (0..20).map(|_| office.fetch()[0].clone()).find(|figures| figures["error"].is_null());
+            let figures = clean.unwrap_or_else(|| panic!("no fetch succeeded after {point}:{pass}"));
+            assert_eq!(dovecot.count("alice"), 0, "{point}:{pass}: {figures}");
+            if !ended {
+                break;
+            }
+            tried.push(format!("{point}:{pass}"));
+        }
+    }
+    for point in POINTS {
+        assert!(tried.iter().any(|tried| tried.starts_with(point)), "{protocol}: {point} was never passed");
+    }
+    let gateway = office.run();
+    let mut served = Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
+    assert_eq!(served.len(), all.len());
+    for original in &all {
+        let place = served.iter().position(|message| message.ends_with(original)).expect("a message is missing");
+        served.swap_remove(place);
+    }
+    eprintln!("{protocol}: ended at {} places: {}", tried.len(), tried.join(" "));
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn recovery_at_commit_points_of_pop3() {
+    ended_at_commit_points("pop3");
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn recovery_at_commit_points_of_imap() {
+    ended_at_commit_points("imap");
+}
