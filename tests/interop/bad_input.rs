@@ -163,7 +163,8 @@ fn a_full_disk_loses_nothing_and_heals_by_itself() {
         disk.0.path().display(),
         collector(&dovecot, "isp", "pop3", "alice", BOUND)
     ));
-    fails(&office, &["full"]);
+    // once: a second program may not even open the store on a disk this full
+    reports(&office, &["full"]);
     assert!(dovecot.count("alice") > 0, "20 MB went onto a disk of 12 MB");
     disk.grow("200m");
     let figures = &office.fetch()[0];
