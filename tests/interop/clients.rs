@@ -54,7 +54,9 @@ fn authority(office: &Office) -> String {
 }
 
 fn run(program: &str, arguments: &[&str], folder: &Path, input: &str) -> String {
-    let mut child = Command::new(program)
+    // whoever waits for something that never comes is ended: it would hold up everything behind it
+    let mut child = Command::new("timeout")
+        .args(["--kill-after=5", "180", program])
         .args(arguments)
         .current_dir(folder)
         .env("HOME", folder)
@@ -62,9 +64,11 @@ fn run(program: &str, arguments: &[&str], folder: &Path, input: &str) -> String 
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}: tests/run installs what the tests need"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        .unwrap();
+    // a program that reads nothing may be gone by now
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
+    assert_ne!(output.status.code(), Some(127), "{program} is not here: tests/run installs what the tests need");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), office::errors(&output));
     assert!(output.status.success(), "{program} {} ended with {}:\n{text}", arguments.join(" "), output.status);
     text
@@ -168,12 +172,12 @@ fn mutt_opens_the_mailbox_and_saves_a_message() {
             port = gateway.port("imaps"),
         ),
     );
-    // mutt wants a terminal: script gives it one
-    let command = "timeout 60 mutt -F muttrc";
-    let _ = Command::new("script")
-        .args(["-qec", command, "/dev/null"])
+    // mutt wants a terminal: script gives it one. `exec`, for in a process group of its own it would be stopped by the terminal
+    let _ = Command::new("timeout")
+        .args(["--kill-after=5", "60", "script", "-qec", "exec mutt -F muttrc", "/dev/null"])
         .current_dir(&folder)
         .env("HOME", &folder)
+        .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
         .stdin(Stdio::null())
         .output()
