@@ -283,6 +283,27 @@ fn remap_leaves_what_was_dealt_with_by_hand() {
     assert_eq!((has(&gateway, "alice").len(), has(&gateway, "bob").len()), (1, 0));
 }
 
+/// Mail keeps coming when a mailbox is full, and its owner hears of it: once when it fills, once when it is full.
+#[test]
+fn who_comes_near_his_quota_is_told_once() {
+    let mails: Vec<String> = (0..3).map(|number| mail(&number.to_string(), "bob@example.com", "")).collect();
+    let desk = Desk::new(&mails.iter().map(String::as_str).collect::<Vec<_>>());
+    let store = mailroom::store::Store::open(&desk.office.path("store")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bob = runtime.block_on(store.account(&mailroom::mapping::Mailbox::User("bob".into()))).unwrap().unwrap();
+    runtime.block_on(store.account_describe(bob.id, None, Some(bob.bytes))).unwrap();
+    for _ in 0..2 {
+        last_digest(&desk, "2020-02-02");
+        let gateway = desk.office.run();
+        // the digest comes behind the notices
+        until("the day to be written down", || runtime.block_on(store.setting("digest")).unwrap().as_deref() != Some("2020-02-02"));
+        let notices: Vec<String> = has(&gateway, "bob").into_iter().filter(|mail| mail.contains("Subject: Your mailbox is full")).collect();
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].contains("Nothing is lost") && notices[0].contains("Auto-Submitted: auto-generated"), "{}", notices[0]);
+        assert_eq!(has(&gateway, "alice").len(), 0);
+    }
+}
+
 /// The setting that says which day's digest was written; a gateway that never wrote one waits for the next morning.
 fn last_digest(desk: &Desk, day: &str) {
     let store = mailroom::store::Store::open(&desk.office.path("store")).unwrap();

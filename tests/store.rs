@@ -279,6 +279,37 @@ async fn what_is_discarded_or_expunged_leaves_the_disk_in_time() {
 }
 
 /// Trap 68.
+/// Trash and Junk empty themselves by the time a mail has lain *there*, folders below them too; nothing else does.
+#[tokio::test]
+async fn trash_and_junk_are_emptied_by_age_if_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = office(dir.path()).await;
+    let alice = account(&store, "alice").await.id;
+    store.folder_create(alice, "Trash/2025", None).await.unwrap();
+    store.folder_create(alice, "Trashcan", None).await.unwrap();
+    let folders = ["INBOX", "Trash", "Trash/2025", "Trashcan", "Junk"];
+    for (number, folder) in folders.iter().cycle().take(2 * folders.len()).enumerate() {
+        let deposit = Deposit { folder: Some((*folder).into()), ..to("alice") };
+        arrive(&store, Arrival { deposits: vec![deposit], ..Arrival::new(inline(&message(number), None)) }).await.unwrap();
+    }
+    // the first of each folder has lain there for 31 days
+    raw(dir.path()).execute("UPDATE message SET saved = saved - 31 * 86400000 WHERE id & 4294967295 = 1", []).unwrap();
+    let left = || async {
+        let mut counts = Vec::new();
+        for folder in folders {
+            counts.push(store.folder_by_name(alice, folder).await.unwrap().unwrap().messages);
+        }
+        counts
+    };
+    let month = Some(std::time::Duration::from_secs(30 * 86_400));
+    assert_eq!(store.forget(Ages { journal: month, ..Ages::default() }).await.unwrap().emptied, 0);
+    assert_eq!(left().await, [2, 2, 2, 2, 2]);
+    assert_eq!(store.forget(Ages { journal: month, trash: month, ..Ages::default() }).await.unwrap().emptied, 2);
+    assert_eq!(left().await, [2, 1, 1, 2, 2]);
+    assert_eq!(store.forget(Ages { journal: month, trash: month, junk: month, ..Ages::default() }).await.unwrap().emptied, 1);
+    assert_eq!(left().await, [2, 1, 1, 2, 1]);
+}
+
 #[tokio::test]
 async fn numbers_are_never_given_twice() {
     let dir = tempfile::tempdir().unwrap();

@@ -31,8 +31,6 @@ const fn ignored(table: &'static str, key: &'static str, instead: &'static str) 
 
 /// The list; a feature that gets built loses its line.
 const NOT_BUILT: &[NotBuilt] = &[
-    refused("office", "trash", None, "leave it out; users empty their own folders"),
-    refused("office", "junk", None, "leave it out; users empty their own folders"),
     refused("storage", "backup", None, "leave it out; stop mailroom and copy the directory instead"),
     refused("", "device", None, "leave it out; give the machine a user of its own, whose name and password it logs in with"),
     ignored("listen", "smtp", "devices use submission with a log-in"),

@@ -8,10 +8,9 @@ use crate::config::{Current, Language};
 use crate::inbound::again::lan_address;
 use crate::inbound::letter::Letter;
 use crate::mapping::Mailbox;
-use crate::message::trace::Prefix;
 use crate::store::queue::State;
 use crate::store::tray::{Held, Kind};
-use crate::store::{Arrival, Deposit, Store, StoreError};
+use crate::store::{Arrival, Store, StoreError};
 
 /// The hour, by the office's clock, from which on the day's digest is due.
 const HOUR: i8 = 6;
@@ -101,11 +100,7 @@ fn arrival(current: &Current, report: &Report, time: &Zoned, now: i64) -> Option
     let mailbox = Mailbox::User(current.config.office.postmaster.clone());
     let to = lan_address(&current.config, &mailbox)?;
     let letter = Letter { to: &to, subject: &subject, text: &text, id: "digest", now };
-    let content = letter.content(&current.config).inspect_err(|error| tracing::error!(error, "the digest can't be written")).ok()?;
-    let prefix = Prefix { return_path: Some(None), delivered_to: Some(&to), hop: None }.render();
-    let deposit = Deposit { mailbox, folder: None, prefix: prefix.into(), flags: 0, internal_date: now, dedupe: None };
-    let trace = vec![("delivered", format!("to {}, INBOX; written here", deposit.mailbox))];
-    Some(Arrival { deposits: vec![deposit], trace, ..Arrival::new(content) })
+    letter.arrival(&current.config, mailbox).inspect_err(|error| tracing::error!(error, "the digest can't be written")).ok()
 }
 
 impl Report {

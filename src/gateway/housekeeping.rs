@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::digest;
 use super::start::identity;
+use super::{digest, quota};
 use crate::config::Current;
 use crate::serve::Stop;
 use crate::store::Store;
@@ -23,13 +23,22 @@ pub async fn run(store: Store, current: watch::Receiver<Arc<Current>>, tls: Acce
     loop {
         let now = current.borrow().clone();
         look_at_certificate(&store, &now, &tls);
-        let ages = Ages { journal: now.config.storage.journal, tray: now.config.storage.tray };
+        let (storage, office) = (&now.config.storage, &now.config.office);
+        let ages = Ages { journal: storage.journal, tray: storage.tray, trash: office.trash, junk: office.junk };
         match store.forget(ages).await {
-            Ok(forgotten) => forgotten.tray.iter().for_each(|mail| tracing::warn!(%mail, "left the tray by age")),
+            Ok(forgotten) => {
+                forgotten.tray.iter().for_each(|mail| tracing::warn!(%mail, "left the tray by age"));
+                if forgotten.emptied > 0 {
+                    tracing::info!(mails = forgotten.emptied, "left Trash and Junk by age");
+                }
+            }
             Err(error) => tracing::error!(%error, "old things could not be forgotten"),
         }
-        // Behind the tray's ageing, so that what left it today is told today.
         let time = jiff::Timestamp::now().as_millisecond();
+        if let Err(error) = quota::warn(&store, &now, time).await {
+            tracing::error!(%error, "notices about quota can't be delivered");
+        }
+        // Behind the tray's ageing, so that what left it today is told today.
         if let Err(error) = digest::write_if_due(&store, &now, time).await {
             tracing::error!(%error, "the postmaster's digest can't be delivered");
         }

@@ -5,6 +5,7 @@
 mod digest;
 pub mod files;
 mod housekeeping;
+mod quota;
 mod reload;
 mod requests;
 mod start;

@@ -9,8 +9,10 @@ use lettre::message::{Mailbox, SinglePart};
 use super::facts::content_facts;
 use crate::address::Address;
 use crate::config::Config;
+use crate::mapping;
 use crate::message::facts::Facts;
-use crate::store::NewContent;
+use crate::message::trace::Prefix;
+use crate::store::{Arrival, Deposit, NewContent};
 
 /// What is to be said, to whom.
 #[derive(Debug, Clone, Copy)]
@@ -55,5 +57,12 @@ impl Letter<'_> {
         let bytes = self.write(config)?;
         let facts = content_facts(&Facts::of(&bytes));
         Ok(NewContent::Inline(bytes.into(), Box::new(facts)))
+    }
+    /// The message on its way into somebody's INBOX.
+    pub fn arrival(&self, config: &Config, mailbox: mapping::Mailbox) -> Result<Arrival, String> {
+        let prefix = Prefix { return_path: Some(None), delivered_to: Some(self.to), hop: None }.render();
+        let trace = vec![("delivered", format!("to {mailbox}, INBOX; written here"))];
+        let deposit = Deposit { mailbox, folder: None, prefix: prefix.into(), flags: 0, internal_date: self.now, dedupe: None };
+        Ok(Arrival { deposits: vec![deposit], trace, ..Arrival::new(self.content(config)?) })
     }
 }

@@ -1,8 +1,11 @@
-//! What is forgotten with time: journal, tray, ledger, traces, duplicates, answers; and the sweep of what nobody refers to any more.
+//! What is forgotten with time: journal, tray, Trash and Junk, ledger, traces, duplicates, answers; and the sweep of what nobody refers to
+//! any more.
 //!
 //! Everything goes in small jobs, so that no delivery waits long behind it.
 
-use super::{DAY, SMALL, Store, StoreError, Work, content, now, trace};
+use super::folders::SpecialUse;
+use super::messages::changing;
+use super::{DAY, FolderId, SMALL, Store, StoreError, Work, content, now, trace};
 use rusqlite::{Connection, params};
 use std::time::Duration;
 
@@ -33,13 +36,17 @@ const FREE_SHARE: i64 = 8;
 /// Pages given back by one job.
 const VACUUM_PAGES: i64 = 512;
 
-/// How long what is configurable is kept; `None` for the journal keeps nothing, for the tray everything.
+/// How long what is configurable is kept; `None` for the journal keeps nothing, for all else everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ages {
     /// `storage.journal`
     pub journal: Option<Duration>,
     /// `storage.tray`
     pub tray: Option<Duration>,
+    /// `office.trash`, since the message was put there
+    pub trash: Option<Duration>,
+    /// `office.junk`, since the message was put there
+    pub junk: Option<Duration>,
 }
 
 /// What a round forgot.
@@ -49,6 +56,8 @@ pub struct Forgotten {
     pub journal: usize,
     /// What left the tray by age: for the digest.
     pub tray: Vec<String>,
+    /// Messages that left a Trash or a Junk folder.
+    pub emptied: usize,
     /// Originals whose bytes were removed.
     pub contents: usize,
 }
@@ -66,6 +75,16 @@ impl Store {
             .await?;
         if let Some(age) = ages.tray {
             forgotten.tray = self.write(SMALL, move |work| expire_tray(work, before(age))).await?;
+        }
+        for (special_use, age) in [(SpecialUse::Trash, ages.trash), (SpecialUse::Junk, ages.junk)] {
+            let Some(age) = age else { continue };
+            loop {
+                let emptied = self.write(SMALL, move |work| empty(work, special_use, before(age))).await?;
+                forgotten.emptied += emptied;
+                if emptied == 0 {
+                    break;
+                }
+            }
         }
         let old = now() - MEMORY_DAYS * DAY;
         self.delete("DELETE FROM trace WHERE id IN (SELECT id FROM trace WHERE id < ifnull((SELECT id FROM trace WHERE time >= ?1 ORDER BY id LIMIT 1), 9223372036854775807) LIMIT ?2)", old).await?;
@@ -123,6 +142,29 @@ fn expire_tray(work: &mut Work<'_>, before: i64) -> Result<Vec<String>, StoreErr
         work.changed(super::Change::Tray);
     }
     Ok(expired)
+}
+
+/// Expunges up to [`ROWS`] messages of one folder of that use, or below one, that were put there before; 0 if there are none left.
+fn empty(work: &mut Work<'_>, special_use: SpecialUse, before: i64) -> Result<usize, StoreError> {
+    let folders: Vec<FolderId> = work
+        .prepare_cached(
+            "SELECT below.id FROM folder JOIN folder AS below
+                ON below.account = folder.account AND (below.id = folder.id OR substr(below.name, 1, length(folder.name) + 1) = folder.name || '/')
+                WHERE folder.special_use = ?1 AND below.messages > 0",
+        )?
+        .query_map([special_use.as_str()], |row| row.get(0).map(FolderId))?
+        .collect::<Result<_, _>>()?;
+    for folder in folders {
+        let uids: Vec<u32> = work
+            .prepare_cached("SELECT id & 4294967295 FROM message WHERE id >> 32 = ?1 AND id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1 AND saved < ?2 ORDER BY id LIMIT ?3")?
+            .query_map(params![folder.0, before, ROWS], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        if !uids.is_empty() {
+            changing::remove(work, folder, &uids)?;
+            return Ok(uids.len());
+        }
+    }
+    Ok(0)
 }
 
 /// Keeps the latest ranges, and says from which modseq on they are complete.
