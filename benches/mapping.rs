@@ -47,6 +47,7 @@ fn made(rules: usize) -> (Office, String) {
         collectors: vec![Fetched { name: "isp".into(), address: Address::parse("all@isp.example").ok(), deliver: None }],
         smarthosts: Vec::new(),
         users: vec![("alice".into(), None), ("bob".into(), None)],
+        mentions: Vec::new(),
     };
     (office, addresses + &conditions)
 }

@@ -2,6 +2,7 @@
 //! shows it in the diff. To write them anew after a change of wording: `MAILROOM_BLESS=1 cargo nextest run config::`.
 
 use mailroom::config;
+use mailroom::gateway::{LoadError, files};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,11 @@ use std::path::{Path, PathBuf};
 fn problems(text: &str) -> String {
     let file = std::path::absolute("/office/mailroom.toml").unwrap();
     let directory = format!("{}{}", file.parent().unwrap().display(), std::path::MAIN_SEPARATOR);
-    match config::parse(&file, BTreeMap::from([(file.clone(), text.to_owned())])) {
+    let users = ["alice", "bob"].map(|user| (user.to_owned(), None)).to_vec();
+    let loaded = files::parse(&file, BTreeMap::from([(file.clone(), text.to_owned())]));
+    match loaded.and_then(|loaded| files::compile_for(loaded, users)) {
         Ok(_) => "it loads\n".to_owned(),
-        Err(found) => found.iter().map(|problem| format!("{problem}\n")).collect::<String>().replace(&directory, ""),
+        Err(LoadError(found)) => found.iter().map(|problem| format!("{problem}\n")).collect::<String>().replace(&directory, ""),
     }
 }
 

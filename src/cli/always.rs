@@ -118,8 +118,7 @@ impl<'s> Always<'s> {
 
 async fn compile(store: &Store, file: &Path, texts: Texts) -> Result<Compiled, LoadError> {
     let compiled = files::compile(files::parse(file, texts)?, store).await?;
-    files::require_users(&compiled)?;
-    files::require_expectations(&compiled)?;
+    files::require_whole(&compiled)?;
     Ok(compiled)
 }
 

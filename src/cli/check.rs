@@ -34,7 +34,6 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let file = config_file(global)?;
     log::start(&Log { level: Level::Warn, json: false }, global.verbose);
     let loaded = files::parse(&file, files::gather(&file)?)?;
-    let profiles = loaded.profiles.clone();
     let store = existing_store(&loaded.config);
     let compiled = match &store {
         Ok(store) => files::compile(loaded, store).await?,
@@ -43,7 +42,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let config = &compiled.current.config;
 
     print!("{}", summary(config, compiled.texts.len() - 1));
-    print!("{}", consequences::text(config, &profiles));
+    print!("{}", consequences::text(config, &compiled.profiles));
     let mut worth_a_word: Vec<String> = compiled.warnings.iter().map(Problem::to_string).collect();
     worth_a_word.extend(dangers(config));
     worth_a_word.extend(unable_to_send(config, &compiled.current.mapping, &users(&store).await));
@@ -51,12 +50,12 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         println!("\nWorth a look:");
         worth_a_word.iter().for_each(|text| println!("- {}", text.replace('\n', "\n  ")));
     }
-    let missing = files::require_users(&compiled);
+    let whole = files::require_whole(&compiled);
     if arguments.online {
         println!("\nOnline:");
         let store = store.as_ref().map_err(String::as_str);
         let failures = online::check(&compiled.current, store, &mut std::io::stdout()).await?;
-        missing?;
+        whole?;
         return match failures {
             0 => Ok(Exit::Done),
             _ => {
@@ -65,7 +64,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
             }
         };
     }
-    missing?;
+    whole?;
     println!("\nThe files are in order.{}", if arguments.online { "" } else { " `mailroom check --online` also tries the servers." });
     Ok(Exit::Done)
 }

@@ -64,7 +64,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         let header = facts.header();
         let returned = deliver::returned_id(&facts);
         let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
-        let habits = if collector.is_none() { usual_habits(&header) } else { Vec::new() };
+        let habits = if collector.is_none() { usual_habits(&header, &office.compiled.profiles) } else { Vec::new() };
         let source = match collector {
             Some(collector) => Source::of(collector, "INBOX"),
             None => Source { habits: &habits, ..Source::default() },
@@ -106,10 +106,9 @@ fn named_collector<'c>(current: &'c Current, name: &str) -> anyhow::Result<&'c c
 }
 
 /// The habits of the provider whose server wrote the topmost `Received`, if it is one that is known.
-fn usual_habits(header: &Header<'_>) -> Vec<EnvelopeHabit> {
+fn usual_habits(header: &Header<'_>, profiles: &Profiles) -> Vec<EnvelopeHabit> {
     let by = header.first("Received").and_then(|field| received::parse(field.value).by).and_then(|by| Domain::parse(&by).ok());
     let Some(by) = by else { return Vec::new() };
-    let profiles = Profiles::built_in();
     let fits = |host: &str| Domain::parse(host).is_ok_and(|host| host.registered() == by.registered());
     let profile = profiles.iter().find(|profile| {
         let mut hosts = [&profile.pop3, &profile.imap, &profile.smtp].into_iter().flatten().map(|server| server.endpoint.host.as_str());

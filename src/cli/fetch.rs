@@ -38,7 +38,7 @@ pub struct Arguments {
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let office = Office::open_complete(global).await?;
+    let office = Office::open_whole(global).await?;
     let Office { store, compiled } = office;
     let current = Arc::new(compiled.current);
     let Some(collectors) = wanted(&arguments.names, &current) else { return Ok(Exit::Configuration) };

@@ -37,6 +37,13 @@ impl Office {
         Ok(office)
     }
 
+    /// As [`Office::open_complete`], and the mapping's own expectations have to hold: for what moves mail.
+    pub async fn open_whole(global: &Global) -> anyhow::Result<Office> {
+        let office = Self::open(global).await?;
+        files::require_whole(&office.compiled)?;
+        Ok(office)
+    }
+
     /// Configuration and mapping as the files say now.
     pub fn current(&self) -> &Current {
         &self.compiled.current

@@ -32,7 +32,7 @@ const PIECE: usize = 200;
 
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let office = Office::open_complete(global).await?;
+    let office = Office::open_whole(global).await?;
     let (store, current) = (&office.store, office.current());
     let Some(since) = arguments.since.filter(|_| !arguments.undo) else { return undo(store).await };
     if current.config.storage.journal.is_none() {

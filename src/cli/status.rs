@@ -85,7 +85,7 @@ impl Status {
         let config: Option<Config> = match config {
             Some(loaded) => {
                 let config = loaded.config.clone();
-                error = files::compile(loaded, &store).await.and_then(|compiled| files::require_users(&compiled)).err();
+                error = files::compile(loaded, &store).await.and_then(|compiled| files::require_whole(&compiled)).err();
                 Some(config)
             }
             None => None,

@@ -165,13 +165,7 @@ impl Collector {
         let auth = Auth::read(table);
         let minimum_interval = server.map_or(Duration::ZERO, |server| server.minimum_interval);
         let pop3 = protocol == Some(Protocol::Pop3);
-        let target = |value: &Value<'_>, reading: &mut Reading| {
-            let target = Target::read(value);
-            if let Some(target) = &target {
-                reading.name_users(target, &value.place());
-            }
-            target
-        };
+        let target = |value: &Value<'_>, reading: &mut Reading| Target::read_each(value, &mut |target, mark| reading.mention(target, mark));
         let deliver = match table.get("deliver") {
             Some(value) if value.as_text() == Some("mapped") => Some(Deliver::Mapped),
             Some(value) => target(&value, reading).map(Deliver::To),

@@ -6,8 +6,8 @@ use super::office::{Log, Office, Storage};
 use super::providers::Profiles;
 use super::smarthost::Smarthost;
 use super::{Config, Loaded, planned};
-use crate::document::{Document, Place, Problem, Table};
-use crate::mapping::Target;
+use crate::document::{Document, Mark, Place, Problem, Table};
+use crate::mapping::{Mention, Target};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ const MAX_NAME: usize = 64;
 #[derive(Default)]
 pub(super) struct Reading {
     users: Vec<(String, Place)>,
+    mentions: Vec<Mention>,
     names: BTreeMap<(&'static str, String), usize>,
 }
 
@@ -26,17 +27,11 @@ impl Reading {
         self.users.push((name.to_owned(), place));
     }
 
-    pub(super) fn name_users(&mut self, target: &Target, place: &Place) {
+    /// A target without its lists and tables.
+    pub(super) fn mention(&mut self, target: &Target, mark: Mark<'_>) {
         match target {
-            Target::User(name) => self.name_user(name, place.clone()),
-            Target::Share { members, otherwise } => {
-                members.iter().for_each(|name| self.name_user(name, place.clone()));
-                self.name_users(otherwise, place);
-            }
-            Target::All(targets) => targets.iter().for_each(|target| self.name_users(target, place)),
-            Target::In { to, .. } => self.name_users(to, place),
-            Target::Group(_) | Target::Shared(_) | Target::Forward(_) | Target::Lmtp(_) | Target::Address(_) => {}
-            Target::Remote | Target::Hold | Target::Discard => {}
+            Target::User(name) => self.name_user(name, mark.place()),
+            target => self.mentions.push(Mention { target: target.clone(), problem: mark.problem("") }),
         }
     }
 }
@@ -123,6 +118,7 @@ pub(super) fn read_config(document: &Document, profiles: &Profiles) -> Option<Co
         collectors,
         smarthosts,
         named_users: reading.users,
+        mentions: reading.mentions,
     })
 }
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub smarthosts: Vec<Smarthost>,
     /// The users that the file names, each time with its place: postmaster, targets of collectors, devices.
     pub named_users: Vec<(String, Place)>,
+    /// The other targets of collectors, each with its place: groups, addresses and the like, for the mapping to check.
+    pub mentions: Vec<mapping::Mention>,
 }
 
 /// What a load found: the configuration, and what to warn about.

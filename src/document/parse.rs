@@ -166,7 +166,8 @@ impl<'d> Mark<'d> {
         self.document
     }
 
-    fn note(&self, problem: Problem) {
+    /// Notes a problem that was made elsewhere, of this place.
+    pub fn note(&self, problem: Problem) {
         self.document.problems.borrow_mut().push((self.start, problem));
     }
 

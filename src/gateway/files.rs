@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::LoadError;
+use crate::config::providers::Profiles;
 use crate::config::{self, Auth, Config, Current, ImpliedAddresses, Loaded, SecretSource, SmarthostLogin};
 use crate::document::{Problem, nearest};
 use crate::inbound::expectations;
@@ -26,6 +27,8 @@ pub struct Compiled {
     pub missing: Vec<Problem>,
     /// The files that it was made from.
     pub texts: Texts,
+    /// The provider profiles that it chose from.
+    pub profiles: Profiles,
 }
 
 /// Reads `mailroom.toml`, `mappings/*.toml` and `mappings/providers/*.toml` beside it.
@@ -65,7 +68,7 @@ pub async fn compile(loaded: Loaded, store: &Store) -> Result<Compiled, LoadErro
 
 /// As [`compile`], with these users: log-in name and full name.
 pub fn compile_for(loaded: Loaded, users: Vec<(String, Option<String>)>) -> Result<Compiled, LoadError> {
-    let Loaded { config, mut warnings, files: texts, .. } = loaded;
+    let Loaded { config, mut warnings, files: texts, profiles } = loaded;
     let mappings: Vec<(PathBuf, String)> = mapping_texts(&config.file, &texts);
     let office = mapping_office(&config, users);
     let (mapping, more) = Mapping::load(&mappings, &office).map_err(LoadError)?;
@@ -82,7 +85,14 @@ pub fn compile_for(loaded: Loaded, users: Vec<(String, Option<String>)>) -> Resu
         })
     }));
     warnings.extend(more);
-    Ok(Compiled { current: Current { config, mapping }, warnings, missing, texts })
+    Ok(Compiled { current: Current { config, mapping }, warnings, missing, texts, profiles })
+}
+
+/// Refuses what would not work as its author meant: users that do not exist, and expectations of the mapping that do not hold.
+pub fn require_whole(compiled: &Compiled) -> Result<(), LoadError> {
+    require_users(compiled)?;
+    let failures = expectations::failures(&compiled.current, &|file| std::fs::read(file));
+    if failures.is_empty() { Ok(()) } else { Err(LoadError(failures)) }
 }
 
 /// Refuses if the files name users that do not exist, naming them all at once.
@@ -91,12 +101,6 @@ pub fn require_users(compiled: &Compiled) -> Result<(), LoadError> {
         return Ok(());
     }
     Err(LoadError(compiled.missing.clone()))
-}
-
-/// Refuses if the mapping's own tests do not hold.
-pub fn require_expectations(compiled: &Compiled) -> Result<(), LoadError> {
-    let failures = expectations::failures(&compiled.current, &|file| std::fs::read(file));
-    if failures.is_empty() { Ok(()) } else { Err(LoadError(failures)) }
 }
 
 /// Makes the mailboxes of `[shared]` that are not there yet.
@@ -199,6 +203,7 @@ pub fn mapping_office(config: &Config, users: Vec<(String, Option<String>)>) -> 
         collectors: config.collectors.iter().map(fetched).collect(),
         smarthosts: config.smarthosts.iter().map(|smarthost| smarthost.name.clone()).collect(),
         users,
+        mentions: config.mentions.clone(),
     }
 }
 

@@ -119,8 +119,7 @@ impl Reloader {
         }
         self.seen = seen;
         let compiled = files::compile(files::parse(&self.file, texts)?, &self.store).await?;
-        files::require_users(&compiled)?;
-        files::require_expectations(&compiled)?;
+        files::require_whole(&compiled)?;
         Ok(Some(compiled))
     }
 

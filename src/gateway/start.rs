@@ -82,7 +82,7 @@ async fn load(file: &Path) -> Result<(Store, Compiled), StartError> {
     let path = loaded.config.storage.path.clone();
     let store = Store::open(&path).map_err(|error| not_open(&path, &error))?;
     let compiled = files::compile(loaded, &store).await?;
-    files::require_users(&compiled)?;
+    files::require_whole(&compiled)?;
     Ok((store, compiled))
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::glob::Glob;
-use super::load::{Marks, each_address};
+use super::load::Marks;
 use super::lookup::Hit;
 use super::resolve::substitute;
-use super::{Mapping, Office, Target};
+use super::{Mapping, Mention, Office, Target};
 use crate::address::{Address, Domain};
 use crate::document::{Mark, Problem, nearest};
 
@@ -127,14 +127,10 @@ fn foreign_targets(mapping: &Mapping, marks: &Marks<'_>, office: &Office) {
             mapping.is_ours(&address)
         };
         if !ours {
-            let help = match Glob::is_pattern(text) {
-                true => format!("add \"{domain}\" to office.domains if it is yours"),
-                false => format!("to send it on to the outside, write \"forward:{text}\""),
-            };
-            mark.wrong_with(format!("\"{text}\" is neither a user nor an address of yours"), help);
-        } else if !Glob::is_pattern(text) && !office.users.is_empty() && mapping.addresses.look_up(&address, &mapping.implied).is_none() {
-            let help = mapping.nearest(&address).map(|near| format!("did you mean \"{near}\"?"));
-            mark.warn(format!("nobody claims {address}: its mail will go to the tray"), help);
+            let (message, help) = neither(text);
+            mark.note(Problem { help, ..mark.problem(message) });
+        } else if let Some((message, help)) = unclaimed(mapping, &address).filter(|_| !Glob::is_pattern(text)) {
+            mark.warn(message, help);
         }
     }
 }
@@ -150,13 +146,8 @@ fn is_our_domain(office: &Office, domain: &Domain) -> bool {
 
 fn forwards(mapping: &Mapping, marks: &Marks<'_>) {
     for (address, mark) in &marks.forwards {
-        let collector = mapping.collectors.iter().find(|collector| collector.address.as_ref() == Some(address));
-        if let Some(collector) = collector {
-            let message = format!("{address} is fetched by the collector \"{}\": the mail would come back for ever", collector.name);
-            mark.wrong_with(message, "forward to an address outside, or name the user");
-        } else if mapping.is_ours(address) {
-            let message = format!("{address} is an address of yours: \"forward:\" is for the outside");
-            mark.wrong_with(message, format!("write \"{address}\" without \"forward:\""));
+        if let Some((message, help)) = no_way_out(mapping, address) {
+            mark.note(Problem { help, ..mark.problem(message) });
         }
     }
 }
@@ -231,24 +222,66 @@ fn covered_rules(mapping: &Mapping, marks: &Marks<'_>) {
     }
 }
 
-/// Targets out of `mailroom.toml`, where they can't be checked against the groups.
-pub(super) fn target(mapping: &Mapping, target: &Target, whose: &str, problems: &mut Vec<Problem>) {
-    match target {
+/// What is wrong with a target out of `mailroom.toml`, which was read without the mapping files.
+pub(super) fn mention(mapping: &Mapping, mention: &Mention) -> Option<Problem> {
+    let wrong = |(message, help)| Some(Problem { message, help, ..mention.problem.clone() });
+    match &mention.target {
         Target::Group(name) if !mapping.groups.contains_key(name) => {
-            problems.push(Problem::general(format!("{whose}: there is no group \"{name}\"")));
+            wrong(unknown("group", name, mapping.groups.keys().map(String::as_str)))
         }
         Target::Shared(name) if !mapping.shared.contains_key(name) => {
-            problems.push(Problem::general(format!("{whose}: there is no shared mailbox \"{name}\"")));
+            wrong(unknown("shared mailbox", name, mapping.shared.keys().map(String::as_str)))
         }
-        Target::All(targets) => targets.iter().for_each(|one| self::target(mapping, one, whose, problems)),
-        Target::In { to, .. } => self::target(mapping, to, whose, problems),
-        Target::Share { otherwise, .. } => self::target(mapping, otherwise, whose, problems),
-        _ => {}
+        Target::Address(text) if !Address::parse(text).is_ok_and(|address| mapping.is_ours(&address)) => wrong(neither(text)),
+        Target::Forward(address) => wrong(no_way_out(mapping, address)?),
+        _ => None,
     }
-    each_address(target, &mut |text| {
-        let foreign = Address::parse(text).is_ok_and(|address| !mapping.is_ours(&address) && !mapping.implied.users.contains(text));
-        if foreign {
-            problems.push(Problem::general(format!("{whose}: \"{text}\" is neither a user nor an address of yours")));
-        }
-    });
+}
+
+/// What is worth a word of such a target: an address of ours that nobody claims.
+pub(super) fn unclaimed_mention(mapping: &Mapping, mention: &Mention) -> Option<Problem> {
+    let Target::Address(text) = &mention.target else { return None };
+    let (message, help) = unclaimed(mapping, &Address::parse(text).ok()?)?;
+    Some(Problem { message, help, ..mention.problem.clone() })
+}
+
+/// Message and help for an address of ours that nobody claims; none as long as the office has no users that could.
+fn unclaimed(mapping: &Mapping, address: &Address) -> Option<(String, Option<String>)> {
+    if mapping.implied.users.is_empty() || mapping.addresses.look_up(address, &mapping.implied).is_some() {
+        return None;
+    }
+    let help = mapping.nearest(address).map(|near| format!("did you mean \"{near}\"?"));
+    Some((format!("nobody claims {address}: its mail will go to the tray"), help))
+}
+
+/// Message and help for a name that nothing has.
+pub(super) fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> (String, Option<String>) {
+    let known: Vec<&str> = known.collect();
+    match nearest(name, known.iter().copied()) {
+        Some(near) => (format!("unknown {what} \"{name}\"; did you mean \"{near}\"?"), None),
+        None if known.is_empty() => (format!("unknown {what} \"{name}\"; there is none at all"), None),
+        None => (format!("unknown {what} \"{name}\""), Some(format!("known: {}", known.join(", ")))),
+    }
+}
+
+/// Message and help for an address that is not ours.
+fn neither(text: &str) -> (String, Option<String>) {
+    let help = match Glob::is_pattern(text) {
+        true => format!("add \"{}\" to office.domains if it is yours", text.rsplit_once('@').map_or(text, |(_, domain)| domain)),
+        false => format!("to send it on to the outside, write \"forward:{text}\""),
+    };
+    (format!("\"{text}\" is neither a user nor an address of yours"), Some(help))
+}
+
+/// Why mail can't be sent on to an address, and what to do: it would come back.
+fn no_way_out(mapping: &Mapping, address: &Address) -> Option<(String, Option<String>)> {
+    let plain = address.without_tag();
+    let is_its_own = |own: &Address| own == address || Some(own) == plain.as_ref();
+    let collector = mapping.collectors.iter().find(|collector| collector.address.as_ref().is_some_and(is_its_own));
+    if let Some(collector) = collector {
+        let message = format!("{address} is fetched by the collector \"{}\": the mail would come back for ever", collector.name);
+        return Some((message, Some("forward to an address outside, or name the user".to_owned())));
+    }
+    let message = format!("{address} is an address of yours: \"forward:\" is for the outside");
+    mapping.is_ours(address).then(|| (message, Some(format!("write \"{address}\" without \"forward:\""))))
 }

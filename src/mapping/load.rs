@@ -13,7 +13,7 @@ use super::rules::Rules;
 use super::target::pattern;
 use super::{Mapping, Office, Target, check, user_name};
 use crate::address::Address;
-use crate::document::{Document, Found, Mark, Place, Problem, Table, Value, nearest};
+use crate::document::{Document, Found, Mark, Place, Problem, Table, Value};
 
 /// `[groups]`: one of them.
 #[derive(Debug)]
@@ -422,7 +422,7 @@ impl<'d> Reader<'d, '_> {
 }
 
 /// Calls `each` with every address that a target leads to.
-pub(super) fn each_address<'t>(target: &'t Target, each: &mut dyn FnMut(&'t str)) {
+fn each_address<'t>(target: &'t Target, each: &mut dyn FnMut(&'t str)) {
     match target {
         Target::Address(text) => each(text),
         Target::All(targets) => targets.iter().for_each(|target| each_address(target, each)),
@@ -434,10 +434,6 @@ pub(super) fn each_address<'t>(target: &'t Target, each: &mut dyn FnMut(&'t str)
 
 /// Notes a name that nothing has.
 fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>, mark: Mark<'_>) {
-    let known: Vec<&str> = known.collect();
-    match nearest(name, known.iter().copied()) {
-        Some(near) => mark.wrong(format!("unknown {what} \"{name}\"; did you mean \"{near}\"?")),
-        None if known.is_empty() => mark.wrong(format!("unknown {what} \"{name}\"; there is none at all")),
-        None => mark.wrong_with(format!("unknown {what} \"{name}\""), format!("known: {}", known.join(", "))),
-    }
+    let (message, help) = check::unknown(what, name, known);
+    mark.note(Problem { help, ..mark.problem(message) });
 }

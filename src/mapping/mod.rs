@@ -50,6 +50,17 @@ pub struct Office {
     pub smarthosts: Vec<String>,
     /// Every user: log-in name and full name.
     pub users: Vec<(String, Option<String>)>,
+    /// The single targets that `mailroom.toml` names: what they name has to be in the mapping files.
+    pub mentions: Vec<Mention>,
+}
+
+/// A user, group, address or the like that `mailroom.toml` names as a target.
+#[derive(Debug, Clone)]
+pub struct Mention {
+    /// What is named.
+    pub target: Target,
+    /// Where, ready to be completed.
+    pub problem: Problem,
 }
 
 /// What the mapping needs of a collector.
@@ -89,13 +100,9 @@ impl Mapping {
     /// nobody claims. Users that do not exist are no mistake here, since users may be added after the files are written: see
     /// [`Mapping::unknown_users`].
     pub fn load(files: &[(PathBuf, String)], office: &Office) -> Result<(Mapping, Vec<Problem>), Vec<Problem>> {
-        let (mapping, warnings) = load::load(files, office)?;
-        let mut problems = Vec::new();
-        for collector in &office.collectors {
-            if let Some(target) = &collector.deliver {
-                check::target(&mapping, target, &format!("collector \"{}\"", collector.name), &mut problems);
-            }
-        }
+        let (mapping, mut warnings) = load::load(files, office)?;
+        warnings.extend(office.mentions.iter().filter_map(|mention| check::unclaimed_mention(&mapping, mention)));
+        let problems: Vec<Problem> = office.mentions.iter().filter_map(|mention| check::mention(&mapping, mention)).collect();
         if problems.is_empty() { Ok((mapping, warnings)) } else { Err(problems) }
     }
 
@@ -240,6 +247,7 @@ mod tests {
             ],
             smarthosts: vec!["isp".into()],
             users: vec![("alice".into(), Some("Alice Smith".into())), user("bob"), user("carol"), user("anna@beta.example")],
+            mentions: Vec::new(),
         }
     }
 

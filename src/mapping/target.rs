@@ -46,13 +46,8 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads the right side of an entry. Notes what is no target; whether users and groups exist is not asked here.
-    pub fn read(value: &Value<'_>) -> Option<Target> {
-        Self::read_each(value, &mut |_, _| ())
-    }
-
-    /// As [`Target::read`]; calls `leaf` for every user, group, address and so on with its place, and lets it change them.
-    pub(super) fn read_each<'d>(value: &Value<'d>, leaf: &mut dyn FnMut(&mut Target, Mark<'d>)) -> Option<Target> {
+    /// Reads the right side of an entry. Notes what is no target; whether users and groups exist is not asked here. Calls `leaf` for every user, group, address and so on with its place, and lets it change them.
+    pub fn read_each<'d>(value: &Value<'d>, leaf: &mut dyn FnMut(&mut Target, Mark<'d>)) -> Option<Target> {
         if let Some(list) = value.as_list() {
             if list.is_empty() {
                 value.mark().wrong_with("an empty list would deliver to nobody", "write \"discard\" if that is meant");

@@ -104,6 +104,7 @@ mod tests {
             }],
             smarthosts: vec!["isp".into()],
             users: ["alice", "bob", "carol", "dora"].map(|name| (name.to_owned(), None)).to_vec(),
+            mentions: Vec::new(),
         };
         let text = r#"
             [addresses]

@@ -23,6 +23,7 @@ fn office(domains: &[&str], users: &[&str]) -> Office {
         collectors: Vec::new(),
         smarthosts: Vec::new(),
         users: users.iter().map(|user| ((*user).to_owned(), None)).collect(),
+        mentions: Vec::new(),
     }
 }
 
