@@ -130,9 +130,12 @@ struct Original {
 
 /// The whole of an arrival, inside a transaction.
 pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreError> {
-    let source = match &arrival.ledger {
-        Some(row) => Some(ledger::admit(work, row)?),
-        None => None,
+    let (source, stub) = match &arrival.ledger {
+        Some(row) => {
+            let source = ledger::admit(work, row)?;
+            (Some(source), ledger::stub_of(work, source, row)?)
+        }
+        None => (None, None),
     };
     let original = original(work, &arrival.content)?;
     let mut arrived = Arrived { content: original.id, deposits: vec![], queue: vec![] };
@@ -158,6 +161,9 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
         let nothing_else = arrival.queue.is_empty() && arrival.tray.is_none();
         let outcome = if all_duplicates && nothing_else { "duplicate" } else { &row.outcome };
         ledger::enter(work, source, row, outcome, original.id)?;
+    }
+    if let Some(header) = stub {
+        tray::take_out_all(work, header)?;
     }
     Ok(arrived)
 }

@@ -24,6 +24,10 @@ pub struct CollectorState {
     pub first_refused: Option<i64>,
     /// Stopped until the secret changes or somebody fetches by hand; the reason.
     pub suspended: Option<String>,
+    /// A keyed hash of the log-in that was refused, so that the same one is not tried again.
+    pub refused_with: Option<String>,
+    /// Fetches that ended by a fault of the program, ever.
+    pub faults: u64,
     /// What the last run counted, as `fetch --json` prints it for one collector.
     pub figures: Option<String>,
 }
@@ -54,8 +58,8 @@ impl Store {
         self.write(SMALL, move |work| {
             work.prepare_cached(
                 "INSERT OR REPLACE INTO collector (name, fetching_since, last_run, last_success, next_run, last_error, failures, refused,
-                                                   first_refused, suspended, figures)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                                                   first_refused, suspended, figures, refused_with, faults)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 name,
@@ -68,7 +72,9 @@ impl Store {
                 state.refused,
                 state.first_refused,
                 state.suspended,
-                state.figures
+                state.figures,
+                state.refused_with,
+                state.faults
             ])?;
             Ok(())
         })
@@ -77,7 +83,7 @@ impl Store {
 }
 
 const SELECT: &str = "SELECT name, fetching_since, last_run, last_success, next_run, last_error, failures, refused, first_refused, \
-                      suspended, figures FROM collector";
+                      suspended, figures, refused_with, faults FROM collector";
 
 fn state(row: &Row<'_>) -> rusqlite::Result<(String, CollectorState)> {
     let state = CollectorState {
@@ -91,6 +97,8 @@ fn state(row: &Row<'_>) -> rusqlite::Result<(String, CollectorState)> {
         first_refused: row.get(8)?,
         suspended: row.get(9)?,
         figures: row.get(10)?,
+        refused_with: row.get(11)?,
+        faults: row.get(12)?,
     };
     Ok((row.get(0)?, state))
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use std::time::Duration;
 
 /// How long traces, ledger rows of mail that is gone, and the senders of Message-IDs are kept.
-const MEMORY_DAYS: i64 = 400;
+pub(super) const MEMORY_DAYS: i64 = 400;
 
 /// As long as a second copy is recognised, and a day for clocks that jump.
 const DELIVERED_DAYS: i64 = 31;

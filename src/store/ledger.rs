@@ -75,6 +75,8 @@ pub struct Entry {
     pub stored: Option<i64>,
     /// When it entered its state.
     pub changed: i64,
+    /// Of a stub: somebody asked for the original; the mailbox that gets it, or '' for whom the mapping says.
+    pub wanted: Option<String>,
 }
 
 /// How many messages of a source are in which state.
@@ -311,7 +313,7 @@ impl Store {
     }
 }
 
-const SELECT: &str = "SELECT uid, ordinal, state, outcome, size, fingerprint, attempts, first_seen, stored, changed FROM ledger";
+const SELECT: &str = "SELECT uid, ordinal, state, outcome, size, fingerprint, attempts, first_seen, stored, changed, wanted FROM ledger";
 
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
@@ -325,6 +327,7 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
         first_seen: row.get(7)?,
         stored: row.get(8)?,
         changed: row.get(9)?,
+        wanted: row.get(10)?,
     })
 }
 
@@ -355,13 +358,31 @@ pub fn admit(connection: &Connection, row: &Row) -> Result<i64, StoreError> {
     }
 }
 
+/// The header that stands for this message in the tray, if the ledger has it as a stub; inside a transaction.
+pub fn stub_of(connection: &Connection, source: i64, row: &Row) -> Result<Option<ContentId>, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT content FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND outcome = 'stub'")?;
+    let content: Option<Option<i64>> = select.query_row(params![source, row.uid, row.ordinal], |row| row.get(0)).optional()?;
+    Ok(content.flatten().map(ContentId))
+}
+
+/// Notes that somebody wants the original of which this header is here; false if it is no longer upstream. Inside a transaction.
+pub fn want(connection: &Connection, header: ContentId, mailbox: &str) -> Result<bool, StoreError> {
+    let mut update = connection.prepare_cached(
+        "UPDATE ledger SET wanted = ?2, attempts = 0
+         WHERE source IN (SELECT id FROM source) AND state = 'stored' AND content = ?1 AND outcome = 'stub'",
+    )?;
+    Ok(update.execute(params![header.0, mailbox])? > 0)
+}
+
 /// The message is safely here, inside the same transaction.
 pub fn enter(connection: &Connection, source: i64, row: &Row, outcome: &str, content: ContentId) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO ledger (source, uid, ordinal, state, outcome, size, fingerprint, content, first_seen, stored, changed)
              VALUES (?1, ?2, ?3, 'stored', ?4, ?5, ?6, ?7, ?8, ?8, ?8)
-             ON CONFLICT DO UPDATE SET state = 'stored', outcome = ?4, size = ?5, fingerprint = ?6, content = ?7, stored = ?8, changed = ?8",
+             ON CONFLICT DO UPDATE SET state = 'stored', outcome = ?4, size = ?5, fingerprint = ?6, content = ?7, stored = ?8, changed = ?8,
+                                       wanted = NULL",
         )?
         .execute(params![source, row.uid, row.ordinal, outcome, row.size, row.fingerprint, content.0, now()])?;
     Ok(())

@@ -11,7 +11,7 @@
 //! | [`content`] | originals, their facts, their chunks, and the sweep of what nobody refers to |
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
 //! | [`folders`], [`messages`], [`search`], [`maildrop`] | what clients read |
-//! | [`ledger`], [`journal`], [`tray`], [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
+//! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`housekeeping`] | what is forgotten with time, and the sweep |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
 //!
@@ -34,6 +34,7 @@ mod orders;
 pub mod password;
 pub mod queue;
 mod readers;
+pub mod reconciliation;
 pub mod remap;
 pub mod requests;
 pub mod search;

@@ -1,6 +1,9 @@
 //! Held mail, stubs of mail that is too large, and quarantine.
 
-use super::{Arrival, Arrived, Change, ContentId, Deposit, NewContent, SMALL, Store, StoreError, Work, arrival, journal, now, trace};
+use super::{
+    Arrival, Arrived, Change, ContentId, Deposit, NewContent, SMALL, Store, StoreError, Work, arrival, journal, ledger, now, trace,
+};
+use crate::mapping::Mailbox;
 use rusqlite::{OptionalExtension, Row, params};
 
 /// Why something is in the tray.
@@ -96,6 +99,21 @@ impl Store {
             let arrived = arrival::store(work, &arrival)?;
             take_out(work, id)?;
             Ok(arrived)
+        })
+        .await
+    }
+
+    /// Asks for the original of a stub: the next fetch of its collector brings it, for `mailbox` or for whom the mapping says, and takes
+    /// the stub out. [`StoreError::NotFound`] if it is no longer at the provider.
+    pub async fn tray_want(&self, id: i64, mailbox: Option<&Mailbox>, by: &str) -> Result<(), StoreError> {
+        let (by, mailbox) = (by.to_owned(), mailbox.map(Mailbox::to_string));
+        self.write(SMALL, move |work| {
+            let header = content(work, id)?;
+            if !ledger::want(work, header, mailbox.as_deref().unwrap_or_default())? {
+                return Err(StoreError::NotFound(format!("the original of {id} is no longer at the provider: its header is all there is")));
+            }
+            let whom = mailbox.map_or_else(|| "as mapped".to_owned(), |mailbox| format!("for {mailbox}"));
+            trace::about(work, header, "wanted", format!("{by} asked for the original, {whom}"))
         })
         .await
     }
