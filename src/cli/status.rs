@@ -17,6 +17,7 @@ use crate::mapping::Mailbox;
 use crate::oauth::{self, Consent, Health};
 use crate::store::collectors::CollectorState;
 use crate::store::queue::{Queued, State};
+use crate::store::reconciliation::Reconciliation;
 use crate::store::{Account, Store};
 
 /// `status [--json]`
@@ -57,6 +58,8 @@ struct Collector {
     name: String,
     state: &'static str,
     seen: CollectorState,
+    /// What became of everything that was ever listed.
+    books: Option<Reconciliation>,
 }
 
 /// A person's log-in at a provider that gives tokens.
@@ -119,9 +122,10 @@ impl Status {
             .collectors
             .iter()
             .map(|collector| {
-                let Collector { name, state, seen } = collector;
+                let Collector { name, state, seen, books } = collector;
                 let error = seen.suspended.as_ref().or(seen.last_error.as_ref());
-                json!({ "name": name, "state": state, "last_run": time(seen.last_run), "next_run": time(seen.next_run), "last_error": error })
+                json!({ "name": name, "state": state, "last_run": time(seen.last_run), "next_run": time(seen.next_run), "last_error": error,
+                    "faults": seen.faults, "reconciliation": books })
             })
             .collect();
         let log_in = |LogIn { login, provider, health }: &LogIn| {
@@ -154,12 +158,21 @@ impl Status {
         };
         text.push_str(if self.running { "gateway        runs\n" } else { "gateway        does not run\n" });
         let mut table = plain_table();
-        for Collector { name, state, seen } in &self.collectors {
+        for Collector { name, state, seen, books } in &self.collectors {
             let last = seen.last_run.map_or("never ran".into(), |at| format!("last run {}", time(at)));
             let next = seen.next_run.filter(|_| self.running).map_or(String::new(), |at| format!("next {}", time(at)));
             table.add_row(vec![format!("collector {name}"), (*state).to_owned(), last, next]);
             if let Some(error) = seen.suspended.as_ref().or(seen.last_error.as_ref()) {
                 table.add_row(vec![String::new(), error.clone()]);
+            }
+            if seen.faults > 0 {
+                table.add_row(vec![
+                    String::new(),
+                    format!("{} ended by a fault of the program", show::count(seen.faults, "fetch", "fetches")),
+                ]);
+            }
+            if let Some(books) = books {
+                table.add_row(vec![String::new(), books.to_string()]);
             }
         }
         for LogIn { login, health, .. } in &self.log_ins {
@@ -208,14 +221,20 @@ impl Status {
 async fn collectors(config: Option<&Config>, store: &Store, running: bool) -> anyhow::Result<Vec<Collector>> {
     let mut seen = store.collector_states().await?;
     let Some(config) = config else {
-        return Ok(seen.into_iter().map(|(name, seen)| Collector { name, state: state(true, &seen, running), seen }).collect());
+        return Ok(seen
+            .into_iter()
+            .map(|(name, seen)| Collector { name, state: state(true, &seen, running), seen, books: None })
+            .collect());
     };
-    let one = |collector: &crate::config::Collector| {
+    let mut found = Vec::with_capacity(config.collectors.len());
+    for collector in &config.collectors {
         let at = seen.iter().position(|(name, _)| *name == collector.name);
         let seen = at.map(|at| seen.swap_remove(at).1).unwrap_or_default();
-        Collector { name: collector.name.clone(), state: state(collector.enabled, &seen, running), seen }
-    };
-    Ok(config.collectors.iter().map(one).collect())
+        let books = store.reconcile(&collector.endpoint.host.to_ascii_lowercase(), &collector.username).await?;
+        let state = state(collector.enabled, &seen, running);
+        found.push(Collector { name: collector.name.clone(), state, seen, books: Some(books) });
+    }
+    Ok(found)
 }
 
 /// One for each person at each provider, with the trouble of whichever use has any.

@@ -14,7 +14,7 @@ use crate::document;
 use crate::inbound::again::Known;
 use crate::mapping::{Mailbox, is_like};
 use crate::store::Store;
-use crate::store::tray::Held;
+use crate::store::tray::{Held, Kind};
 
 /// `tray`
 #[derive(Debug, Args)]
@@ -47,10 +47,10 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Deliver to a user
+    /// Deliver to a user. Of a mail that was too large, the original is fetched for him; without a user, for whom the mapping says
     Give {
         /// Numbers of `tray list`, unless options choose; then the user, or shared:NAME
-        #[arg(required = true, value_name = "ID… USER")]
+        #[arg(required = true, value_name = "ID… [USER]")]
         ids_and_user: Vec<String>,
         #[command(flatten)]
         filter: Filter,
@@ -118,15 +118,24 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         }
         Action::Show { ids, filter, json } => show_all(&store, &chosen(&tray, &ids, &filter)?, json, &zone).await,
         Action::Give { ids_and_user, filter, always, json } => {
-            let (name, ids) = ids_and_user.split_last().context("to whom?")?;
-            let ids: Vec<i64> = ids.iter().map(|id| number(id)).collect::<Result<_, _>>()?;
+            let (last, ids) = ids_and_user.split_last().context("to whom?")?;
+            let mut ids: Vec<i64> = ids.iter().map(|id| number(id)).collect::<Result<_, _>>()?;
+            if let Some(id) = alone(&store, last).await? {
+                ids.push(id);
+                let held = chosen(&tray, &ids, &filter)?;
+                anyhow::ensure!(!always && held.iter().all(|held| held.kind == Kind::Stub), "to whom? Name the user behind the numbers");
+                want(&store, &held, None).await?;
+                return report(&held, json, &zone, "asked for");
+            }
             let held = chosen(&tray, &ids, &filter)?;
-            let mailbox = give::reader(&store, name).await?;
+            let mailbox = give::reader(&store, last).await?;
             if always {
                 learn(global, &store, &held, Wanted::For(&mailbox)).await?;
             }
-            give(&store, &config, &held, &mailbox).await?;
-            report(&held, json, &zone, &format!("given to {name}"))
+            let (stubs, whole): (Vec<&Held>, Vec<&Held>) = held.iter().partition(|held| held.kind == Kind::Stub);
+            want(&store, &stubs, Some(&mailbox)).await?;
+            give(&store, &config, &whole, &mailbox).await?;
+            report(&held, json, &zone, &format!("given to {last}"))
         }
         Action::Drop { ids, filter, always, json } => {
             let held = chosen(&tray, &ids, &filter)?;
@@ -179,6 +188,32 @@ fn chosen<'t>(tray: &'t [Held], ids: &[i64], filter: &Filter) -> anyhow::Result<
     let find = |id: &i64| tray.iter().find(|held| held.id == *id).with_context(|| format!("there is no {id} in the tray"));
     let found: Vec<&Held> = ids.iter().map(find).collect::<Result<_, _>>()?;
     Ok(found.into_iter().filter(|held| filter.lets_through(held, now)).collect())
+}
+
+/// The last word, if it is a number and not a user of that name.
+async fn alone(store: &Store, last: &str) -> anyhow::Result<Option<i64>> {
+    let Ok(id) = last.parse() else { return Ok(None) };
+    Ok(store.account(&Mailbox::User(last.to_owned())).await?.is_none().then_some(id))
+}
+
+/// Asks for the originals of stubs. A gateway that runs fetches them now.
+async fn want(store: &Store, stubs: &[&Held], mailbox: Option<&Mailbox>) -> anyhow::Result<()> {
+    for stub in stubs {
+        store.tray_want(stub.id, mailbox, "the admin").await?;
+    }
+    let mut collectors: Vec<&str> = stubs.iter().filter_map(|stub| stub.collector.as_deref()).collect();
+    collectors.sort_unstable();
+    collectors.dedup();
+    if collectors.is_empty() {
+        return Ok(());
+    }
+    if store.gateway_runs() {
+        store.request_post("fetch", json!({ "names": collectors })).await?;
+        eprintln!("the gateway fetches the original now; `mailroom trace` shows when it is there");
+    } else {
+        eprintln!("the original comes with the next fetch: mailroom fetch {}", collectors.join(" "));
+    }
+    Ok(())
 }
 
 async fn give(store: &Store, config: &Config, held: &[&Held], mailbox: &Mailbox) -> anyhow::Result<()> {
@@ -252,7 +287,6 @@ async fn show_all(store: &Store, held: &[&Held], as_json: bool, zone: &TimeZone)
 mod tests {
     use super::*;
     use crate::store::ContentId;
-    use crate::store::tray::Kind;
 
     fn held(id: i64, from: &str, address: &str) -> Held {
         Held {

@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 
+use super::books;
 use crate::config::{Current, Language};
 use crate::inbound::again::lan_address;
 use crate::inbound::letter::Letter;
@@ -33,6 +34,8 @@ struct Report {
     /// Name and what is wrong.
     collectors: Vec<(String, String)>,
     queue: Vec<String>,
+    /// Mailboxes whose books do not balance, or whose provider does not delete.
+    books: Vec<String>,
 }
 
 /// Writes the digest if it is due. `now` is milliseconds since 1970.
@@ -90,9 +93,12 @@ async fn gather(store: &Store, current: &Current, since: i64) -> Result<Report, 
             queue.push(format!("{}  {} → {}: {}: {}", mail.id.0, mail.owner, one.address, one.state.as_str(), short(reply)));
         }
     }
+    let books = books::of_all(store, current).await?;
+    let books = books.into_iter().filter(|(_, books)| books.unaccounted + books.undeleted > 0);
+    let books = books.map(|(name, books)| format!("{name}: {books}")).collect();
     let expired = store.trace_events("expired", since).await?.into_iter().map(|line| short(&line.detail)).collect();
     let tray_age = current.config.storage.tray.and_then(|age| i64::try_from(age.as_millis()).ok());
-    Ok(Report { tray: store.tray().await?, tray_age, expired, collectors, queue })
+    Ok(Report { tray: store.tray().await?, tray_age, expired, collectors, queue, books })
 }
 
 fn arrival(current: &Current, report: &Report, time: &Zoned, now: i64) -> Option<Arrival> {
@@ -140,6 +146,7 @@ impl Report {
         section(say("Left the tray by age", "Wegen ihres Alters aus der Ablage entfernt"), self.expired.clone(), "");
         let collectors = self.collectors.iter().map(|(name, trouble)| format!("{name}: {}", short(trouble))).collect();
         section(say("Mailboxes that can't be fetched", "Postfächer, die nicht abgeholt werden können"), collectors, "");
+        section(say("Mail that needs a look", "Post, nach der zu sehen ist"), self.books.clone(), "");
         section(
             say("Outgoing mail that waits", "Ausgehende Post, die wartet"),
             self.queue.clone(),

@@ -1,4 +1,4 @@
-//! What has to be done now and then: certificates renewed, old things forgotten, the postmaster told.
+//! What has to be done now and then: certificates renewed, old things forgotten, the postmaster told, the books checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::start::identity;
-use super::{digest, quota};
+use super::{books, digest, quota};
 use crate::config::Current;
 use crate::serve::Stop;
 use crate::store::Store;
@@ -41,6 +41,9 @@ pub async fn run(store: Store, current: watch::Receiver<Arc<Current>>, tls: Acce
         // Behind the tray's ageing, so that what left it today is told today.
         if let Err(error) = digest::write_if_due(&store, &now, time).await {
             tracing::error!(%error, "the postmaster's digest can't be delivered");
+        }
+        if let Err(error) = books::reconcile_if_due(&store, &now, time).await {
+            tracing::error!(%error, "the ledger can't be reconciled");
         }
         let until_digest = digest::seconds_until_due(&now, time).map_or(ROUND, |seconds| Duration::from_secs(seconds + 1));
         tokio::select! {

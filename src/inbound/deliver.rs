@@ -60,6 +60,13 @@ pub fn decide(listing: &Listing<'_>, facts: &Facts, sent: &dyn Fn(&str) -> Optio
     recipients::decide(listing.mapping, mail, source, sent)
 }
 
+/// The same way, and then for one mailbox alone: somebody asked for the message.
+pub fn given(decision: Decision, mailbox: &Mailbox) -> Decision {
+    let address = decision.recipients.into_iter().find(|recipient| recipient.mailbox == *mailbox).and_then(|recipient| recipient.address);
+    let recipients = vec![Recipient { mailbox: mailbox.clone(), folder: None, address }];
+    Decision { recipients, steps: decision.steps, ..Decision::default() }
+}
+
 /// Every Message-ID that [`decide`] may ask about.
 pub fn asked_ids(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     facts.references.iter().chain(&facts.in_reply_to).cloned().chain(returned_id(facts))
@@ -139,7 +146,7 @@ pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
 pub fn stub(listing: &Listing<'_>, raw: Raw, facts: &Facts) -> Prepared {
     let announced = raw.item.size.unwrap_or(0);
     let reason = format!(
-        "too large: {} MB, and max_size of collector {} is {} MB. Only its header is here; the original is still at the provider",
+        "too large: {} MB, and max_size of collector {} is {} MB. Only its header is here; “tray give” fetches the original from the provider",
         announced / 1_000_000,
         listing.collector.name,
         listing.collector.max_size / 1_000_000

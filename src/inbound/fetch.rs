@@ -56,7 +56,7 @@ pub async fn fetch(order: &Order) -> Outcome {
     let mut figures = run.figures;
     figures.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     figures.error = trouble.as_ref().map(ToString::to_string);
-    Outcome { figures, failure: trouble.map(|trouble| trouble.failure()), login_delay: run.login_delay }
+    Outcome { figures, failure: trouble.map(|trouble| trouble.failure()), login_delay: run.login_delay, fault: false }
 }
 
 /// Why a fetch ended early.

@@ -70,6 +70,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// Seconds that the server wants between log-ins.
     pub login_delay: Option<u64>,
+    /// A fault of the program ended it.
+    pub fault: bool,
 }
 
 /// Published while a fetch runs.

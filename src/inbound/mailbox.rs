@@ -9,11 +9,12 @@ use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
 use super::storing::{Handling, Stored, Storing};
 use super::upstream::{Item, Upstream};
 use crate::config::{After, Start};
+use crate::mapping;
 use crate::message::header::Header;
 use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -83,7 +84,31 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         self.mark(std::mem::take(&mut plan.gone), State::Gone).await?;
         self.dispose(upstream, &plan.dispose).await?;
-        self.take(upstream, plan).await
+        let new = plan.fetch.iter().chain(plan.singly.iter().map(|(item, _)| item)).map(|item| item.id.clone()).collect();
+        self.take(upstream, plan).await?;
+        self.verify(new).await
+    }
+
+    /// All that was new has to be in the ledger now, if only as something to be tried again.
+    async fn verify(&self, new: Vec<UpstreamId>) -> Result<(), Trouble> {
+        let missing = self.run.order.store.ledger_verify(&self.source, new).await?;
+        if missing > 0 {
+            let collector = &self.run.order.collector.name;
+            tracing::error!(collector, missing, "messages were listed, and the ledger knows nothing of them: a fault of the program");
+        }
+        Ok(())
+    }
+
+    /// Whose the original of a stub is to be; a user who is gone by now counts as nobody.
+    async fn handling_for(&self, whose: &str) -> Result<Handling, Trouble> {
+        let mailbox = match whose.strip_prefix("shared:") {
+            Some(name) => mapping::Mailbox::Shared(name.to_owned()),
+            None => mapping::Mailbox::User(whose.to_owned()),
+        };
+        Ok(match self.run.order.store.account(&mailbox).await? {
+            Some(_) => Handling::For(mailbox),
+            None => Handling::Mapped,
+        })
     }
 
     /// Retrieves and stores what the plan says, the troublesome last.
@@ -91,7 +116,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         upstream.measure(&mut plan.fetch).await?;
         let max_size = self.run.order.collector.max_size;
         let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
-        let wanted = (fitting.len() + plan.singly.len()) as u64;
+        let wanted = (fitting.len() + plan.wanted.len() + plan.singly.len()) as u64;
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
         let mut rest = fitting.as_slice();
         while !rest.is_empty() {
@@ -101,6 +126,10 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             self.dispose(upstream, &going).await?;
         }
         let mut going = Vec::new();
+        for (item, whose) in plan.wanted {
+            let handling = self.handling_for(&whose).await?;
+            going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
+        }
         for (item, attempts) in plan.singly {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
             going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
@@ -121,7 +150,11 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let room = receive::room();
         let receiver = Receiver { upstream, store: &order.store, to, progress: &order.progress, stop: &order.stop, max_size, room };
         let received = receiver.receive(items).await;
-        let stored = (&mut storing.0).await.map_err(|error| Trouble::Said(format!("a fault of the program: {error}")))?;
+        let stored = (&mut storing.0).await.map_err(|error| match error.try_into_panic() {
+            // It is contained where a whole fetch is.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Trouble::Stopped,
+        })?;
         self.settle(items, &attempts, &received, &stored).await?;
         let refusals = received?;
         for (handle, text) in refusals {
@@ -266,20 +299,24 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     }
 
     async fn older_than(&self, upstream: &mut Upstream, items: &mut [Item], first: i64) -> Result<Vec<UpstreamId>, Trouble> {
+        let dates = self.dates(upstream, items).await?;
+        // Without any date it is fetched: too much is better than too little.
+        Ok(dates.into_iter().filter(|(_, arrived)| arrived.is_some_and(|arrived| arrived < first)).map(|(id, _)| id).collect())
+    }
+
+    /// When these arrived at the provider, as far as it says, or as far as their headers do.
+    async fn dates(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<Vec<(UpstreamId, Option<i64>)>, Trouble> {
         upstream.measure(items).await?;
-        let mut old = Vec::new();
+        let mut dates = Vec::with_capacity(items.len());
         for some in items.chunks(HEADERS) {
             let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
             let headers = upstream.headers(&unknown).await?;
             for item in some {
                 let by_header = || deliver::arrival_date(&Header::parse(headers.get(&item.handle)?), now());
-                // Without any date it is fetched: too much is better than too little.
-                if item.arrived.or_else(by_header).is_some_and(|arrived| arrived < first) {
-                    old.push(item.id.clone());
-                }
+                dates.push((item.id.clone(), item.arrived.or_else(by_header)));
             }
         }
-        Ok(old)
+        Ok(dates)
     }
 
     /// The server has no UIDL: ids are made from headers and sizes.
@@ -323,7 +360,13 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
             fingerprints.extend(known);
         }
-        let pairs = plan::match_fingerprints(&ledger, &fingerprints);
+        let mut pairs = plan::match_fingerprints(&ledger, &fingerprints);
+        if ledger.iter().any(|entry| entry.state == State::Known) {
+            let matched: HashSet<&UpstreamId> = pairs.iter().map(|(_, new)| new).collect();
+            let mut rest: Vec<Item> = plan.fetch.iter().filter(|item| !matched.contains(&item.id)).cloned().collect();
+            let dates = self.dates(upstream, &mut rest).await?;
+            pairs.extend(plan::match_older(&ledger, &dates));
+        }
         let matched = pairs.len();
         if matched > 0 {
             order.store.ledger_rename(&self.source, pairs).await?;

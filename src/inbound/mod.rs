@@ -13,6 +13,7 @@ mod mailbox;
 pub mod plan;
 pub mod receive;
 pub mod recipients;
+mod refusal;
 pub mod remap;
 pub mod scheduler;
 mod storing;

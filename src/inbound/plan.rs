@@ -21,6 +21,8 @@ pub struct Plan {
     pub singly: Vec<(Item, u32)>,
     /// Those of `fetch` that came before, in a session that got out of step, with the fingerprint of what came.
     pub doubtful: Vec<(Item, String)>,
+    /// Stubs whose original somebody asked for, with the mailbox that gets it ('' is whom the mapping says).
+    pub wanted: Vec<(Item, String)>,
     /// Safely here and still listed, and `after` says that they go.
     pub dispose: Vec<Item>,
     /// In the ledger and no longer listed.
@@ -47,6 +49,9 @@ pub fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, n
                 plan.fetch.push(item.clone());
             }
             Some(entry) if entry.state == State::Attempted => plan.singly.push((item.clone(), entry.attempts)),
+            Some(entry) if entry.state == State::Stored && entry.outcome == "stub" && entry.wanted.is_some() => {
+                plan.wanted.push((item.clone(), entry.wanted.clone().unwrap_or_default()));
+            }
             Some(entry) => {
                 plan.known += 1;
                 plan.stuck += u64::from(entry.state == State::DeleteSent && now - entry.changed > STUCK_AFTER);
@@ -109,6 +114,16 @@ pub fn match_fingerprints(ledger: &[Entry], fingerprints: &[(UpstreamId, String)
     pairs.collect()
 }
 
+/// Old id → new id, for mail that was there before `start`: of that no header is known, but that it is older than its entry. `rest` is
+/// what no fingerprint recognised, with the dates; the oldest are taken, and not more than there were.
+pub fn match_older(ledger: &[Entry], rest: &[(UpstreamId, Option<i64>)]) -> Vec<(UpstreamId, UpstreamId)> {
+    let known: Vec<&Entry> = ledger.iter().filter(|entry| entry.state == State::Known && entry.fingerprint.is_none()).collect();
+    let Some(entered) = known.iter().map(|entry| entry.first_seen).max() else { return Vec::new() };
+    let mut old: Vec<(i64, &UpstreamId)> = rest.iter().filter_map(|(id, at)| Some(((*at)?, id))).filter(|(at, _)| *at <= entered).collect();
+    old.sort();
+    known.iter().zip(old).map(|(entry, (_, new))| ((entry.uid.clone(), entry.ordinal), new.clone())).collect()
+}
+
 /// What recognises a message by its header when ids don't.
 pub fn fingerprint(header: &[u8]) -> String {
     let header = &header[..header.len().min(FINGERPRINT_BYTES)];
@@ -139,6 +154,7 @@ mod tests {
             first_seen: NOW - days_ago * DAY,
             stored: Some(NOW - days_ago * DAY),
             changed: NOW - days_ago * DAY,
+            wanted: None,
         }
     }
 
@@ -206,6 +222,22 @@ mod tests {
             "somebody emptied the mailbox"
         );
         assert!(!looks_renumbered(&plan(&few_new, true, &[], &After::Keep, NOW), few_new.len(), &[]), "a new mailbox");
+    }
+
+    #[test]
+    fn mail_from_before_start_is_recognised_by_its_age() {
+        let known = |uid: &str| Entry { fingerprint: None, ..entry(uid, State::Known, "", 10) };
+        let ledger = [known("old1"), known("old2"), entry("here", State::Stored, "delivered", 5)];
+        let id = |uid: &str| (uid.to_owned(), 0);
+        let rest = [
+            (id("younger"), Some(NOW - 11 * DAY)),
+            (id("oldest"), Some(NOW - 30 * DAY)),
+            (id("second"), Some(NOW - 20 * DAY)),
+            (id("after"), Some(NOW - 9 * DAY)),
+            (id("undated"), None),
+        ];
+        assert_eq!(match_older(&ledger, &rest), [(id("old1"), id("oldest")), (id("old2"), id("second"))]);
+        assert!(match_older(&ledger[2..], &rest).is_empty());
     }
 
     #[test]

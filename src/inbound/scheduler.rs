@@ -6,6 +6,7 @@
 use super::fetch::{self, Order};
 use super::figures::{Figures, Outcome, Progress};
 use super::idle;
+use super::refusal;
 use crate::config::{Collector, Current, Protocol};
 use crate::schedule::{self, Backoff, Failure, Verdict};
 use crate::store::collectors::CollectorState;
@@ -14,7 +15,9 @@ use crate::wire::dial::Patience;
 use jiff::{Timestamp, Zoned};
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -142,10 +145,6 @@ impl Desk {
         let mut current = self.shared.current.clone();
         let mut changes = self.shared.store.changes();
         let mut watcher = idle::Watcher::default();
-        // A changed configuration gives a suspended collector one more attempt.
-        let mut resume = false;
-        // The secrets as they were when the collector was suspended.
-        let mut known = None;
         loop {
             let now = current.borrow_and_update().clone();
             let found = now.config.collectors.iter().find(|collector| collector.name == self.name && collector.enabled);
@@ -158,13 +157,10 @@ impl Desk {
                     continue;
                 }
             };
-            let suspended = state.suspended.is_some() && !resume;
-            known = match known {
-                _ if !suspended => None,
-                None => self.shared.store.secrets().await.ok(),
-                known => known,
-            };
+            let suspended = state.suspended.is_some() && refusal::is_the_same(&state, &collector, &self.shared.store).await;
             let due = if suspended { None } else { self.due(&now, &collector, &state) };
+            // Another log-in than the one that was refused is tried at once.
+            let due = if state.suspended.is_some() && !suspended { Some(Zoned::now()) } else { due };
             self.note_next(&state, due.as_ref()).await;
             if !suspended && state.failures == 0 && collector.idle && collector.protocol == Protocol::Imap && state.last_success.is_some() {
                 watcher.watch(&collector, &self.shared.store);
@@ -177,8 +173,8 @@ impl Desk {
                 Some(ask) = self.asks.recv() => Cause::Asked(vec![ask]),
                 () = until(due.as_ref()) => Cause::Due,
                 () = watcher.news(), if !suspended => Cause::Due,
-                changed = current.changed() => if changed.is_ok() { resume |= suspended; Cause::LookAgain } else { Cause::Leave },
-                () = other_secrets(&self.shared.store, known.as_ref(), &mut changes), if suspended => Cause::Due
+                changed = current.changed() => if changed.is_ok() { Cause::LookAgain } else { Cause::Leave },
+                () = secrets_may_differ(&mut changes), if suspended => Cause::LookAgain
             };
             let asks = match cause {
                 Cause::Leave => return,
@@ -187,7 +183,6 @@ impl Desk {
                 Cause::Asked(asks) => asks,
             };
             let outcome = self.fetch(&now, &collector, state, stop.clone()).await;
-            resume = false;
             // Who asked while it went on has joined it.
             for ask in asks.into_iter().chain(std::iter::from_fn(|| self.asks.try_recv().ok())) {
                 let _ = ask.send(outcome.figures.clone());
@@ -259,7 +254,7 @@ pub async fn fetch_and_record(order: &Order, state: CollectorState) -> (Outcome,
     let name = &order.collector.name;
     let begun = CollectorState { fetching_since: Some(Timestamp::now().as_millisecond()), ..state.clone() };
     let noted = order.store.collector_state_set(name, begun).await;
-    let outcome = fetch::fetch(order).await;
+    let outcome = contained(name, fetch::fetch(order)).await;
     let now = Timestamp::now();
     let refused_since = state.first_refused.and_then(|at| Timestamp::from_millisecond(at).ok());
     let mut backoff = Backoff::resume(state.failures, refused_since);
@@ -269,6 +264,8 @@ pub async fn fetch_and_record(order: &Order, state: CollectorState) -> (Outcome,
         last_error: outcome.figures.error.clone(),
         figures: serde_json::to_string(&outcome.figures).ok(),
         suspended: None,
+        refused_with: None,
+        faults: state.faults + u64::from(outcome.fault),
         ..state
     };
     let wait = match outcome.failure {
@@ -288,6 +285,7 @@ pub async fn fetch_and_record(order: &Order, state: CollectorState) -> (Outcome,
                 let reason = format!("suspended until {until}: {error}");
                 tracing::error!(collector = name, "{reason}");
                 after.suspended = Some(reason);
+                after.refused_with = refusal::mark(&order.collector, &order.store).await;
                 None
             }
         },
@@ -315,18 +313,46 @@ async fn until(due: Option<&Zoned>) {
     }
 }
 
-/// Waits until a secret is set, here or by a command beside the gateway. Names and times are enough to tell.
-async fn other_secrets(store: &Store, known: Option<&Vec<(String, i64)>>, changes: &mut broadcast::Receiver<Change>) {
+/// A fault of the program ends this fetch and nothing else.
+async fn contained(name: &str, fetch: impl Future<Output = Outcome>) -> Outcome {
+    let mut fetch = std::pin::pin!(fetch);
+    let step = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(context))) {
+        Ok(step) => step.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    };
+    match std::future::poll_fn(step).await {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+            let said = said.unwrap_or_default();
+            tracing::error!(collector = name, said, "the fetch ended by a fault of the program");
+            let error = format!("a fault of the program ended the fetch ({said}); it is tried again. Please report it");
+            let figures = Figures { name: name.to_owned(), error: Some(error), ..Figures::default() };
+            Outcome { figures, failure: Some(Failure::Temporary), login_delay: None, fault: true }
+        }
+    }
+}
+
+/// Waits until a secret may have been set, here or by a command beside the gateway.
+async fn secrets_may_differ(changes: &mut broadcast::Receiver<Change>) {
     loop {
-        if store.secrets().await.is_ok_and(|secrets| known.is_some_and(|known| *known != secrets)) {
-            return;
+        match changes.recv().await {
+            Ok(Change::Users | Change::Anything) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }
-        loop {
-            match changes.recv().await {
-                Ok(Change::Users | Change::Anything) | Err(broadcast::error::RecvError::Lagged(_)) => break,
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-            }
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn trap_21_a_panic_in_a_fetch_is_contained_and_counted() {
+        let outcome = contained("isp", async { panic!("on {}", "purpose") }).await;
+        assert!(outcome.fault);
+        assert_eq!(outcome.failure, Some(Failure::Temporary));
+        assert!(outcome.figures.error.is_some_and(|error| error.contains("a fault of the program") && error.contains("on purpose")));
     }
 }

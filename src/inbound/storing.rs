@@ -6,6 +6,7 @@ use super::deliver::{self, Listing, Prepared};
 use super::figures::Figures;
 use super::receive::{Raw, RawBytes};
 use crate::config::{Collector, Current};
+use crate::mapping::Mailbox;
 use crate::message::facts::Facts;
 use crate::store::{Arrived, Store, StoreError, ledger};
 use std::collections::HashMap;
@@ -42,10 +43,12 @@ pub struct Stored {
 }
 
 /// How a message is to be handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handling {
     /// As it should be.
     Mapped,
+    /// For this mailbox, whatever the mapping says: somebody asked for it.
+    For(Mailbox),
     /// Its header only; the rest is too large.
     Stub,
     /// Not looked into: it has ended three fetches badly.
@@ -63,7 +66,7 @@ impl Storing {
             {
                 group.push(raw);
             }
-            self.store_group(group, handling, &mut stored).await;
+            self.store_group(group, &handling, &mut stored).await;
             if stored.error.is_some() {
                 break;
             }
@@ -71,7 +74,7 @@ impl Storing {
         stored
     }
 
-    async fn store_group(&self, group: Vec<Raw>, handling: Handling, stored: &mut Stored) {
+    async fn store_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) {
         let now = jiff::Timestamp::now().as_millisecond();
         let mark_key = match self.store.mark_key().await {
             Ok(key) => key,
@@ -133,7 +136,7 @@ fn is_duplicate(arrived: &Arrived) -> bool {
 }
 
 /// `None`: there is nothing to be found out, or no way to.
-fn scan(raw: Raw, handling: Handling) -> (Raw, Option<Facts>) {
+fn scan(raw: Raw, handling: &Handling) -> (Raw, Option<Facts>) {
     let facts = match (&raw.bytes, handling) {
         (_, Handling::Quarantine(_)) => None,
         (RawBytes::Spooled(_, facts), _) => Some((**facts).clone()),
@@ -142,18 +145,21 @@ fn scan(raw: Raw, handling: Handling) -> (Raw, Option<Facts>) {
     (raw, facts)
 }
 
-fn prepare(listing: &Listing<'_>, raw: Raw, facts: Option<Facts>, handling: Handling, sent: &HashMap<String, String>) -> Prepared {
+fn prepare(listing: &Listing<'_>, raw: Raw, facts: Option<Facts>, handling: &Handling, sent: &HashMap<String, String>) -> Prepared {
     let facts = match (handling, facts) {
         (Handling::Quarantine(reason), _) => return deliver::quarantine(listing, raw, reason),
         (_, None) => return deliver::quarantine(listing, raw, FAULT),
         (_, Some(facts)) => facts,
     };
-    if handling == Handling::Stub {
+    if *handling == Handling::Stub {
         return deliver::stub(listing, raw, &facts);
     }
     let decided = catch_unwind(AssertUnwindSafe(|| deliver::decide(listing, &facts, &|id| sent.get(id).cloned())));
     match decided {
-        Ok(decision) => deliver::prepare(listing, raw, &facts, decision),
+        Ok(decision) => match handling {
+            Handling::For(mailbox) => deliver::prepare(listing, raw, &facts, deliver::given(decision, mailbox)),
+            _ => deliver::prepare(listing, raw, &facts, decision),
+        },
         Err(_) => deliver::quarantine(listing, raw, FAULT),
     }
 }

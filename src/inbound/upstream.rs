@@ -166,7 +166,7 @@ impl Upstream {
                 }
             };
             if let Some(handle) = begun.or(ended.handle) {
-                header.truncate(MAX_HEADER);
+                header.truncate(header_end(&header).min(MAX_HEADER));
                 found.insert(handle, header);
             }
         }
@@ -280,6 +280,13 @@ impl Upstream {
             Self::Imap(_) => None,
         }
     }
+}
+
+/// Some servers send the whole message for `TOP n 0`.
+fn header_end(bytes: &[u8]) -> usize {
+    let blank = |end: &[u8]| memchr::memmem::find(bytes, end).map(|at| at + end.len());
+    let first = if bytes.starts_with(b"\r\n") { Some(2) } else { None };
+    first.or_else(|| blank(b"\r\n\r\n")).unwrap_or(bytes.len())
 }
 
 /// Equal UIDLs in one listing are told apart by an ordinal, in the order of the listing (RFC 1939 §7 allows them for equal messages).

@@ -360,8 +360,8 @@ pub fn admit(connection: &Connection, row: &Row) -> Result<i64, StoreError> {
 
 /// The header that stands for this message in the tray, if the ledger has it as a stub; inside a transaction.
 pub fn stub_of(connection: &Connection, source: i64, row: &Row) -> Result<Option<ContentId>, StoreError> {
-    let mut select = connection
-        .prepare_cached("SELECT content FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND outcome = 'stub'")?;
+    let mut select =
+        connection.prepare_cached("SELECT content FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND outcome = 'stub'")?;
     let content: Option<Option<i64>> = select.query_row(params![source, row.uid, row.ordinal], |row| row.get(0)).optional()?;
     Ok(content.flatten().map(ContentId))
 }

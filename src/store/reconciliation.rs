@@ -6,6 +6,7 @@ use super::housekeeping::MEMORY_DAYS;
 use super::{DAY, SMALL, Store, StoreError, now};
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
+use std::fmt;
 
 /// What became of all messages of a mailbox that the ledger still remembers (those that are gone, for 400 days).
 ///
@@ -121,6 +122,32 @@ impl Store {
             Ok(missing)
         })
         .await
+    }
+}
+
+/// `12 listed: 10 delivered, 1 held, 1 waiting; 0 unaccounted for`
+impl fmt::Display for Reconciliation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.before_start, "from before start"),
+            (self.delivered, "delivered"),
+            (self.forwarded, "forwarded"),
+            (self.held, "held"),
+            (self.duplicate, "duplicate"),
+            (self.stub, "too large"),
+            (self.discarded, "discarded"),
+            (self.remote, "remote"),
+            (self.quarantined, "quarantined"),
+            (self.waiting, "waiting"),
+        ];
+        write!(out, "{} listed", self.listed)?;
+        for (at, (count, word)) in parts.into_iter().filter(|(count, _)| *count > 0).enumerate() {
+            write!(out, "{} {count} {word}", if at == 0 { ":" } else { "," })?;
+        }
+        if self.undeleted > 0 {
+            write!(out, "; {} not deleted by the provider since more than a day", self.undeleted)?;
+        }
+        write!(out, "; {} unaccounted for", self.unaccounted)
     }
 }
 

@@ -16,8 +16,14 @@ const KEY_FILE: &str = "secret.key";
 /// systemd hands credentials over in this directory; one named as the key's file takes its place.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
+/// What the key of [`Store::mark_of`] is derived for.
+const MARKS: &str = "mailroom 2026 marks of secrets";
+
 /// Encrypts and opens secrets.
-pub struct Key(XChaCha20Poly1305);
+pub struct Key {
+    cipher: XChaCha20Poly1305,
+    marks: [u8; 32],
+}
 
 impl Store {
     /// Sets or replaces a secret.
@@ -61,7 +67,7 @@ impl Store {
             return Err(unreadable(name));
         }
         let payload = Payload { msg: &ciphertext, aad: name.as_bytes() };
-        let opened = self.key(false)?.0.decrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
+        let opened = self.key(false)?.cipher.decrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
         let secret = String::from_utf8(opened).map_err(|_| unreadable(name))?;
         Ok(Some(SecretString::from(secret)))
     }
@@ -88,10 +94,19 @@ impl Store {
         .await
     }
 
+    /// A keyed hash: tells whether two texts are the same, and nothing to those who have the database alone.
+    pub fn mark_of(&self, parts: &[&str]) -> Result<String, StoreError> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key(true)?.marks);
+        for part in parts {
+            hasher.update(&part.len().to_le_bytes()).update(part.as_bytes());
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
     fn sealed(&self, name: &str, secret: &SecretString) -> Result<([u8; 24], Vec<u8>), StoreError> {
         let nonce = password::random::<24>()?;
         let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: name.as_bytes() };
-        let ciphertext = self.key(true)?.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
+        let ciphertext = self.key(true)?.cipher.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
         Ok((nonce, ciphertext))
     }
 
@@ -104,10 +119,11 @@ impl Store {
             Some(bytes) => bytes,
             None => read_or_make(&self.0.directory.join(KEY_FILE), make)?,
         };
-        let key = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| {
+        let marks = blake3::derive_key(MARKS, &bytes);
+        let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| {
             StoreError::Refused(format!("{KEY_FILE} is damaged: put the right one back, or remove it and set every secret anew"))
         })?;
-        Ok(self.0.secret_key.get_or_init(|| Key(key)))
+        Ok(self.0.secret_key.get_or_init(|| Key { cipher, marks }))
     }
 }
 
