@@ -77,5 +77,20 @@ fn listeners_that_are_not_built_yet_are_warned_about_only_where_they_are_asked_f
     };
     check("imaps = [\"127.0.0.1:993\"]", 0);
     check("smtp = []\nadmin = []", 0);
-    check("smtp = [\"0.0.0.0:25\"]\nadmin = [\"127.0.0.1:8025\"]", 2);
+    check("smtp = [\"0.0.0.0:25\"]\nadmin = [\"127.0.0.1:8025\"]", 1);
+}
+
+#[test]
+fn what_needs_port_25_is_warned_about_without_it() {
+    let file = std::path::absolute("/office/mailroom.toml").unwrap();
+    let check = |tables: &str, expected: &[&str]| {
+        let text = format!("[office]\npostmaster = \"alice\"\n{tables}\n");
+        let loaded = config::parse(&file, BTreeMap::from([(file.clone(), text)])).unwrap();
+        assert_eq!(loaded.warnings.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(), expected, "{tables}");
+    };
+    let device = "[[device]]\nname = \"copier\"\naddress = [\"192.168.1.40\"]\nuser = \"alice\"";
+    check(device, &["[[device]] does nothing without listen.smtp"]);
+    check(&format!("[listen]\nsmtp = [\"0.0.0.0:25\"]\n{device}"), &[]);
+    check("[access]\ninbound = [\"192.0.2.0/24\"]", &["access.inbound does nothing without listen.smtp"]);
+    check("[access]\ninbound = []", &[]);
 }

@@ -6,6 +6,7 @@ mod architecture;
 mod config;
 mod corpus;
 mod desk;
+mod devices;
 mod imap;
 mod imaptest;
 mod inbound;

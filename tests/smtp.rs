@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use mailroom::address::Address;
-use mailroom::config::{Device, DeviceSender};
 use mailroom::mapping::Mailbox;
 use mailroom::serve::smtp;
 
 use crate::support::lan::{Lan, PASSWORD, Pipe, fits};
+
+/// Nobody listens there: what goes out stays in the queue.
+const SMARTHOST: &str =
+    "[[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\ninsecure = true\nsenders = [\"*@example.com\"]\n";
 
 #[tokio::test]
 async fn dialogues() {
@@ -23,7 +25,7 @@ async fn dialogues() {
 }
 
 /// `#` comments; then what differs from a user's submission over TLS: `tls: no`, `from: ADDRESS`, `door: smtp`, lines of `[access]` and
-/// `[storage]`, `inbound: NETWORK`, `copier: NETWORK`. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
+/// `[storage]`, `copier: LINES` of the `[[device]]` at 192.168.1.40, `mapping: LINES; LINES`. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
 /// which `…` stands for anything, `S: closed` its end, `ehlo WORD -WORD` the lines of EHLO's answer with and without these extensions,
 /// `log in USER`, `new session`; and what is in the store afterwards.
 async fn play(text: &str) {
@@ -36,17 +38,17 @@ async fn play(text: &str) {
     if !setting("storage").is_empty() {
         tables.push_str(&format!("[storage]\npath = \"store\"\n{}\n", setting("storage")));
     }
-    let lan = Lan::altered(&tables, "", |config| {
-        config.access.inbound.extend(setting("inbound").parse::<ipnet::IpNet>());
-        config.devices.extend(setting("copier").parse::<ipnet::IpNet>().map(|address| Device {
-            name: "copier".into(),
-            address: vec![address],
-            sender: DeviceSender::SendAs(Address::parse("office@example.com").unwrap()),
-            bounces: Some("bob".into()),
-            local_only: true,
-        }));
-    })
-    .await;
+    if mail_door {
+        tables.push_str("[listen]\nsmtp = [\"127.0.0.1:0\"]\n");
+    }
+    if !setting("copier").is_empty() {
+        tables.push_str(&format!(
+            "[[device]]\nname = \"copier\"\naddress = [\"192.168.1.40\"]\nbounces = \"bob\"\n{}\n",
+            setting("copier").replace("; ", "\n")
+        ));
+    }
+    tables.push_str(SMARTHOST);
+    let lan = Lan::with(&tables, &setting("mapping").replace("; ", "\n")).await;
     let open = || {
         let (client, stream, peer) = lan.connect(from, tls);
         match mail_door {
@@ -144,8 +146,7 @@ async fn lettre_hands_in_a_mail() {
     use lettre::transport::smtp::client::{Tls, TlsParameters};
     use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
-    let smarthost = "[[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\ninsecure = true\n";
-    let lan = Lan::with(smarthost, "").await;
+    let lan = Lan::with(SMARTHOST, "").await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (context, stop) = (lan.context.clone(), lan.stop.clone());

@@ -62,7 +62,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         let asked: Vec<String> = deliver::asked_ids(&facts).collect();
         let sent: HashMap<String, String> = office.store.sent_by(asked).await?.into_iter().collect();
         let header = facts.header();
-        let returned = deliver::returned_id(&facts);
+        let returned = facts.returned_id();
         let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
         let habits = if collector.is_none() { usual_habits(&header, &office.compiled.profiles) } else { Vec::new() };
         let source = match collector {

@@ -103,6 +103,7 @@ pub(super) fn read_config(document: &Document, profiles: &Profiles) -> Option<Co
     let collectors = each(&root, "collector", |table| Collector::read(table, profiles, &domains, &mut reading));
     let smarthosts = each(&root, "smarthost", |table| Smarthost::read(table, profiles, &collectors, &mut reading));
     warn_of_twins(&root, &collectors);
+    warn_of_no_door(&root, &listen);
     planned::note(&root);
     tables.into_iter().flatten().for_each(Table::finish);
     root.finish();
@@ -130,6 +131,19 @@ fn each<T>(root: &Table<'_>, key: &str, mut read: impl FnMut(&Table<'_>) -> Opti
         table.finish();
     }
     all
+}
+
+/// Devices and other servers come by port 25 alone.
+fn warn_of_no_door(root: &Table<'_>, listen: &Listen) {
+    if !listen.smtp.is_empty() {
+        return;
+    }
+    let inbound = root.table("access").filter(|access| access.one_or_more("inbound").is_some_and(|networks| !networks.is_empty()));
+    let inbound = inbound.and_then(|access| Some((access.key_mark("inbound")?, "access.inbound")));
+    let device = root.tables("device").first().map(|device| (device.mark(), "[[device]]"));
+    for (mark, what) in inbound.into_iter().chain(device) {
+        mark.warn(format!("{what} does nothing without listen.smtp"), Some("smtp = [\"0.0.0.0:25\"] in [listen]".to_owned()));
+    }
 }
 
 /// Two collectors for one mailbox fetch each message once, so the second one finds nothing.

@@ -32,10 +32,7 @@ const fn ignored(table: &'static str, key: &'static str, instead: &'static str) 
 /// The list; a feature that gets built loses its line.
 const NOT_BUILT: &[NotBuilt] = &[
     refused("storage", "backup", None, "leave it out; stop mailroom and copy the directory instead"),
-    refused("", "device", None, "leave it out; give the machine a user of its own, whose name and password it logs in with"),
-    ignored("listen", "smtp", "devices use submission with a log-in"),
     ignored("listen", "admin", "`mailroom status` says how things are"),
-    ignored("access", "inbound", "it speaks of listen.smtp"),
 ];
 
 /// Notes every key of the list that the file has.

@@ -47,7 +47,7 @@ impl Known {
     /// Whom it is for by this mapping. A collector that is no longer configured counts as none.
     pub fn decide(&self, config: &Config, mapping: &Mapping) -> Decision {
         let header = self.facts.header();
-        let returned = deliver::returned_id(&self.facts);
+        let returned = self.facts.returned_id();
         let mail = Mail { header: &header, size: self.facts.size, returned: returned.as_deref() };
         let collector = config.collectors.iter().find(|collector| Some(&collector.name) == self.collector.as_ref());
         let source = collector.map(|collector| Source::of(collector, &self.folder)).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::config::{Collector, Config, Protocol, Tls};
 use crate::inbound::recipients::{self, Mail};
 use crate::mapping::{Decision, Held, Mailbox, Mapping, Outcome, Recipient};
-use crate::message::facts::{Facts, ids};
+use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::trace::{Hop, Prefix};
 use crate::message::{date, received};
@@ -54,7 +54,7 @@ pub struct Prepared {
 /// Finds out whom a message is for. `sent` answers which user sent a Message-ID.
 pub fn decide(listing: &Listing<'_>, facts: &Facts, sent: &dyn Fn(&str) -> Option<String>) -> Decision {
     let header = facts.header();
-    let returned = returned_id(facts);
+    let returned = facts.returned_id();
     let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
     let source = recipients::Source::of(listing.collector, &listing.source.folder);
     recipients::decide(listing.mapping, mail, source, sent)
@@ -69,7 +69,7 @@ pub fn given(decision: Decision, mailbox: &Mailbox) -> Decision {
 
 /// Every Message-ID that [`decide`] may ask about.
 pub fn asked_ids(facts: &Facts) -> impl Iterator<Item = String> + '_ {
-    facts.references.iter().chain(&facts.in_reply_to).cloned().chain(returned_id(facts))
+    facts.references.iter().chain(&facts.in_reply_to).cloned().chain(facts.returned_id())
 }
 
 /// One arrival for one fetched message.
@@ -282,14 +282,4 @@ fn trace(listing: &Listing<'_>, decision: &Decision, size: u64) -> Vec<(&'static
         lines.push(("discarded", "a rule says so".into()));
     }
     lines
-}
-
-/// The Message-ID of the message inside a bounce (RFC 3464 §2).
-pub fn returned_id(facts: &Facts) -> Option<String> {
-    let (whole, parts) = facts.parts.split_first()?;
-    if !whole.media.is("multipart", "report") {
-        return None;
-    }
-    let returned = parts.iter().find_map(|part| part.envelope.as_deref())?;
-    ids(returned.message_id.as_deref()?).into_iter().next()
 }

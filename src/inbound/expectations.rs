@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 
-use super::deliver::returned_id;
 use super::recipients::{self, Mail, Source};
 use crate::address::Address;
 use crate::config::Current;
@@ -56,7 +55,7 @@ fn incoming(current: &Current, expectation: &Expectation, message: &[u8]) -> Dec
     }
     let facts = Facts::of(recipients::without_blank_start(message));
     let header = facts.header();
-    let returned = returned_id(&facts);
+    let returned = facts.returned_id();
     recipients::decide(&current.mapping, Mail { header: &header, size: facts.size, returned: returned.as_deref() }, source, &|_| None)
 }
 

@@ -39,6 +39,8 @@ pub enum Direction {
 pub enum Sender<'a> {
     /// One of ours, logged in.
     User(&'a str),
+    /// A `[[device]]` of ours, by the address that it sends as.
+    Device(&'a Address),
     /// Somebody outside, who claims these addresses (From).
     Outside(&'a [Address]),
 }

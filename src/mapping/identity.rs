@@ -146,11 +146,14 @@ impl Mapping {
 
     pub(super) fn may_write(&self, group: &Group, sender: Sender<'_>) -> bool {
         match (&group.senders, sender) {
-            (GroupSenders::Anyone, _) | (GroupSenders::Local, Sender::User(_)) => true,
+            (GroupSenders::Anyone, _) | (GroupSenders::Local, Sender::User(_) | Sender::Device(_)) => true,
             (GroupSenders::Local, Sender::Outside(_)) => false,
             (GroupSenders::Only { local, users, addresses }, Sender::User(user)) => {
                 let mut own = self.identities(user).into_iter().map(|identity| identity.address).chain(self.lan_address(user));
                 *local || users.contains(user) || own.any(|own| addresses.iter().any(|glob| glob.matches(own.key())))
+            }
+            (GroupSenders::Only { local, addresses, .. }, Sender::Device(device)) => {
+                *local || addresses.iter().any(|glob| glob.matches(device.key()))
             }
             // A user's name is no help here: anybody outside can write it into From.
             (GroupSenders::Only { addresses, .. }, Sender::Outside(from)) => {

@@ -66,6 +66,16 @@ impl Facts {
         Header::parse(&self.header)
     }
 
+    /// The Message-ID of the message inside a bounce (RFC 3464 §2).
+    pub fn returned_id(&self) -> Option<String> {
+        let (whole, parts) = self.parts.split_first()?;
+        if !whole.media.is("multipart", "report") {
+            return None;
+        }
+        let returned = parts.iter().find_map(|part| part.envelope.as_deref())?;
+        ids(returned.message_id.as_deref()?).into_iter().next()
+    }
+
     /// Where the parts stand.
     pub fn layout(&self) -> Layout {
         mime::layout(&self.parts)

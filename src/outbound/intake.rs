@@ -25,14 +25,23 @@ pub enum IntakeError {
 /// Takes one message in pieces. Dropped, it leaves nothing visible.
 pub struct Intake {
     store: Store,
-    sender: Option<Address>,
-    domain: Domain,
-    now: i64,
+    completion: Option<Completion>,
     end: EndFinder,
     header: Option<Vec<u8>>,
     scanner: Scanner,
     held: Vec<u8>,
     spool: Option<Spool>,
+}
+
+/// With what a message of ours is completed.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// Who stands in From if nobody does.
+    pub author: Option<Address>,
+    /// Makes a missing Message-ID unique.
+    pub domain: Domain,
+    /// Milliseconds since 1970.
+    pub now: i64,
 }
 
 /// A message that is in, but not yet visible.
@@ -45,13 +54,11 @@ pub struct Taken {
 }
 
 impl Intake {
-    /// `domain` makes a missing Message-ID unique; `now` is milliseconds since 1970.
-    pub fn new(store: Store, sender: Option<Address>, domain: Domain, now: i64) -> Self {
+    /// Without a completion the message stays as it is: somebody else's.
+    pub fn new(store: Store, completion: Option<Completion>) -> Self {
         Self {
             store,
-            sender,
-            domain,
-            now,
+            completion,
             end: EndFinder::default(),
             header: Some(Vec::new()),
             scanner: Scanner::default(),
@@ -97,8 +104,9 @@ impl Intake {
         if header.len() > MAX_BYTES {
             return Err(IntakeError::Header);
         }
-        let message_id = format!("{}@{}", unique(self.now), self.domain);
-        let missing = Missing { from: self.sender.as_ref(), date: self.now, message_id };
+        let Some(completion) = &self.completion else { return self.keep(&header).await };
+        let message_id = format!("{}@{}", unique(completion.now), completion.domain);
+        let missing = Missing { from: completion.author.as_ref(), date: completion.now, message_id };
         let completed = complete::complete(&header, &missing);
         self.keep(&completed).await
     }

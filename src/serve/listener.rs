@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use super::{Context, Peer, Stop, Stream};
-use crate::config::Listen;
+use crate::config::{Config, Listen};
 
 /// After a failed accept (no file descriptors left, most often) the next one waits: without it the loop would burn a core.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(200);
@@ -38,11 +39,14 @@ pub enum Service {
     Submission,
     /// Submission over TLS.
     Submissions,
+    /// Port 25: devices, and mail for our own addresses.
+    Smtp,
 }
 
 impl Service {
     /// All of them, in the order in which they are announced.
-    pub const ALL: [Service; 6] = [Service::Pop3, Service::Pop3s, Service::Imap, Service::Imaps, Service::Submission, Service::Submissions];
+    pub const ALL: [Service; 7] =
+        [Service::Pop3, Service::Pop3s, Service::Imap, Service::Imaps, Service::Submission, Service::Submissions, Service::Smtp];
 
     /// Its key in `[listen]`.
     pub fn key(self) -> &'static str {
@@ -53,6 +57,7 @@ impl Service {
             Service::Imaps => "imaps",
             Service::Submission => "submission",
             Service::Submissions => "submissions",
+            Service::Smtp => "smtp",
         }
     }
 
@@ -65,6 +70,7 @@ impl Service {
             Service::Imaps => &listen.imaps,
             Service::Submission => &listen.submission,
             Service::Submissions => &listen.submissions,
+            Service::Smtp => &listen.smtp,
         }
     }
 
@@ -73,12 +79,19 @@ impl Service {
         matches!(self, Service::Pop3s | Service::Imaps | Service::Submissions)
     }
 
+    /// Whether somebody at this address may connect: one of `access.clients`; at port 25 also who may hand in mail there without log-in.
+    fn may_connect(self, config: &Config, from: IpAddr) -> bool {
+        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&from));
+        let hands_in = || within(&config.access.inbound) || config.devices.iter().any(|device| within(&device.address));
+        within(&config.access.clients) || self == Service::Smtp && hands_in()
+    }
+
     /// What a client hears when no place is left; nothing where TLS would have to come first.
     fn full(self) -> &'static [u8] {
         match self {
             Service::Pop3 => b"-ERR [SYS/TEMP] too many connections, try again later\r\n",
             Service::Imap => b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
-            Service::Submission => b"421 4.7.0 Too many connections, try again later\r\n",
+            Service::Submission | Service::Smtp => b"421 4.7.0 Too many connections, try again later\r\n",
             Service::Pop3s | Service::Imaps | Service::Submissions => b"",
         }
     }
@@ -150,8 +163,8 @@ impl Listener {
     ) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let current = context.now();
-        if !current.config.access.clients.iter().any(|net| net.contains(&from.ip())) {
-            tracing::info!(service = self.service.key(), client = %from, "not one of access.clients: closed");
+        if !self.service.may_connect(&current.config, from.ip()) {
+            tracing::info!(service = self.service.key(), client = %from, "may not connect by [access]: closed");
             return;
         }
         let Some(place) = places.take(self.service, from.ip(), current.config.access.max_connections) else {
@@ -186,6 +199,7 @@ async fn serve(service: Service, stream: Stream, peer: Peer, context: Arc<Contex
         Service::Pop3 | Service::Pop3s => super::pop3::serve(stream, peer, context, stop).await,
         Service::Imap | Service::Imaps => super::imap::serve(stream, peer, context, stop).await,
         Service::Submission | Service::Submissions => super::smtp::serve(stream, peer, context, stop).await,
+        Service::Smtp => super::smtp::serve_mail(stream, peer, context, stop).await,
     }
 }
 
@@ -278,7 +292,7 @@ mod tests {
     #[test]
     fn a_place_is_given_back() {
         let places = Arc::new(Places::default());
-        let held: Vec<_> = (0..9).filter_map(|n| places.take(Service::ALL[n % 6], address(n as u8), 4)).collect();
+        let held: Vec<_> = (0..9).filter_map(|n| places.take(Service::ALL[n % 7], address(n as u8), 4)).collect();
         assert_eq!(held.len(), 4);
         drop(held);
         assert!(places.take(Service::Pop3, address(1), 4).is_some());

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::login::Refused;
 use super::{Context, Peer, Stop, Stream};
-use crate::outbound::intake::{Intake, IntakeError};
+use crate::outbound::intake::{Completion, Intake, IntakeError};
 use crate::outbound::submit::{self, Submission, Submitter};
 use crate::smtp::canonical::Canonical;
 use crate::smtp::command::{Command, MAX_LINE, Mail, Rcpt};
@@ -66,13 +66,15 @@ async fn run(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop, door
         max_size: current.config.access.max_message_size,
         starttls: !peer.tls,
         plaintext_login: context.plaintext_login(peer.ip()),
+        login: current.config.access.clients.iter().any(|net| net.contains(&peer.ip())),
         anonymous: stranger.is_some(),
     };
     let max_size = terms.max_size;
     let server = Server {
         connection: Connection::new(stream),
         session: Session::new(terms, peer.tls),
-        submitter: stranger,
+        submitter: stranger.clone(),
+        stranger,
         intake: None,
         max_size,
         peer,
@@ -90,6 +92,8 @@ struct Server {
     session: Session,
     /// Who hands mail in: known by address at first, by log-in later.
     submitter: Option<Submitter>,
+    /// Who it is as long as nobody has logged in.
+    stranger: Option<Submitter>,
     /// A message that comes by BDAT.
     intake: Option<Reception>,
     max_size: u64,
@@ -165,7 +169,7 @@ impl Server {
         }
         let patience = if self.submitter.is_some() { COMMAND } else { LOG_IN };
         // A client that is known may be a scanner with its own idea of lines; nobody else may.
-        let end = if self.session.user().is_some() { LineEnd::Tolerant } else { LineEnd::Strict };
+        let end = if self.submitter.as_ref().is_some_and(Submitter::is_trusted) { LineEnd::Tolerant } else { LineEnd::Strict };
         let line = self.connection.line(MAX_LINE, end, Instant::now() + patience);
         tokio::select! {
             biased;
@@ -218,7 +222,8 @@ impl Server {
             WireError::Closed
         })?;
         self.session.secured();
-        Ok(Server { connection: Connection::new(stream), ..self })
+        let submitter = self.stranger.clone();
+        Ok(Server { connection: Connection::new(stream), submitter, ..self })
     }
 
     /// The SASL dialogue (RFC 4954 §4).
@@ -330,12 +335,15 @@ impl Server {
 
     fn reception(&self) -> Reception {
         let current = self.context.now();
-        let sender = self.session.envelope().and_then(|envelope| submit::sender_address(&current, &envelope.mail.from));
-        let now = jiff::Timestamp::now().as_millisecond();
         let office = &current.config.office;
-        // A Message-ID is seen outside; the LAN's name says nothing there.
-        let domain = office.domains.first().unwrap_or(&office.lan_domain).clone();
-        let intake = Intake::new(self.context.store.clone(), sender, domain, now);
+        let completion = |submitter: &Submitter| Completion {
+            author: self.session.envelope().and_then(|envelope| submitter.author(&current, &envelope.mail.from)),
+            // A Message-ID is seen outside; the LAN's name says nothing there.
+            domain: office.domains.first().unwrap_or(&office.lan_domain).clone(),
+            now: jiff::Timestamp::now().as_millisecond(),
+        };
+        let ours = self.submitter.as_ref().filter(|submitter| submitter.is_trusted());
+        let intake = Intake::new(self.context.store.clone(), ours.map(completion));
         Reception { intake, canonical: Canonical::default(), received: 0, failed: None }
     }
 

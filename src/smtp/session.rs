@@ -33,6 +33,8 @@ pub struct Terms {
     pub starttls: bool,
     /// Passwords may be said without TLS.
     pub plaintext_login: bool,
+    /// Somebody here may have a log-in; false for a server that only brings mail.
+    pub login: bool,
     /// Mail may be handed in without log-in: the peer is a device or may deliver to us.
     pub anonymous: bool,
 }
@@ -274,7 +276,7 @@ impl Session {
     }
 
     fn login_possible(&self) -> bool {
-        self.tls || self.terms.plaintext_login
+        self.terms.login && (self.tls || self.terms.plaintext_login)
     }
 
     fn starttls(&mut self) -> Step {
@@ -292,6 +294,7 @@ impl Session {
             _ if self.user.is_some() => out_of_order("You are logged in already"),
             State::Greeting => out_of_order("EHLO first"),
             State::Transaction(_) => out_of_order("Not inside a mail"),
+            State::Ready if !self.terms.login => out_of_order("Nobody logs in from there"),
             State::Ready if !self.login_possible() => {
                 Step::Reply(Reply::new(538, "5.7.11", "Log in over TLS: use STARTTLS first, or port 465"))
             }
@@ -355,7 +358,14 @@ mod tests {
     use super::*;
 
     fn terms() -> Terms {
-        Terms { hostname: "mail.office.lan".into(), max_size: 50_000_000, starttls: true, plaintext_login: false, anonymous: false }
+        Terms {
+            hostname: "mail.office.lan".into(),
+            max_size: 50_000_000,
+            starttls: true,
+            plaintext_login: false,
+            login: true,
+            anonymous: false,
+        }
     }
 
     fn say(session: &mut Session, line: &str) -> Step {

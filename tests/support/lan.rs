@@ -42,11 +42,6 @@ impl Lan {
 
     /// With these further tables of `mailroom.toml` and this mapping.
     pub async fn with(tables: &str, mapping: &str) -> Lan {
-        Lan::altered(tables, mapping, |_| {}).await
-    }
-
-    /// The same with what the files can't say yet.
-    pub async fn altered(tables: &str, mapping: &str, alter: impl FnOnce(&mut config::Config)) -> Lan {
         let folder = tempfile::Builder::new().prefix("lan").tempdir().unwrap();
         let file = folder.path().join("mailroom.toml");
         let text = format!(
@@ -54,8 +49,7 @@ impl Lan {
             if tables.contains("[storage]") { "" } else { "[storage]\npath = \"store\"\nmin_free = \"1MB\"\n" }
         );
         let texts = BTreeMap::from([(file.clone(), text.clone()), (folder.path().join("mappings/office.toml"), mapping.to_owned())]);
-        let mut loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
-        alter(&mut loaded.config);
+        let loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
         let store = Store::open(&loaded.config.storage.path).unwrap();
         for name in ["alice", "bob", "carol"] {
             let id = store.account_add(&Mailbox::User(name.into()), None, None).await.unwrap();

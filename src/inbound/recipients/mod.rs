@@ -105,8 +105,8 @@ pub fn decide_for(
 ) -> Decision {
     let mut case = Case::new(mapping, mail, Source::default(), sent);
     case.sender = match sender {
-        Sender::User(user) => Some(user),
         Sender::Outside(_) => None,
+        ours => Some(ours),
     };
     let stages = OnceCell::new();
     let stages = || stages.get_or_init(|| case.for_recipient(recipient));
@@ -116,7 +116,7 @@ pub fn decide_for(
 /// What the rules with `direction = "out"` make of a message that a user sends outside.
 pub fn decide_outgoing(mapping: &Mapping, user: &str, to: &[Address], mail: Mail<'_>) -> Outgoing {
     let mut case = Case::new(mapping, mail, Source::default(), &|_| None);
-    case.sender = Some(user);
+    case.sender = Some(Sender::User(user));
     let keys: Vec<String> = to.iter().map(|address| address.key().to_owned()).collect();
     let users = || vec![user.to_owned()];
     let instead = case.matching(Direction::Out, &keys, &users).iter().any(|rule| rule.to.is_some() && rule.stop);
@@ -139,8 +139,8 @@ struct Case<'a> {
     source: Source<'a>,
     sent: &'a dyn Fn(&str) -> Option<String>,
     from: Vec<Address>,
-    /// A user who is logged in; else the sender is outside.
-    sender: Option<&'a str>,
+    /// One of ours who hands it in; else the sender is outside.
+    sender: Option<Sender<'a>>,
     envelope: OnceCell<Envelope>,
 }
 
@@ -175,10 +175,7 @@ impl<'a> Case<'a> {
     }
 
     fn asking<T>(&self, steps: &mut Vec<Step>, ask: impl FnOnce(&mut Asker<'_>) -> T) -> T {
-        let sender = match self.sender {
-            Some(user) => Sender::User(user),
-            None => Sender::Outside(&self.from),
-        };
+        let sender = self.sender.unwrap_or(Sender::Outside(&self.from));
         ask(&mut Asker { sender: Some(sender), share: &mut |address, members| share::member(self, address, members, steps) })
     }
 

@@ -1,14 +1,17 @@
 //! The rules of the mapping: those that stop decide alone, the others join what the stages find.
 
 use super::{Case, absorb, ended, list_id};
-use crate::mapping::{Decision, Direction, Found, Held, Mailbox, Question, Rule, Step};
+use crate::mapping::{Decision, Direction, Found, Held, Mailbox, Question, Rule, Sender, Step};
 
 impl<'a> Case<'a> {
     /// The rules that hold for this message, in their order.
     pub(super) fn matching(&self, direction: Direction, to: &[String], users: &dyn Fn() -> Vec<String>) -> Vec<&'a Rule> {
         let list = self.mail.header.first("List-Id").map(|field| list_id(&field.text()));
         let from: Vec<String> = self.from.iter().map(|address| address.key().to_owned()).collect();
-        let sender = self.sender.map(str::to_owned);
+        let sender = match self.sender {
+            Some(Sender::User(user)) => Some(user.to_owned()),
+            _ => None,
+        };
         let users = || {
             let mut all = users();
             all.extend(sender.clone());

@@ -40,6 +40,18 @@ impl Submitter {
         !matches!(self, Self::Outside)
     }
 
+    /// Who stands in From if the message names nobody; `None`: it stays as it is.
+    pub fn author(&self, current: &Current, sender: &Path) -> Option<Address> {
+        match self {
+            Self::Outside => None,
+            Self::User(_) => sender_address(current, sender),
+            Self::Device(device) => match &device.sender {
+                DeviceSender::SendAs(address) => Some(address.clone()),
+                DeviceSender::User(user) => current.mapping.lan_address(user),
+            },
+        }
+    }
+
     /// The user as whom it is sent, if there is one.
     fn user(&self) -> Option<&str> {
         match self {

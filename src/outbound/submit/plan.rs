@@ -92,7 +92,11 @@ fn decide(
 ) -> Decision {
     let (direction, sender) = match submitter {
         Submitter::Outside => (Direction::In, Sender::Outside(from)),
-        trusted => (Direction::Local, trusted.user().map_or(Sender::Outside(from), Sender::User)),
+        Submitter::Device(device) => match &device.sender {
+            DeviceSender::User(user) => (Direction::Local, Sender::User(user)),
+            DeviceSender::SendAs(address) => (Direction::Local, Sender::Device(address)),
+        },
+        Submitter::User(user) => (Direction::Local, Sender::User(user)),
     };
     recipients::decide_for(&current.mapping, address, direction, sender, mail, sent)
 }
@@ -146,7 +150,8 @@ pub(super) fn plan(
     let submitter = submission.submitter;
     let facts = &submission.taken.facts;
     let header = facts.header();
-    let mail = Mail { header: &header, size: facts.size, returned: None };
+    let returned = facts.returned_id();
+    let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
     let mut all = Decision::default();
     let mut outside = Vec::new();
     for rcpt in &submission.envelope.recipients {
@@ -156,7 +161,8 @@ pub(super) fn plan(
             // The mapping may have changed since RCPT; nothing that was accepted is refused or lost now.
             Place::Here | Place::Nobody | Place::Refused(_) => {
                 let decision = decide(current, submitter, &address, mail, from, sent);
-                if !decision.remote.is_empty() {
+                // A colleague elsewhere gets a stranger's mail from whoever has his mailbox, not from us.
+                if !decision.remote.is_empty() && submitter.is_trusted() {
                     outside.push(address.clone());
                 }
                 join(&mut all, decision);
@@ -249,7 +255,8 @@ fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient
         prefix: prefix(current, submission, address.as_ref()).into(),
         flags: 0,
         internal_date: submission.now,
-        dedupe: None,
+        // Who sends a colleague a message again, by hand, means it.
+        dedupe: submission.taken.facts.header().first("Resent-From").is_none().then(|| submission.id.clone()),
     }
 }
 

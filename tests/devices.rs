@@ -1,0 +1,264 @@
+//! Port 25 of the real program: scanners that can't log in, and other servers that bring mail for our own addresses.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::office::{Gateway, Office, PASSWORD, until};
+use crate::support::reader::Pop3;
+use crate::support::smarthost::{Fault, Smarthost};
+
+const COPIER: &str = "127.0.0.40";
+const ALARM: &str = "127.0.0.41";
+const PROVIDER: &str = "127.0.0.25";
+const NOBODY: &str = "127.0.0.99";
+
+const MAPPING: &str = "[addresses]\n\"sales@example.com\" = [\"alice\", \"bob\"]\n\"sarah@example.com\" = \"remote\"\n\
+                       \"staff@example.com\" = \"group:staff\"\n\"*@example.com\" = \"hold\"\n\
+                       [groups]\nstaff = { members = [\"alice\", \"bob\"], senders = \"local\" }\n\
+                       [[rule]]\nname = \"flagged\"\nwhen = { header = { \"X-Spam-Flag\" = \"YES\" } }\nfolder = \"Junk\"\n";
+
+/// An office with a copier, an alarm system, a provider that brings mail, and a smarthost.
+struct Site {
+    office: Office,
+    smarthost: Smarthost,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Site {
+    fn new(faults: Vec<Fault>) -> Site {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let smarthost = runtime.block_on(Smarthost::start(faults));
+        let config = format!(
+            "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\nhostname = \"mail.office.lan\"\n\
+             [listen]\nsmtp = [\"127.0.0.1:0\"]\npop3 = [\"127.0.0.1:0\"]\npop3s = []\nimaps = []\nsubmission = []\nsubmissions = []\n\
+             [access]\nclients = [\"127.0.0.1\"]\ninbound = [\"{PROVIDER}\"]\n\
+             [[device]]\nname = \"copier\"\naddress = [\"{COPIER}\"]\nsend_as = \"office@isp.example\"\nbounces = \"bob\"\n\
+             [[device]]\nname = \"alarm\"\naddress = [\"{ALARM}/32\"]\nuser = \"bob\"\nto = \"local\"\n\
+             [[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\ninsecure = true\nsenders = [\"office@isp.example\"]\n",
+            smarthost.address.port()
+        );
+        let office = Office::new(&config, MAPPING);
+        office.add_users(&["alice", "bob"]);
+        Site { office, smarthost, runtime }
+    }
+
+    /// A client at that address of this machine.
+    fn connect(&self, gateway: &Gateway, from: &str) -> Client {
+        let to = format!("127.0.0.1:{}", gateway.port("smtp")).parse().unwrap();
+        let from = format!("{from}:0").parse().unwrap();
+        let stream = self.runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(from).unwrap();
+            socket.connect(to).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client(BufReader::new(stream))
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// The next reply, all of its lines; empty at the end of the connection.
+    fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let start = reply.len();
+            self.0.read_line(&mut reply).unwrap();
+            if reply.as_bytes().get(start + 3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+
+    fn say(&mut self, bytes: &str) -> String {
+        self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
+        self.reply()
+    }
+
+    /// One mail as a scanner sends it; the reply to the final dot, or to what was refused before.
+    fn mail(&mut self, from: &str, to: &str, message: &str) -> String {
+        for command in [format!("MAIL FROM:{from}\r\n"), format!("RCPT TO:<{to}>\r\n"), "DATA\r\n".to_owned()] {
+            let reply = self.say(&command);
+            if !reply.starts_with(['2', '3']) {
+                assert!(self.say("RSET\r\n").starts_with("250"));
+                return reply;
+            }
+        }
+        self.say(&format!("{message}\r\n.\r\n"))
+    }
+}
+
+fn mails(gateway: &Gateway, user: &str) -> Vec<String> {
+    let mut session = Pop3::login(gateway.port("pop3"), user, PASSWORD);
+    let messages = session.messages().into_iter().map(|message| String::from_utf8_lossy(&message).into_owned()).collect();
+    session.quit();
+    messages
+}
+
+#[test]
+fn a_copier_that_can_only_helo_sends_to_people_here_and_outside() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let mut copier = site.connect(&gateway, COPIER);
+    assert!(copier.reply().starts_with("220"));
+    assert!(copier.say("HELO copier\n").starts_with("250"));
+    let scan = "From: \"Copier, 2nd floor\" <copier@local>\nTo: customer@far.example\nSubject: Scan\nBcc: x@y.example\n\npage 1";
+    assert!(copier.mail(" scan@copier.local", "customer@far.example", scan).starts_with("250"), "outside");
+    assert!(copier.mail("<scan@copier.local>", "alice@example.com", "Subject: To alice\n\npage 2").starts_with("250"), "here");
+    // A group for people here counts the copier as one of them.
+    assert!(copier.mail("<>", "staff@example.com", "Subject: To all\n\npage 3").starts_with("250"), "group");
+    assert!(copier.say("QUIT\r\n").starts_with("221"));
+    until("the scan at the smarthost", || !site.smarthost.received().is_empty());
+    let sent = &site.smarthost.received()[0];
+    assert_eq!((sent.sender.as_str(), sent.recipients.as_slice()), ("office@isp.example", &["customer@far.example".to_owned()][..]));
+    let text = String::from_utf8_lossy(&sent.message);
+    assert!(text.contains("From: \"Copier, 2nd floor\" <office@isp.example>\r\n") && text.ends_with("\r\n\r\npage 1\r\n"), "{text}");
+    assert!(text.contains("\r\nMessage-ID: <") && text.contains("\r\nDate: ") && !text.contains("Bcc"), "{text}");
+    let alice = mails(&gateway, "alice");
+    assert_eq!(alice.len(), 2);
+    // Nobody stood in From: the address that the copier sends as does now, so that an answer finds a person.
+    assert!(alice[0].contains("From: <office@isp.example>\r\n"), "{}", alice[0]);
+    assert!(gateway.log().contains("bare CR or LF"), "{}", gateway.log());
+}
+
+#[test]
+fn what_a_copier_can_not_deliver_comes_back_to_a_person() {
+    let site = Site::new(vec![Fault::Matching("gone@far.example", "550 5.1.1 no such user")]);
+    let gateway = site.office.run();
+    let mut copier = site.connect(&gateway, COPIER);
+    copier.reply();
+    copier.say("HELO copier\r\n");
+    assert!(copier.mail("<scan@copier>", "gone@far.example", "Subject: Scan\r\n\r\npage").starts_with("250"));
+    until("the bounce", || !mails(&gateway, "bob").is_empty());
+    let bounce = &mails(&gateway, "bob")[0];
+    assert!(bounce.contains("no such user") && bounce.contains("gone@far.example"), "{bounce}");
+    assert!(mails(&gateway, "alice").is_empty());
+}
+
+#[test]
+fn a_machine_that_may_write_to_people_here_only_is_held_to_it() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let mut alarm = site.connect(&gateway, ALARM);
+    alarm.reply();
+    alarm.say("EHLO alarm\r\n");
+    let refused = alarm.mail("<alarm>", "customer@far.example", "");
+    assert!(refused.starts_with("550 5.7.1 The device alarm may send to people here only"), "{refused}");
+    let unknown = alarm.mail("<alarm>", "alcie@office.lan", "");
+    assert!(unknown.contains("do you mean alice@office.lan?"), "{unknown}");
+    assert!(alarm.mail("<alarm>", "alice@office.lan", "Subject: Door\r\n\r\nopen").starts_with("250"));
+    assert!(mails(&gateway, "alice")[0].contains("From: <bob@office.lan>\r\n"));
+}
+
+#[test]
+fn a_provider_brings_mail_for_our_addresses() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let mut provider = site.connect(&gateway, PROVIDER);
+    provider.reply();
+    let offered = provider.say("EHLO mx.isp.example\r\n");
+    assert!(!offered.contains("AUTH") && offered.contains("STARTTLS"), "{offered}");
+    let message = "From: ann@far.example\r\nBcc: kept@far.example\r\nMessage-ID: <1@far.example>\r\n\r\nHello";
+    assert!(provider.mail("<ann@far.example>", "sales@example.com", message).starts_with("250"));
+    // The same once more, by the provider's second server.
+    assert!(provider.mail("<ann@far.example>", "bob@example.com", message).starts_with("250"));
+    let flagged = "From: spam@far.example\r\nX-Spam-Flag: YES\r\nMessage-ID: <2@far.example>\r\n\r\nBuy";
+    assert!(provider.mail("<spam@far.example>", "alice@example.com", flagged).starts_with("250"));
+    assert!(provider.mail("<ann@far.example>", "nobody@example.com", "Subject: x\r\n\r\ny").starts_with("250"), "the tray");
+    let (alice, bob) = (mails(&gateway, "alice"), mails(&gateway, "bob"));
+    assert_eq!((alice.len(), bob.len()), (1, 1));
+    assert!(alice[0].starts_with("Return-Path: <ann@far.example>\r\nDelivered-To: sales@example.com\r\nReceived: from mx.isp.example"));
+    // Somebody else's message: every byte as it came, and nothing added inside.
+    assert!(alice[0].ends_with(&format!("\r\n{message}\r\n")), "{}", alice[0]);
+    let tray = site.office.json(&["tray", "list", "--json"]);
+    assert_eq!(tray.as_array().unwrap().len(), 1);
+    assert_eq!(tray[0]["addresses"][0], "nobody@example.com");
+    assert!(site.smarthost.received().is_empty());
+    let events = site.office.json(&["trace", "1@far.example", "--json"]);
+    assert!(events.as_array().unwrap().iter().any(|event| event["event"] == Value::from("duplicate")), "{events}");
+}
+
+#[test]
+fn who_is_neither_client_nor_device_nor_provider_is_not_heard() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    assert_eq!(site.connect(&gateway, NOBODY).reply(), "");
+    // A client of the LAN is heard, but has to log in.
+    let mut client = site.connect(&gateway, "127.0.0.1");
+    assert!(client.reply().starts_with("220"));
+    assert!(client.say("EHLO pc7\r\n").contains("AUTH"));
+    assert!(client.say("MAIL FROM:<alice@example.com>\r\n").starts_with("530"));
+}
+
+/// However an address is dressed up, it leads to somebody here or nowhere.
+#[test]
+fn nobody_is_relayed_for_whatever_the_form_of_the_address() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let mut provider = site.connect(&gateway, PROVIDER);
+    provider.reply();
+    provider.say("EHLO mx.isp.example\r\n");
+    provider.say("MAIL FROM:<x@spam.example>\r\n");
+    for form in [
+        "victim@far.example",
+        "\"victim@far.example\"",
+        "victim%far.example",
+        "@example.com:victim@far.example",
+        "@example.com,@isp.example:victim@far.example",
+        "far.example!victim",
+        "example.com!far.example!victim",
+        "victim@far.example@example.com",
+        "victim@[127.0.0.1]",
+        "victim@localhost",
+        "sarah@example.com",
+        "victim@far.example> ORCPT=rfc822;bob@example.com",
+    ] {
+        let reply = provider.say(&format!("RCPT TO:<{form}>\r\n"));
+        assert!(reply.starts_with("55"), "{form}: {reply}");
+    }
+    // Not known here, but ours by their domain: they go to the tray, where this office wants them.
+    for form in ["victim%far.example@example.com", "\"victim@far.example\"@example.com", "far.example!victim@example.com"] {
+        assert!(provider.say(&format!("RCPT TO:<{form}>\r\n")).starts_with("250"), "{form}");
+    }
+    provider.say("DATA\r\n");
+    assert!(provider.say("Subject: relay\r\n\r\nthis\r\n.\r\n").starts_with("250"));
+    assert_eq!(site.office.json(&["queue", "list", "--json"]), Value::Array(vec![]));
+    assert_eq!(site.office.json(&["tray", "list", "--json"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn trap_53_smuggled_mail_is_refused_from_outside_and_stays_one_message_from_a_device() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let ends = ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\n\0.\r\n", "\n\r.\r\n"];
+    let smuggled = |end: &str, n: usize| {
+        format!(
+            "Subject: first {n}\r\n\r\nhello{end}MAIL FROM:<boss@example.com>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nSubject: second\r\n\r\nx"
+        )
+    };
+    for (n, end) in ends.into_iter().enumerate() {
+        let mut provider = site.connect(&gateway, PROVIDER);
+        provider.reply();
+        provider.say("EHLO mx.isp.example\r\n");
+        let reply = provider.mail("<x@spam.example>", "bob@example.com", &smuggled(end, n));
+        // A NUL is no line end: that one is a single message as it stands.
+        let expected = if end.contains('\0') { "250" } else { "554 5.6.0" };
+        assert!(reply.starts_with(expected), "{end:?}: {reply}");
+        assert!(provider.say("NOOP\r\n").starts_with("250 2.0.0 Ok"), "{end:?}: in step");
+    }
+    assert_eq!(mails(&gateway, "bob").len(), 1);
+    let mut copier = site.connect(&gateway, COPIER);
+    copier.reply();
+    copier.say("EHLO copier\r\n");
+    for (n, end) in ends.into_iter().enumerate() {
+        assert!(copier.mail("<scan@copier>", "bob@example.com", &smuggled(end, n)).starts_with("250"), "{end:?}");
+        assert!(copier.say("NOOP\r\n").starts_with("250 2.0.0 Ok"), "{end:?}: in step");
+    }
+    assert_eq!(mails(&gateway, "bob").len(), 1 + ends.len());
+    assert!(mails(&gateway, "alice").is_empty());
+}
