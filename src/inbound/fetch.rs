@@ -29,6 +29,8 @@ use tokio::sync::watch;
 const SESSIONS: usize = 500;
 /// How long a server that got out of step is asked for one thing at a time, in milliseconds: a week. A bad line can look the same.
 const DISTRUST: i64 = 7 * 24 * 3600 * 1000;
+/// A server's certificate with less time left is warned about; most are renewed a month before.
+pub const EXPIRY_WARNING_DAYS: i64 = 14;
 /// How long to wait for another process that has the mailbox.
 const LEASE_WAIT: Duration = Duration::from_secs(600);
 
@@ -173,10 +175,23 @@ impl Run<'_> {
         Ok(opened?)
     }
 
+    /// One that ends soon is warned about while there is time: when it has ended, nothing is fetched.
+    fn look_at_certificate(&self, upstream: &Upstream) {
+        let Some(ends) = upstream.certificate_ends() else { return };
+        let days = (ends - now() / 1000).div_euclid(86_400);
+        if days < EXPIRY_WARNING_DAYS {
+            let Collector { name, endpoint, .. } = &*self.order.collector;
+            let warning = format!("{name}: the certificate of {} ends in {days} days; the provider has to renew it", endpoint.host);
+            tracing::warn!("{warning}");
+            self.order.progress.send_modify(|progress| progress.notices.push(warning));
+        }
+    }
+
     async fn session(&mut self, secret: &Secret, pipeline: bool) -> Result<(), Trouble> {
         let collector = Arc::clone(&self.order.collector);
         let mut upstream = self.enter(secret, pipeline).await?;
         self.login_delay = upstream.login_delay();
+        self.look_at_certificate(&upstream);
         for (folder, _) in &collector.folders {
             let mut mailbox = Mailbox::open(self, folder);
             mailbox.fetch(&mut upstream).await?;

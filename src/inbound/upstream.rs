@@ -273,6 +273,14 @@ impl Upstream {
         }
     }
 
+    /// When the server's certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self) -> Option<i64> {
+        match self {
+            Self::Pop3(client) => client.certificate_ends(),
+            Self::Imap(client) => client.certificate_ends(),
+        }
+    }
+
     /// Seconds that the server wants between log-ins.
     pub fn login_delay(&self) -> Option<u64> {
         match self {

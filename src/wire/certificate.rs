@@ -1,7 +1,7 @@
-//! The little that we want to know of a certificate: from when to when it is valid, and the hash of its key (RFC 5280 §4.1).
+//! The little that we want to know of a certificate: from when to when it is valid, and the hashes of its key and of itself (RFC 5280 §4.1).
 
 use rustls::pki_types::CertificateDer;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// Seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,26 @@ pub struct Validity {
 pub fn pin(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
     Some(Sha256::digest(parsed.subject_public_key_info().as_ref()).into())
+}
+
+/// `tls-server-end-point` (RFC 5929 §4.1): the certificate's hash, by the function of its signature, but no weaker than SHA-256. `None` if
+/// that signature has no single one.
+pub fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    /// 1.2.840.113549.1.1 and 1.2.840.10045.4: RSA and ECDSA signatures; what follows tells the hash.
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
+    let (_, outer, _) = element(certificate.as_ref())?;
+    let (_, _, behind) = element(outer)?;
+    let (_, algorithm, _) = element(behind)?;
+    let (_, name, _) = element(algorithm)?;
+    let kind = name.strip_prefix(RSA).or_else(|| name.strip_prefix(ECDSA))?;
+    let bytes = certificate.as_ref();
+    match (name.starts_with(RSA), kind) {
+        (true, [4 | 5 | 11]) | (false, [1] | [3, 2]) => Some(Sha256::digest(bytes).to_vec()),
+        (true, [12]) | (false, [3, 3]) => Some(Sha384::digest(bytes).to_vec()),
+        (true, [13]) | (false, [3, 4]) => Some(Sha512::digest(bytes).to_vec()),
+        _ => None,
+    }
 }
 
 /// `None` if the bytes are no certificate.
@@ -85,6 +105,17 @@ mod tests {
         let certificate = parameters.self_signed(&key).unwrap();
         assert_eq!(validity(certificate.der()), Some(Validity { not_before: 1_709_164_800, not_after: 2_556_144_000 }));
         assert!(pin(certificate.der()).is_some());
+    }
+
+    #[test]
+    fn an_end_point_is_hashed_as_it_was_signed() {
+        for (algorithm, length) in
+            [(&rcgen::PKCS_ECDSA_P256_SHA256, Some(32)), (&rcgen::PKCS_ECDSA_P384_SHA384, Some(48)), (&rcgen::PKCS_ED25519, None)]
+        {
+            let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            let certificate = rcgen::CertificateParams::new(vec!["mail.example".into()]).unwrap().self_signed(&key).unwrap();
+            assert_eq!(end_point(certificate.der()).map(|hash| hash.len()), length);
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! A TCP connection, in the clear or inside TLS.
 
+use super::certificate;
+use super::sasl::{Channel, ChannelBinding};
+use rustls::ProtocolVersion;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,10 +18,39 @@ pub enum Stream {
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
+/// RFC 9266 §2.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+
 impl Stream {
     /// Whether it is protected.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// What a log-in over it can be bound to.
+    pub fn channel(&self) -> Channel {
+        let Self::Tls(stream) = self else { return Channel::Clear };
+        let (_, session) = stream.get_ref();
+        let binding = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => {
+                let data = session.export_keying_material([0; 32], EXPORTER, Some(b"")).ok();
+                data.map(|data| ChannelBinding { name: "tls-exporter", data: data.to_vec() })
+            }
+            // Below, not every server has the extended master secret that an exporter needs (RFC 9266 §4.2).
+            _ => {
+                let certificate = session.peer_certificates().and_then(|chain| chain.first());
+                let data = certificate.and_then(certificate::end_point);
+                data.map(|data| ChannelBinding { name: "tls-server-end-point", data })
+            }
+        };
+        Channel::Tls(binding)
+    }
+
+    /// When the server's certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self) -> Option<i64> {
+        let Self::Tls(stream) = self else { return None };
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        Some(certificate::validity(certificate)?.not_after)
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use crate::address::Address;
-use crate::config::{Auth, Collector, Config, Current, Smarthost, SmarthostLogin};
+use crate::config::{After, Auth, Collector, Config, Current, Smarthost, SmarthostLogin};
 use crate::document::duration_text;
+use crate::inbound::fetch::EXPIRY_WARNING_DAYS;
 use crate::inbound::upstream::Upstream;
 use crate::outbound::credentials::{self, Account};
 use crate::smtp::client;
@@ -14,6 +15,9 @@ use crate::store::Store;
 use crate::wire::dial::Patience;
 use crate::wire::sasl::Secret;
 
+/// What [`look_into`] says of a server that fetched mail can't be told from new at.
+const NEITHER: &str =
+    "the server has neither UIDL nor TOP, so that fetched mail can't be told from new: only after = \"delete\" is possible";
 /// So many refused senders are named for one smarthost.
 const MAX_REFUSED: usize = 20;
 
@@ -76,6 +80,16 @@ pub async fn look_into(collector: &Collector, secret: &Secret) -> Result<Vec<Str
         let listing = upstream.list(folder, false).await.map_err(|error| error.to_string())?;
         let name = if collector.folders.len() > 1 || folder != "INBOX" { format!(" in {folder}") } else { String::new() };
         found.push(format!("logged in as {}; {} there{name}", collector.log_in_as(), mails(listing.items.len())));
+        if let (true, Some(first)) = (listing.without_ids, listing.items.first()) {
+            let headers = upstream.headers(&[first.handle]).await.map_err(|error| error.to_string())?;
+            match (headers.is_empty(), &collector.after) {
+                (false, _) => found.push("the server has no UIDL: mail is told apart by its headers".into()),
+                (true, After::Delete) => {
+                    found.push("the server has neither UIDL nor TOP; with after = \"delete\" that does no harm".into())
+                }
+                (true, _) => return Err(NEITHER.into()),
+            }
+        }
         if listing.malformed > 0 {
             found.push(format!("{} lines of the listing could not be read; those mails wait", listing.malformed));
         }
@@ -84,6 +98,10 @@ pub async fn look_into(collector: &Collector, secret: &Secret) -> Result<Vec<Str
                 "the server gives its mails no lasting ids (UIDL), so only after = \"delete\" is safe from fetching them twice".to_owned(),
             );
         }
+    }
+    let now = jiff::Timestamp::now().as_second();
+    if let Some(days) = upstream.certificate_ends().map(|ends| (ends - now).div_euclid(86_400)).filter(|days| *days < EXPIRY_WARNING_DAYS) {
+        found.push(format!("its certificate ends in {days} days; the provider has to renew it"));
     }
     if let Some(delay) = upstream.login_delay().filter(|seconds| *seconds > collector.minimum_interval.as_secs()) {
         found.push(format!("the server wants {} between two log-ins", duration_text(std::time::Duration::from_secs(delay))));

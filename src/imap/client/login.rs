@@ -1,7 +1,7 @@
 //! Greeting, capabilities, log-in.
 
 use super::super::fetch_response::response_code;
-use super::{Client, ClientError, LOG_IN, tagged};
+use super::{Client, ClientError, LOG_IN, TOKEN, tagged};
 use crate::config::Tls;
 use crate::wire::dial::Phase;
 use crate::wire::redact;
@@ -82,10 +82,23 @@ impl Client {
 
     async fn authenticate(&mut self, user: &str, secret: &Secret) -> Result<(), ClientError> {
         let offered: Vec<String> = self.capabilities.iter().filter_map(|c| c.strip_prefix("AUTH=")).map(str::to_owned).collect();
-        for mechanism in secret.mechanisms(offered.iter().map(String::as_str)) {
-            if self.sasl(mechanism, user, secret.text()).await? {
-                return Ok(());
+        let channel = self.connection.get_ref().channel();
+        // Who reads along could have refused the better way himself.
+        let mut refused = false;
+        for mechanism in secret.mechanisms(offered.iter().map(String::as_str), &channel) {
+            if mechanism.is_in_clear() && refused && !channel.is_protected() {
+                return Err(SaslError::Downgrade.into());
             }
+            match self.sasl(mechanism, user, secret.text()).await {
+                Ok(false) => refused |= !mechanism.is_in_clear(),
+                Err(ClientError::Refused { text, code, .. }) if matches!(secret, Secret::Token(_)) => {
+                    return Err(ClientError::Refused { what: TOKEN, text, code });
+                }
+                other => return other.map(drop),
+            }
+        }
+        if refused && !channel.is_protected() {
+            return Err(SaslError::Downgrade.into());
         }
         let Secret::Password(password) = secret else { return Err(SaslError::NoTokens.into()) };
         if self.offers("LOGINDISABLED") {
@@ -102,7 +115,7 @@ impl Client {
     async fn sasl(&mut self, mechanism: Mechanism, user: &str, password: &SecretString) -> Result<bool, ClientError> {
         let mut nonce = [0; 18];
         getrandom::fill(&mut nonce).map_err(|_| SaslError::Malformed("this machine has no random numbers"))?;
-        let mut client = sasl::Client::new(mechanism, user, password.clone(), &nonce);
+        let mut client = sasl::Client::new(mechanism, user, password.clone(), &nonce, &self.connection.get_ref().channel());
         let tag = self.next_tag();
         let initial = if self.offers("SASL-IR") { client.initial() } else { None };
         let mut answered = initial.is_some();

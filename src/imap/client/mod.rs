@@ -73,9 +73,17 @@ pub enum ClientError {
 /// [`ClientError::Refused::what`] of a log-in.
 const LOG_IN: &str = "the log-in";
 
+/// [`ClientError::Refused::what`] of a log-in with an OAuth token.
+const TOKEN: &str = "the OAuth token";
+
+/// What a refused token means for who set it up.
+const REFUSED_TOKEN: &str = "the server refused the OAuth token; the next attempt gets another one. If that is refused too: is username the \
+                             mailbox's own, does its administrator allow IMAP, was “mailroom oauth login” done with that account?";
+
 /// A refusal by its response code (RFC 5530 §3).
 fn in_words(what: &str, code: &str) -> String {
     match code {
+        "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" | "" if what == TOKEN => REFUSED_TOKEN.into(),
         "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" => "the server refused user name or password".into(),
         "INUSE" => "the mailbox is in use by another session".into(),
         "LIMIT" => "the provider wants fewer or slower log-ins".into(),
@@ -91,9 +99,10 @@ impl ClientError {
         match self {
             Self::Refused { code, .. } if code == "AUTHENTICATIONFAILED" || code == "AUTHORIZATIONFAILED" => Failure::LogIn,
             Self::Refused { code, .. } if code == "LIMIT" => Failure::Throttled,
-            Self::Refused { what: LOG_IN, code, .. } if code.is_empty() || code == "ALERT" => Failure::LogInPerhaps,
+            Self::Refused { what: LOG_IN | TOKEN, code, .. } if code.is_empty() || code == "ALERT" => Failure::LogInPerhaps,
             Self::Refused { .. } | Self::Bye(_) | Self::Unprotected(_) => Failure::Temporary,
             Self::Sasl(SaslError::Refused) => Failure::LogIn,
+            Self::Sasl(SaslError::Downgrade) => Failure::LogInPerhaps,
             Self::Sasl(_) => Failure::Temporary,
             Self::Dial(_) | Self::Wire { .. } | Self::OutOfStep(_) => Failure::Network,
         }
@@ -175,6 +184,11 @@ impl Client {
             client.read_capabilities().await?;
         }
         Ok(client)
+    }
+
+    /// When the server's certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self) -> Option<i64> {
+        self.connection.get_ref().certificate_ends()
     }
 
     /// Whether the server offers something.

@@ -58,6 +58,7 @@ impl Refusal {
     fn in_words(self, what: &str) -> String {
         match self {
             Self::InUse => "the mailbox is in use by another session".into(),
+            Self::Auth | Self::Unknown if what == TOKEN => REFUSED_TOKEN.into(),
             Self::LoginDelay => "the provider wants a longer pause between log-ins".into(),
             Self::Auth => "the server refused user name or password".into(),
             Self::Temporary => format!("the server can't do this now ({what})"),
@@ -75,9 +76,10 @@ impl ClientError {
             Self::Refused { refusal: Refusal::InUse | Refusal::Temporary | Refusal::Permanent, .. } => Failure::Temporary,
             Self::Refused { refusal: Refusal::LoginDelay, .. } => Failure::Throttled,
             Self::Refused { refusal: Refusal::Auth, .. } => Failure::LogIn,
-            Self::Refused { what: LOG_IN, refusal: Refusal::Unknown, .. } => Failure::LogInPerhaps,
+            Self::Refused { what: LOG_IN | TOKEN, refusal: Refusal::Unknown, .. } => Failure::LogInPerhaps,
             Self::Refused { .. } => Failure::Temporary,
             Self::Sasl(SaslError::Refused) => Failure::LogIn,
+            Self::Sasl(SaslError::Downgrade) => Failure::LogInPerhaps,
             Self::Sasl(_) => Failure::Temporary,
         }
     }
@@ -85,6 +87,13 @@ impl ClientError {
 
 /// [`ClientError::Refused::what`] of a log-in.
 pub(super) const LOG_IN: &str = "the log-in";
+
+/// [`ClientError::Refused::what`] of a log-in with an OAuth token.
+pub(super) const TOKEN: &str = "the OAuth token";
+
+/// What a refused token means for who set it up.
+const REFUSED_TOKEN: &str = "the server refused the OAuth token; the next attempt gets another one. If that is refused too: is username the \
+                             mailbox's own, does its administrator allow POP3, was “mailroom oauth login” done with that account?";
 
 /// `+OK` or `-ERR` (RFC 1939 §3), in any case.
 pub(super) fn status_of(line: &[u8], what: &'static str) -> Result<(), ClientError> {

@@ -1,6 +1,6 @@
 //! Who we are: SASL (RFC 5034), APOP (RFC 1939 §7), or USER and PASS.
 
-use super::error::{LOG_IN, status_of};
+use super::error::{LOG_IN, TOKEN, status_of};
 use super::{Client, ClientError, Refusal};
 use crate::wire::dial::Phase;
 use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
@@ -16,26 +16,35 @@ impl Client {
     /// By SASL where the server offers a mechanism that hides the password, else by APOP, else in clear words.
     pub(super) async fn authenticate(&mut self, user: &str, password: &SecretString) -> Result<(), ClientError> {
         let offered = self.capabilities.0.get("SASL").cloned().unwrap_or_default();
-        for mechanism in Mechanism::among(offered.iter().map(String::as_str)) {
-            if matches!(mechanism, Mechanism::Plain | Mechanism::Login) && self.timestamp.is_some() {
-                break;
+        let channel = self.connection.get_ref().channel();
+        let mechanisms = Mechanism::among(offered.iter().map(String::as_str), &channel);
+        // Who reads along could have refused the better way himself.
+        let mut refused = false;
+        let has_apop = self.timestamp.is_some();
+        for mechanism in mechanisms.iter().filter(|mechanism| !(mechanism.is_in_clear() && has_apop)) {
+            if mechanism.is_in_clear() && refused && !channel.is_protected() {
+                return Err(SaslError::Downgrade.into());
             }
-            if self.sasl(mechanism, user, password).await? {
+            if self.sasl(*mechanism, user, password).await? {
                 return Ok(());
             }
+            refused |= !mechanism.is_in_clear();
         }
         if let Some(timestamp) = self.timestamp.clone() {
             let digest = sasl::apop(&timestamp, password);
             match self.ask(&format!("APOP {} {digest}", plain(user)?), LOG_IN, Phase::Login).await {
                 // Servers show a timestamp and have no APOP, or not for this user.
-                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) => {}
+                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) => refused = true,
                 other => return other.map(|_| ()),
             }
         }
+        if refused && !channel.is_protected() {
+            return Err(SaslError::Downgrade.into());
+        }
         let user_is_hidden = !self.capabilities.0.is_empty() && !self.capabilities.has("USER");
         if user_is_hidden {
-            for mechanism in Mechanism::among(offered.iter().map(String::as_str)).into_iter().filter(|m| *m >= Mechanism::Plain) {
-                if self.sasl(mechanism, user, password).await? {
+            for mechanism in mechanisms.iter().filter(|mechanism| mechanism.is_in_clear()) {
+                if self.sasl(*mechanism, user, password).await? {
                     return Ok(());
                 }
             }
@@ -48,13 +57,16 @@ impl Client {
     /// Logs in with a token. Servers that offer nothing (RFC 5034 wants `SASL` in CAPA) are asked all the same.
     pub(super) async fn present(&mut self, user: &str, token: &SecretString) -> Result<(), ClientError> {
         let offered = self.capabilities.0.get("SASL").cloned().unwrap_or_default();
-        let mut mechanisms = Secret::Token(token.clone()).mechanisms(offered.iter().map(String::as_str));
+        let mut mechanisms =
+            Secret::Token(token.clone()).mechanisms(offered.iter().map(String::as_str), &self.connection.get_ref().channel());
         if mechanisms.is_empty() {
             mechanisms.push(Mechanism::XOAuth2);
         }
         for mechanism in mechanisms {
-            if self.sasl(mechanism, user, token).await? {
-                return Ok(());
+            match self.sasl(mechanism, user, token).await {
+                Ok(false) => {}
+                Err(ClientError::Refused { text, refusal, .. }) => return Err(ClientError::Refused { what: TOKEN, text, refusal }),
+                other => return other.map(drop),
             }
         }
         Err(SaslError::NoTokens.into())
@@ -64,7 +76,7 @@ impl Client {
     async fn sasl(&mut self, mechanism: Mechanism, user: &str, password: &SecretString) -> Result<bool, ClientError> {
         let mut nonce = [0; 18];
         getrandom::fill(&mut nonce).map_err(|_| SaslError::Malformed("this machine has no random numbers"))?;
-        let mut client = sasl::Client::new(mechanism, user, password.clone(), &nonce);
+        let mut client = sasl::Client::new(mechanism, user, password.clone(), &nonce, &self.connection.get_ref().channel());
         self.say(&format!("AUTH {}", mechanism.name()), Phase::Login).await?;
         for round in 0..MAX_CHALLENGES {
             let line = self.line(Phase::Login).await?;

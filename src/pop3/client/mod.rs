@@ -120,6 +120,11 @@ impl Client {
         Ok(())
     }
 
+    /// When the server's certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self) -> Option<i64> {
+        self.connection.get_ref().certificate_ends()
+    }
+
     /// Seconds that the server wants between log-ins (`LOGIN-DELAY`).
     pub fn login_delay(&self) -> Option<u64> {
         self.capabilities.0.get("LOGIN-DELAY")?.first()?.parse().ok()

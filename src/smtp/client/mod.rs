@@ -14,7 +14,7 @@ use crate::smtp::canonical::Canonical;
 use crate::smtp::reply::{self, Class, Reply, ReplyError};
 use crate::wire::dial::{self, DialError};
 use crate::wire::dot::Stuffer;
-use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
+use crate::wire::sasl::{self, Channel, Mechanism, SaslError, Secret};
 use crate::wire::{Connection, Instant, LineEnd, Stream, WireError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -161,8 +161,8 @@ pub async fn connect(
         client.hello(hostname).await?;
     }
     if let Some(credentials) = credentials {
-        let protected = client.connection.get_ref().is_tls();
-        client.login(credentials, protected).await?;
+        let channel = client.connection.get_ref().channel();
+        client.login(credentials, &channel).await?;
     }
     Ok(client)
 }
@@ -210,16 +210,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Logs in by the best mechanism that both sides know. One that needs the password in clear follows a better one only inside TLS, and
     /// only where that failed for a reason of its own: a wrong password is said once, or servers ban us twice as fast. CRAM-MD5 fails on
     /// servers that offer it and keep no passwords that it could work with.
-    pub async fn login(&mut self, credentials: &Credentials, protected: bool) -> Result<(), ClientError> {
-        let mechanisms = credentials.secret.mechanisms(self.capabilities.auth.iter().map(String::as_str));
+    pub async fn login(&mut self, credentials: &Credentials, channel: &Channel) -> Result<(), ClientError> {
+        let mechanisms = credentials.secret.mechanisms(self.capabilities.auth.iter().map(String::as_str), channel);
         let mut refused = None;
         for mechanism in mechanisms {
             let in_clear = matches!(mechanism, Mechanism::Plain | Mechanism::Login);
-            if refused.is_some() && !(in_clear && protected) {
+            if refused.is_some() && !(in_clear && channel.is_protected()) {
                 continue;
             }
             self.connection.hush(true);
-            let outcome = self.authenticate(mechanism, credentials).await;
+            let outcome = self.authenticate(mechanism, credentials, channel).await;
             self.connection.hush(false);
             match outcome {
                 Err(ClientError::Login(reply)) if !in_clear && !self.closing && (reply.code != 535 || mechanism == Mechanism::CramMd5) => {
@@ -236,10 +236,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// One SASL exchange (RFC 4954 §4).
-    async fn authenticate(&mut self, mechanism: Mechanism, credentials: &Credentials) -> Result<(), ClientError> {
+    async fn authenticate(&mut self, mechanism: Mechanism, credentials: &Credentials, channel: &Channel) -> Result<(), ClientError> {
         let mut nonce = [0; 18];
         getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
-        let mut client = sasl::Client::new(mechanism, &credentials.user, credentials.secret.text().clone(), &nonce);
+        let mut client = sasl::Client::new(mechanism, &credentials.user, credentials.secret.text().clone(), &nonce, channel);
         let mut line = format!("AUTH {}", mechanism.name());
         let mut waiting = client.initial();
         if let Some(first) = waiting.as_ref().map(|first| STANDARD.encode(first))

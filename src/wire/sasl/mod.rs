@@ -1,9 +1,11 @@
-//! SASL mechanisms as values: challenges in, responses out (RFC 4422, 4616, 2195, 5802, 7628, 7677). Base64 and the commands around them
+//! SASL mechanisms as values: challenges in, responses out (RFC 4422, 4616, 2195, 5802, 7628, 7677, 9266). Base64 and the commands around them
 //! are the protocols' business.
 
 mod bearer;
+mod channel;
 mod scram;
 
+pub use channel::{Channel, ChannelBinding};
 pub use scram::{ClientFirst, ScramKeys, ServerFinal, client_first};
 
 use base64::Engine;
@@ -32,10 +34,10 @@ impl Secret {
         }
     }
 
-    /// Those of the offered mechanisms that can use it, best first; names in any case.
-    pub fn mechanisms<'a>(&self, offered: impl IntoIterator<Item = &'a str>) -> Vec<Mechanism> {
+    /// Those of the offered mechanisms that can use it over this connection, best first; names in any case.
+    pub fn mechanisms<'a>(&self, offered: impl IntoIterator<Item = &'a str>, channel: &Channel) -> Vec<Mechanism> {
         match self {
-            Self::Password(_) => Mechanism::among(offered),
+            Self::Password(_) => Mechanism::among(offered, channel),
             Self::Token(_) => Mechanism::known(&Mechanism::BEARER, offered),
         }
     }
@@ -48,6 +50,8 @@ pub enum Mechanism {
     OAuthBearer,
     /// Its forerunner.
     XOAuth2,
+    /// RFC 7677, bound to the TLS connection
+    ScramSha256Plus,
     /// RFC 7677
     ScramSha256,
     /// RFC 5802
@@ -64,13 +68,14 @@ impl Mechanism {
     /// Those for tokens, best first.
     pub const BEARER: [Mechanism; 2] = [Self::OAuthBearer, Self::XOAuth2];
     /// Those for passwords, best first.
-    pub const ALL: [Mechanism; 5] = [Self::ScramSha256, Self::ScramSha1, Self::CramMd5, Self::Plain, Self::Login];
+    pub const ALL: [Mechanism; 6] = [Self::ScramSha256Plus, Self::ScramSha256, Self::ScramSha1, Self::CramMd5, Self::Plain, Self::Login];
 
     /// The registered name.
     pub fn name(self) -> &'static str {
         match self {
             Self::OAuthBearer => "OAUTHBEARER",
             Self::XOAuth2 => "XOAUTH2",
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha1 => "SCRAM-SHA-1",
             Self::CramMd5 => "CRAM-MD5",
@@ -80,8 +85,15 @@ impl Mechanism {
     }
 
     /// Those of the offered names that take a password, best first; names in any case.
-    pub fn among<'a>(offered: impl IntoIterator<Item = &'a str>) -> Vec<Mechanism> {
-        Self::known(&Self::ALL, offered)
+    pub fn among<'a>(offered: impl IntoIterator<Item = &'a str>, channel: &Channel) -> Vec<Mechanism> {
+        let mut found = Self::known(&Self::ALL, offered);
+        found.retain(|mechanism| *mechanism != Self::ScramSha256Plus || channel.binding().is_some());
+        found
+    }
+
+    /// Whether it shows the password to whoever reads along.
+    pub fn is_in_clear(self) -> bool {
+        matches!(self, Self::OAuthBearer | Self::XOAuth2 | Self::Plain | Self::Login)
     }
 
     fn known<'a>(ours: &[Mechanism], offered: impl IntoIterator<Item = &'a str>) -> Vec<Mechanism> {
@@ -102,6 +114,12 @@ pub enum SaslError {
     /// The server does not know the password it asked for.
     #[error("the server could not prove that it knows the password; it may not be the one it says it is")]
     Impostor,
+    /// A way that hides the password was refused on a line that anybody can read: no weaker one is tried.
+    #[error(
+        "the server offered a log-in that hides the password, and refused it; the password is not sent in clear after that. Is it right? Better \
+         set tls = \"implicit\" or \"starttls\""
+    )]
+    Downgrade,
     /// The server has neither mechanism for tokens.
     #[error("the server takes no OAuth tokens; is host right? If it takes passwords, set auth = \"password\"")]
     NoTokens,
@@ -127,8 +145,11 @@ enum State {
 
 impl Client {
     /// `password` is the token for the bearer mechanisms. `nonce` is 18 or more random bytes; only SCRAM uses them.
-    pub fn new(mechanism: Mechanism, user: &str, password: SecretString, nonce: &[u8]) -> Self {
+    pub fn new(mechanism: Mechanism, user: &str, password: SecretString, nonce: &[u8], channel: &Channel) -> Self {
         let state = match mechanism {
+            Mechanism::ScramSha256Plus => {
+                State::Scram(Box::new(ScramClient::new(Hash::Sha256, user, &STANDARD.encode(nonce)).bound_to(channel.binding())))
+            }
             Mechanism::OAuthBearer => State::Bearer(Form::OAuthBearer),
             Mechanism::XOAuth2 => State::Bearer(Form::XOAuth2),
             Mechanism::ScramSha256 => State::Scram(Box::new(ScramClient::new(Hash::Sha256, user, &STANDARD.encode(nonce)))),
@@ -234,12 +255,15 @@ mod tests {
     use super::*;
 
     fn client(mechanism: Mechanism, user: &str, password: &str) -> Client {
-        Client::new(mechanism, user, password.to_owned().into(), b"nonce")
+        Client::new(mechanism, user, password.to_owned().into(), b"nonce", &Channel::Clear)
     }
 
     #[test]
     fn best_first() {
-        assert_eq!(Mechanism::among(["login", "Plain", "XOAUTH2", "cram-md5"]), [Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login]);
+        let offered = ["login", "Plain", "XOAUTH2", "cram-md5", "scram-sha-256-plus"];
+        assert_eq!(Mechanism::among(offered, &Channel::Clear), [Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login]);
+        let bound = Channel::Tls(Some(ChannelBinding { name: "tls-exporter", data: vec![1] }));
+        assert_eq!(Mechanism::among(offered, &bound)[0], Mechanism::ScramSha256Plus);
     }
 
     #[test]
@@ -272,8 +296,8 @@ mod tests {
             assert!(token.answer(b"again").is_err());
         }
         let token = Secret::Token("t0ken".to_owned().into());
-        assert_eq!(token.mechanisms(["PLAIN", "xoauth2", "OAUTHBEARER"]), Mechanism::BEARER);
-        assert!(Secret::Password("x".to_owned().into()).mechanisms(["XOAUTH2"]).is_empty());
+        assert_eq!(token.mechanisms(["PLAIN", "xoauth2", "OAUTHBEARER"], &Channel::Clear), Mechanism::BEARER);
+        assert!(Secret::Password("x".to_owned().into()).mechanisms(["XOAUTH2"], &Channel::Clear).is_empty());
     }
 
     #[test]
