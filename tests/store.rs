@@ -454,6 +454,8 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
         sender: Some(address("alice@example.com")),
         recipients: vec![address("one@x.example"), address("two@x.example")],
         header: None,
+        lmtp: None,
+        from_outside: false,
     };
     let arrival = Arrival { queue: vec![mail], sent_by: Some("alice".into()), ..Arrival::new(inline(&message(1), Some("1@x"))) };
     let id = arrive(&store, arrival).await.unwrap().queue[0];
@@ -474,6 +476,7 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
         outcomes: outcomes.into_iter().map(|(to, outcome)| (address(to), outcome, "250 ok".into())).collect(),
         attempted: true,
         notice: None,
+        tray: None,
         notified: false,
         unanswered: false,
     };

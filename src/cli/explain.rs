@@ -140,8 +140,7 @@ pub fn as_json(file: &str, decision: &Decision) -> Value {
         document["reason"] = json!(held.reason);
     }
     if !decision.lmtp.is_empty() {
-        document["lmtp"] =
-            decision.lmtp.iter().map(|(server, address)| json!({ "server": server, "address": address.to_string() })).collect();
+        document["lmtp"] = deliver::handed_over(decision);
     }
     document
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, Global, configuration, show, store_of};
 use crate::config::Config;
+use crate::mapping::LmtpServer;
 use crate::store::queue::{MailId, Order, Queued};
 
 /// `queue`
@@ -38,11 +39,11 @@ enum Action {
     Hold(Which),
     /// Send what was held
     Release(Which),
-    /// Send through another smarthost
+    /// Send through another smarthost, or hand to another mail system
     Reroute {
         #[command(flatten)]
         which: Which,
-        /// The smarthost's name; without it, as the mapping says
+        /// The smarthost's name; without it, as the mapping says. Or lmtp:HOST:PORT for mail of another mail system
         smarthost: Option<String>,
     },
     /// Take out for good; nobody gets a bounce
@@ -102,8 +103,17 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         Action::Hold(which) => (which.json, order(&which, Order::Hold).await?, "is held"),
         Action::Release(which) => (which.json, order(&which, Order::Release).await?, "is released"),
         Action::Reroute { which, smarthost } => {
-            require_smarthost(&config, smarthost.as_deref())?;
-            (which.json, order(&which, Order::Reroute(smarthost)).await?, "is rerouted")
+            let new = match smarthost.as_deref().and_then(|name| name.strip_prefix("lmtp:")) {
+                Some(server) => {
+                    LmtpServer::parse(server).map_err(anyhow::Error::msg)?;
+                    Order::HandTo(server.to_owned())
+                }
+                None => {
+                    require_smarthost(&config, smarthost.as_deref())?;
+                    Order::Reroute(smarthost)
+                }
+            };
+            (which.json, order(&which, new).await?, "is rerouted")
         }
         Action::Delete(which) => (which.json, store.queue_delete(which.id.id(), "the admin").await?, "is deleted"),
     };
@@ -159,7 +169,7 @@ fn json(mail: &Queued, zone: &TimeZone) -> Value {
         .collect();
     json!({
         "id": mail.id.0, "from": sender(mail), "recipients": recipients, "size": mail.size, "subject": mail.subject, "owner": mail.owner,
-        "message_id": mail.message_id, "queued": show::rfc3339(mail.queued_at, zone), "smarthost": mail.smarthost,
+        "message_id": mail.message_id, "queued": show::rfc3339(mail.queued_at, zone), "smarthost": mail.smarthost, "lmtp": mail.lmtp,
         "possibly_sent_twice": mail.data_sent
     })
 }
@@ -179,8 +189,11 @@ fn text(mail: &Queued, zone: &TimeZone) -> String {
     if let Some(smarthost) = &mail.smarthost {
         text.push_str(&format!("    through {smarthost}\n"));
     }
+    if let Some(server) = &mail.lmtp {
+        text.push_str(&format!("    to the mail system {server}\n"));
+    }
     if mail.data_sent {
-        text.push_str("    possibly sent already: the smarthost took all of it and the line broke before it answered\n");
+        text.push_str("    possibly sent already: the other server took all of it and the line broke before it answered\n");
     }
     for recipient in &mail.recipients {
         let due = recipient.due.map_or(String::new(), |due| format!(", due {}", time(due)));

@@ -7,11 +7,13 @@ use crate::address::Address;
 use crate::config::{Collector, Config, Protocol, Tls};
 use crate::inbound::recipients::{self, Mail};
 use crate::mapping::{Decision, Held, Mailbox, Mapping, Outcome, Recipient};
+use crate::message::address_list;
 use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::trace::{Hop, Prefix};
 use crate::message::{date, received};
 use crate::outbound::forward::Forwarding;
+use crate::outbound::handover::{self, Origin};
 use crate::store::{Arrival, ContentFacts, Deposit, NewContent, journal, ledger, queue, tray};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -74,11 +76,6 @@ pub fn asked_ids(facts: &Facts) -> impl Iterator<Item = String> + '_ {
 
 /// One arrival for one fetched message.
 pub fn prepare(listing: &Listing<'_>, raw: Raw, facts: &Facts, mut decision: Decision) -> Prepared {
-    if !decision.lmtp.is_empty() {
-        let addresses = decision.lmtp.drain(..).map(|(_, address)| address).collect();
-        let reason = "delivery to another mail system (lmtp:) is not built yet".to_owned();
-        decision.held.get_or_insert(Held { reason, addresses });
-    }
     let queue = queue(listing, facts, &mut decision);
     let outcome = decision.outcome();
     let header = facts.header();
@@ -110,10 +107,20 @@ fn queue(listing: &Listing<'_>, facts: &Facts, decision: &mut Decision) -> Vec<q
             false
         }
     });
-    if let Some(reason) = refused {
+    let origin = Origin { sender: envelope_sender(facts), owner: listing.config.office.postmaster.clone(), from_outside: true };
+    let (handed_over, problem) = handover::mails(decision, &facts.header, &origin, listing.mark_key, hop(listing));
+    mails.extend(handed_over);
+    if let Some(reason) = refused.or(problem) {
         decision.held.get_or_insert(Held { reason, addresses: vec![] });
     }
     mails
+}
+
+/// What the provider wrote down of the envelope; without its word it is the null sender.
+fn envelope_sender(facts: &Facts) -> Option<Address> {
+    let header = facts.header();
+    let field = header.first("return-path")?;
+    address_list::mailboxes(field.value).into_iter().next().map(|mailbox| mailbox.address)
 }
 
 /// Bytes that could not be handled: kept as they are, nothing in them is looked at.
@@ -182,7 +189,15 @@ pub fn decision_json(decision: &Decision) -> Value {
     if let Some(held) = &decision.held {
         document["reason"] = json!(held.reason);
     }
+    if !decision.lmtp.is_empty() {
+        document["lmtp"] = handed_over(decision);
+    }
     document
+}
+
+/// The other mail systems of a decision, for JSON.
+pub fn handed_over(decision: &Decision) -> Value {
+    decision.lmtp.iter().map(|(server, address)| json!({ "server": server, "address": address.to_string() })).collect()
 }
 
 /// When a message arrived upstream, as far as its header tells: the topmost `Received`, else Date.
@@ -276,6 +291,7 @@ fn trace(listing: &Listing<'_>, decision: &Decision, size: u64) -> Vec<(&'static
         lines.push(("delivered", format!("to {}, {}", recipient.mailbox, recipient.folder.as_deref().unwrap_or("INBOX"))));
     }
     lines.extend(decision.forwards.iter().map(|forward| ("forwarded", format!("to {}", forward.to))));
+    lines.extend(decision.lmtp.iter().map(|(server, address)| ("forwarded", format!("to {address} at the mail system {server}"))));
     lines.extend(decision.remote.iter().map(|address| ("remote", format!("{address} is elsewhere; left at the provider"))));
     lines.extend(decision.held.iter().map(|held| ("held", held.reason.clone())));
     if decision.outcome() == Outcome::Discarded {

@@ -34,9 +34,10 @@ impl Destination {
             outcome @ (Outcome::Remote | Outcome::Discarded) => outcome.as_str().to_owned(),
             _ => String::new(),
         };
+        let elsewhere = decision.lmtp.iter().map(|(server, address)| format!("{address} at {server}"));
         Destination {
             people: decision.recipients.iter().map(|one| (one.mailbox.clone(), folder(&one.folder))).collect(),
-            forwards: decision.forwards.iter().map(|forward| forward.to.to_string()).collect(),
+            forwards: decision.forwards.iter().map(|forward| forward.to.to_string()).chain(elsewhere).collect(),
             held: decision.held.is_some(),
             otherwise,
         }
@@ -54,9 +55,11 @@ impl Destination {
             };
             Some((mailbox, one["folder"].as_str()?.to_owned()))
         };
+        let elsewhere = decision["lmtp"].as_array().into_iter().flatten();
+        let elsewhere = elsewhere.filter_map(|one| Some(format!("{} at {}", one["address"].as_str()?, one["server"].as_str()?)));
         Some(Destination {
             people: decision["recipients"].as_array()?.iter().map(person).collect::<Option<_>>()?,
-            forwards: decision["forwards"].as_array()?.iter().filter_map(|to| Some(to.as_str()?.to_owned())).collect(),
+            forwards: decision["forwards"].as_array()?.iter().filter_map(|to| Some(to.as_str()?.to_owned())).chain(elsewhere).collect(),
             held: outcome == "held" || decision["reason"].is_string(),
             otherwise: if matches!(outcome, "remote" | "discarded") { outcome.to_owned() } else { String::new() },
         })

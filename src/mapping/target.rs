@@ -1,5 +1,6 @@
 //! The right side of a mapping entry.
 
+use super::LmtpServer;
 use crate::address::Address;
 use crate::document::{Mark, Table, Value};
 
@@ -17,7 +18,7 @@ pub enum Target {
     Shared(String),
     /// `forward:`
     Forward(Address),
-    /// `lmtp:HOST:PORT`
+    /// `lmtp:HOST:PORT` or `lmtp:/path/to/socket`: what [`LmtpServer::parse`] reads.
     Lmtp(String),
     /// An address of ours, or a pattern with as many `*` as the left side at most; looked up again.
     Address(String),
@@ -130,13 +131,7 @@ impl Target {
             return Ok(Target::Forward(address));
         }
         if let Some(server) = text.strip_prefix("lmtp:") {
-            let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
-            return match port {
-                Some(1..) => Err(format!(
-                    "\"{text}\": handing mail to another mail system is not built yet in this version; write \"remote\" to leave it at the ISP"
-                )),
-                _ => Err(format!("\"{text}\" needs a host and a port, such as \"lmtp:mail.lab.lan:24\"")),
-            };
+            return LmtpServer::parse(server).map(|_| Target::Lmtp(server.to_owned()));
         }
         if let Some((local, domain)) = text.rsplit_once('@') {
             return pattern(local, domain).map(Target::Address).map_err(|why| format!("\"{text}\" is no mail address: {why}"));
@@ -240,7 +235,7 @@ mod tests {
         check("alice", Ok(Target::User("alice".into())));
         check("group:everyone", Ok(Target::Group("everyone".into())));
         check("shared:help", Ok(Target::Shared("help".into())));
-        check("lmtp:mail.lab.lan:24", Err("not built yet"));
+        check("lmtp:mail.lab.lan:24", Ok(Target::Lmtp("mail.lab.lan:24".into())));
         check("Bob@Example.COM", Ok(Target::Address("bob@example.com".into())));
         check("*@Example.com", Ok(Target::Address("*@example.com".into())));
         check("hold", Ok(Target::Hold));

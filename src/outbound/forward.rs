@@ -20,7 +20,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 /// The field with the mark.
-const MARK: &str = "X-Mailroom-Loop";
+pub(super) const MARK: &str = "X-Mailroom-Loop";
 /// Servers that a message may have passed before it is sent on. No way is that long; a loop through somebody who drops our mark is.
 const MAX_HOPS: usize = 50;
 /// Fields that would speak for the writer or against the reader: he who answers a receipt request answers somebody he never wrote to,
@@ -51,7 +51,7 @@ pub struct Forwarding<'a> {
 impl Forwarding<'_> {
     /// The queue's mail for a forward of the message with this header; `Err` says in words why there can't be one.
     pub fn mail(&self, forward: &Forward, header: &[u8], hop: Hop<'_>) -> Result<NewMail, String> {
-        let mark = self.mark(&forward.to);
+        let mark = mark(self.key, forward.to.key());
         may_go_on(&Header::parse(header), &mark)?;
         let identity = route::identity(self.config, self.mapping, &forward.owner, None)?;
         let via = forward.address.as_ref().unwrap_or(&identity.address);
@@ -60,18 +60,22 @@ impl Forwarding<'_> {
             header: Some(forwarded_header(header, &identity.address, via, &mark, hop)),
             sender: Some(identity.address),
             recipients: vec![forward.to.clone()],
+            lmtp: None,
+            from_outside: false,
         })
-    }
-
-    fn mark(&self, to: &Address) -> String {
-        // An HMAC takes a key of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.key) else { return String::new() };
-        mac.update(to.key().as_bytes());
-        mac.finalize().into_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-fn may_go_on(header: &Header<'_>, mark: &str) -> Result<(), String> {
+/// The mark on what goes to this place.
+pub(super) fn mark(key: &[u8], place: &str) -> String {
+    // An HMAC takes a key of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+    mac.update(place.as_bytes());
+    mac.finalize().into_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a message may go on to the place with this mark; `Err` says in words why not.
+pub(super) fn may_go_on(header: &Header<'_>, mark: &str) -> Result<(), String> {
     if header.all(MARK).any(|field| field.value.trim_ascii() == mark.as_bytes()) {
         return Err("it was sent there from here before and came back: that would go round for ever".to_owned());
     }

@@ -32,10 +32,10 @@ pub fn judge(verdict: &Verdict) -> Ruling {
     let (stage, reply) = match verdict {
         Verdict::Answer(stage, reply) => (*stage, reply),
         Verdict::Unanswered { sent: true } => {
-            return Ruling::Unanswered("everything was sent, but the smarthost's answer never came; it may arrive twice".into());
+            return Ruling::Unanswered("everything was sent, but the other server's answer never came; it may arrive twice".into());
         }
         Verdict::Unanswered { sent: false } => {
-            return Ruling::Later("the connection to the smarthost ended too early".into(), Duration::ZERO);
+            return Ruling::Later("the connection ended too early".into(), Duration::ZERO);
         }
     };
     let shown = reply.to_string();

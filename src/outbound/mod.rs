@@ -4,6 +4,7 @@ pub mod complete;
 pub mod credentials;
 pub mod dsn;
 pub mod forward;
+pub mod handover;
 pub mod intake;
 pub mod judge;
 pub mod look;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, User, getuid, setegid, seteuid};
 use sd_notify::NotifyState;
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Told;
@@ -20,6 +21,17 @@ pub fn system_configuration() -> PathBuf {
 /// Where the store lies unless the configuration says otherwise.
 pub fn system_store() -> PathBuf {
     PathBuf::from("/var/lib/mailroom")
+}
+
+/// Whether programs of this machine can be reached by sockets that have paths.
+pub const LOCAL_SOCKETS: bool = true;
+
+/// A connection to such a socket.
+pub type LocalStream = UnixStream;
+
+/// Connects to the socket at this path.
+pub async fn connect_local(path: &Path) -> io::Result<LocalStream> {
+    UnixStream::connect(path).await
 }
 
 /// What the system tells the process to do. Once made, the signals do nothing else any more.

@@ -19,6 +19,17 @@ pub fn system_store() -> PathBuf {
     std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from).join("Mailroom")
 }
 
+/// Whether programs of this machine can be reached by sockets that have paths.
+pub const LOCAL_SOCKETS: bool = false;
+
+/// A connection to such a socket: there are none here.
+pub type LocalStream = tokio::io::DuplexStream;
+
+/// Says that there are none.
+pub async fn connect_local(_path: &Path) -> io::Result<LocalStream> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such sockets; use a host and a port"))
+}
+
 /// What the system tells the process to do.
 pub struct Signals {
     key: CtrlC,

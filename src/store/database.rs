@@ -11,8 +11,13 @@ use std::time::Duration;
 pub const FILE: &str = "mailroom.db";
 
 /// Each brings the schema one version further; the first makes it. Never changed once released, only added to.
-pub const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql"), include_str!("schema-4.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+    include_str!("schema-5.sql"),
+];
 
 /// "Mroo": tells our file from any other SQLite database (`file` shows it).
 const APPLICATION_ID: i32 = 0x4d72_6f6f;

@@ -16,6 +16,8 @@ pub enum Order {
     Release,
     /// Through this smarthost, whatever the mapping says; `None`: as the mapping says.
     Reroute(Option<String>),
+    /// To this mail system by LMTP instead of the one that the mapping named: only mail that goes to one.
+    HandTo(String),
 }
 
 /// A mail in the queue, for people.
@@ -39,6 +41,8 @@ pub struct Queued {
     pub queued_at: i64,
     /// See [`super::queue::Lease::smarthost`].
     pub smarthost: Option<String>,
+    /// See [`super::queue::NewMail::lmtp`].
+    pub lmtp: Option<String>,
     /// See [`super::queue::Lease::data_sent`].
     pub data_sent: bool,
     /// Those that are not done, and those that were done while others wait.
@@ -65,7 +69,7 @@ impl Store {
     pub async fn queue(&self) -> Result<Vec<Queued>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
-                "SELECT queue.id, owner, queue.sender, content, size, message_id, subject, queued_at, smarthost, data_sent <> 0
+                "SELECT queue.id, owner, queue.sender, content, size, message_id, subject, queued_at, smarthost, data_sent <> 0, lmtp
                  FROM queue JOIN content ON content.id = queue.content ORDER BY queue.id",
             )?;
             let mails = select.query_map([], |row| {
@@ -80,6 +84,7 @@ impl Store {
                     queued_at: row.get(7)?,
                     smarthost: row.get(8)?,
                     data_sent: row.get(9)?,
+                    lmtp: row.get(10)?,
                     recipients: vec![],
                 })
             })?;
@@ -107,16 +112,24 @@ impl Store {
     /// Does it to one mail or (`None`) to all: `queue retry|hold|release|reroute`. How many mails it was done to.
     pub async fn queue_order(&self, id: Option<MailId>, order: Order, now: i64) -> Result<usize, StoreError> {
         self.write(SMALL, move |work| {
-            let mut done = 0;
+            let (mut done, one) = (0, id.is_some());
             for (id, content) in mails(work, id)? {
                 let changed = match &order {
                     Order::Retry => recipients(work, id, "state IN ('queued', 'delayed')", None, Some(now))?,
                     Order::Hold => recipients(work, id, "state IN ('queued', 'delayed')", Some("held"), None)?,
                     Order::Release => recipients(work, id, "state = 'held'", Some("queued"), Some(now))?,
-                    Order::Reroute(smarthost) => {
-                        work.prepare_cached("UPDATE queue SET smarthost = ?2 WHERE id = ?1")?.execute(params![id, smarthost])?
-                    }
+                    Order::Reroute(smarthost) => work
+                        .prepare_cached("UPDATE queue SET smarthost = ?2 WHERE id = ?1 AND lmtp IS NULL")?
+                        .execute(params![id, smarthost])?,
+                    Order::HandTo(server) => work
+                        .prepare_cached("UPDATE queue SET lmtp = ?2 WHERE id = ?1 AND lmtp IS NOT NULL")?
+                        .execute(params![id, server])?,
                 };
+                if let (0, Some(why)) = (changed, order.not_for_all())
+                    && one
+                {
+                    return Err(StoreError::Conflict(format!("mail {id} {why}")));
+                }
                 if changed > 0 {
                     done += 1;
                     trace::about(work, content, "queue", order.to_string())?;
@@ -144,6 +157,17 @@ impl Store {
     }
 }
 
+impl Order {
+    /// What is wrong with a mail that it can't be done to.
+    fn not_for_all(&self) -> Option<&'static str> {
+        match self {
+            Order::Reroute(_) => Some("goes to another mail system, which only lmtp:HOST:PORT can take the place of"),
+            Order::HandTo(_) => Some("goes to the outside, through a smarthost"),
+            Order::Retry | Order::Hold | Order::Release => None,
+        }
+    }
+}
+
 /// For the trace.
 impl std::fmt::Display for Order {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -152,6 +176,7 @@ impl std::fmt::Display for Order {
             Order::Hold => out.write_str("held"),
             Order::Release => out.write_str("released"),
             Order::Reroute(Some(smarthost)) => write!(out, "rerouted through {smarthost}"),
+            Order::HandTo(server) => write!(out, "rerouted to the mail system {server}"),
             Order::Reroute(None) => out.write_str("rerouted as the mapping says"),
         }
     }

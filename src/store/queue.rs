@@ -3,12 +3,13 @@
 //! What the states mean and who moves a recipient from one to the next stands in [`crate::outbound`]; here is only the durable side.
 
 pub use super::orders::{Order, Queued, QueuedRecipient};
+use super::tray::{self, NewHeld};
 use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, now, trace};
 use crate::address::Address;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// A mail for outside, with the content of its [`super::Arrival`].
+/// A mail that goes on to another server, with the content of its [`super::Arrival`].
 #[derive(Debug, Clone)]
 pub struct NewMail {
     /// The local user (or device's bounce address) who gets bounces.
@@ -19,6 +20,10 @@ pub struct NewMail {
     pub recipients: Vec<Address>,
     /// Replaces the original's header, if the sender was rewritten: the whole new header, blank line included.
     pub header: Option<Vec<u8>>,
+    /// The mail system that gets it by LMTP, as the mapping names it; `None`: it goes out through a smarthost.
+    pub lmtp: Option<String>,
+    /// Nobody here wrote it: what fails for good goes to the tray, for nobody outside gets a bounce.
+    pub from_outside: bool,
 }
 
 /// Of one mail in the queue; shown to people as its number.
@@ -67,6 +72,10 @@ pub struct Lease {
     pub queued_at: i64,
     /// A smarthost that somebody chose by `queue reroute`.
     pub smarthost: Option<String>,
+    /// See [`NewMail::lmtp`].
+    pub lmtp: Option<String>,
+    /// See [`NewMail::from_outside`].
+    pub from_outside: bool,
     /// An earlier attempt had sent everything and never learnt the answer (RFC 1047): this one may be the second copy.
     pub data_sent: bool,
     /// The owner knows already that it is late.
@@ -106,6 +115,8 @@ pub struct Settlement {
     pub attempted: bool,
     /// The bounce or delay notice, for the owner.
     pub notice: Option<Box<Arrival>>,
+    /// A place in the tray, for what came from outside and can't be handed on.
+    pub tray: Option<Box<NewHeld>>,
     /// The notice says that it is late: not to be said again.
     pub notified: bool,
     /// Everything was sent, and the answer to the final dot never came: the next attempt may be a second copy.
@@ -212,7 +223,8 @@ fn due(connection: &Connection, now: i64, limit: usize) -> Result<Vec<MailId>, S
 
 fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, StoreError> {
     let mut select = work.connection.prepare_cached(
-        "SELECT owner, queue.sender, content, size, header_size, header, message_id, queued_at, smarthost, data_sent, notified
+        "SELECT owner, queue.sender, content, size, header_size, header, message_id, queued_at, smarthost, data_sent, notified,
+                lmtp, from_outside
          FROM queue JOIN content ON content.id = queue.content WHERE queue.id = ?1",
     )?;
     let found = select.query_row([id.0], |row| {
@@ -230,6 +242,8 @@ fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, Sto
             smarthost: row.get(8)?,
             data_sent: row.get::<_, i64>(9)? & DOT_UNANSWERED != 0,
             notified: row.get(10)?,
+            lmtp: row.get(11)?,
+            from_outside: row.get(12)?,
         })
     });
     let Some(mut lease) = found.optional()? else { return Ok(None) };
@@ -283,6 +297,10 @@ fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError
         trace::about(work, content, event, format!("{what} went to {}", readers.join(", ")))?;
         arrival::store(work, notice)?;
     }
+    if let Some(held) = &settlement.tray {
+        trace::about(work, content, "held", held.reason.clone())?;
+        tray::insert(work, content, held)?;
+    }
     set_data_sent(work, settlement.id, settlement.unanswered)?;
     work.prepare_cached("UPDATE queue SET notified = notified OR ?2 WHERE id = ?1")?
         .execute(params![settlement.id.0, settlement.notified])?;
@@ -310,8 +328,10 @@ fn set_data_sent(connection: &Connection, id: MailId, unanswered: bool) -> Resul
 pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result<MailId, StoreError> {
     let sender = mail.sender.as_ref().map(Address::to_string);
     let id = work
-        .prepare_cached("INSERT INTO queue (content, owner, sender, queued_at, header) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .insert(params![content.0, mail.owner, sender, now(), mail.header])?;
+        .prepare_cached(
+            "INSERT INTO queue (content, owner, sender, queued_at, header, lmtp, from_outside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .insert(params![content.0, mail.owner, sender, now(), mail.header, mail.lmtp, mail.from_outside])?;
     let mut insert = work
         .connection
         .prepare_cached("INSERT OR IGNORE INTO queue_recipient (mail, address, state, due, changed) VALUES (?1, ?2, 'queued', ?3, ?3)")?;

@@ -2,7 +2,9 @@
 
 use super::{Connection, Stream, WireError, tls};
 use crate::config::{Endpoint, Tls};
+use crate::service::platform;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
@@ -123,6 +125,14 @@ pub enum DialError {
         /// The operating system's word.
         reason: String,
     },
+    /// A socket of this machine does not answer.
+    #[error("can't connect to {path}: {reason}")]
+    Local {
+        /// As configured.
+        path: String,
+        /// The operating system's word.
+        reason: String,
+    },
     /// The handshake failed.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -163,7 +173,17 @@ pub async fn upgrade(connection: Connection<Stream>, endpoint: &Endpoint, patien
     let stream = connection.into_inner().map_err(|source| DialError::Wire { phase: Phase::Tls, source })?;
     match stream {
         Stream::Plain(stream) => Ok(Connection::new(connector.connect(stream, patience.deadline(Phase::Tls)).await?)),
-        tls @ Stream::Tls(_) => Ok(Connection::new(tls)),
+        other @ (Stream::Tls(_) | Stream::Local(_)) => Ok(Connection::new(other)),
+    }
+}
+
+/// A connection to a socket of this machine.
+pub async fn local(path: &Path, patience: &Patience) -> Result<Connection<Stream>, DialError> {
+    let failed = |reason: String| DialError::Local { path: path.display().to_string(), reason };
+    match timeout_at(patience.deadline(Phase::Connect), platform::connect_local(path)).await {
+        Ok(Ok(stream)) => Ok(Connection::new(Stream::Local(stream))),
+        Ok(Err(error)) => Err(failed(plain(&error))),
+        Err(_) => Err(failed("no answer in time".into())),
     }
 }
 

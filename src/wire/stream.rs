@@ -1,7 +1,8 @@
-//! A TCP connection, in the clear or inside TLS.
+//! A connection to a server: TCP, in the clear or inside TLS, or a socket of this machine.
 
 use super::certificate;
 use super::sasl::{Channel, ChannelBinding};
+use crate::service::platform::LocalStream;
 use rustls::ProtocolVersion;
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,8 @@ pub enum Stream {
     Plain(TcpStream),
     /// Inside TLS.
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// On this machine.
+    Local(LocalStream),
 }
 
 /// RFC 9266 §2.
@@ -59,6 +62,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Local(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -68,18 +72,21 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Local(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Local(stream) => Pin::new(stream).poll_flush(context),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Local(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

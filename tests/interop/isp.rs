@@ -156,6 +156,11 @@ impl Dovecot {
         }
     }
 
+    /// The socket of its LMTP server.
+    pub fn lmtp_socket(&self) -> PathBuf {
+        self.folder.path().join("run/lmtp")
+    }
+
     /// How many messages a user's INBOX holds.
     pub fn count(&self, user: &str) -> usize {
         let maildir = self.folder.path().join("mail").join(user);

@@ -5,6 +5,7 @@ mod bad_input;
 mod clients;
 mod fetch;
 pub mod isp;
+mod lmtp;
 mod oauth;
 mod recovery;
 mod relay;

@@ -32,6 +32,8 @@ pub enum Fault {
     Without(&'static str),
     /// Adds this line to EHLO.
     With(&'static str),
+    /// Speaks LMTP (RFC 2033): LHLO, and behind a message an answer for each recipient, each a `.` with his address.
+    Lmtp,
 }
 
 /// A mail that the server said 250 to, or took and never answered.
@@ -160,7 +162,8 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
             stream.read_exact(&mut chunk).await?;
         }
         let good = match verb.as_str() {
-            "EHLO" => {
+            "EHLO" if faults.contains(&Fault::Lmtp) => "500 5.5.1 this is LMTP\r\n".into(),
+            "EHLO" | "LHLO" => {
                 let mut lines = vec!["smarthost.example", "PIPELINING", "8BITMIME", "SIZE 30000000", "ENHANCEDSTATUSCODES"];
                 lines.retain(|line| !faults.contains(&Fault::Without(line.split(' ').next().unwrap())));
                 lines.extend(faults.iter().filter_map(|f| if let Fault::With(line) = f { Some(*line) } else { None }));
@@ -192,7 +195,7 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
         match verb.as_str() {
             "MAIL" if accepted => sender = argument(),
             "RCPT" if accepted => recipients.extend(argument()),
-            "RSET" | "EHLO" => (sender, recipients, message) = (None, Vec::new(), Vec::new()),
+            "RSET" | "EHLO" | "LHLO" => (sender, recipients, message) = (None, Vec::new(), Vec::new()),
             "QUIT" => return Ok(()),
             _ if answer.starts_with("421") => return Ok(()),
             "BDAT" if accepted => {
@@ -203,6 +206,21 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
             }
             "DATA" if answer.starts_with("354") => {
                 let message = body(&mut stream).await?;
+                if faults.contains(&Fault::Lmtp) {
+                    for recipient in std::mem::take(&mut recipients) {
+                        let answer = match act(faults, seen, ".", &format!(". {recipient}"), "250 2.0.0 taken\r\n") {
+                            Act::Answer(answer) => answer,
+                            Act::Stall => return std::future::pending().await,
+                            Act::HangUp => return Ok(()),
+                        };
+                        if answer.starts_with('2') {
+                            take(seen, &mut sender.clone(), &mut vec![recipient], message.clone(), true, connection);
+                        }
+                        stream.write_all(answer.as_bytes()).await?;
+                    }
+                    sender = None;
+                    continue;
+                }
                 let answer = match act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") {
                     Act::Answer(answer) => answer,
                     silent => {

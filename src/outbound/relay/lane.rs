@@ -176,7 +176,11 @@ impl Lane {
             return self.all_wait(first, &Ruling::Login(reason));
         }
         let hostname = current.config.office.hostname.clone();
-        let mut connection = match client::connect(&smarthost.endpoint, &hostname, credentials.as_ref(), self.shared.patience).await {
+        let connected = match &self.key.lmtp {
+            Some(server) => client::connect_lmtp(server, &hostname, self.shared.patience).await,
+            None => client::connect(&smarthost.endpoint, &hostname, credentials.as_ref(), self.shared.patience).await,
+        };
+        let mut connection = match connected {
             Ok(connection) => connection,
             Err(error) if error.is_login() => {
                 self.spend(&current.config, &smarthost, credentials.as_ref()).await;
@@ -195,7 +199,9 @@ impl Lane {
         };
         drop(current);
         self.shared.log_in_works(&self.key);
-        if let Err(error) = size::learn(&self.shared.store, &smarthost.endpoint, connection.capabilities().limit()).await {
+        if self.key.lmtp.is_none()
+            && let Err(error) = size::learn(&self.shared.store, &smarthost.endpoint, connection.capabilities().limit()).await
+        {
             tracing::warn!(%error, "what the smarthost says about sizes could not be written down");
         }
         if self.lock().one_by_one {
@@ -337,7 +343,10 @@ impl Lane {
             }
             return Ok(());
         }
-        if let Err(error) = prepared.recode(&self.shared.store, connection.capabilities().eight_bit).await {
+        // Another mail system of the office gets what came, byte for byte.
+        if self.key.lmtp.is_none()
+            && let Err(error) = prepared.recode(&self.shared.store, connection.capabilities().eight_bit).await
+        {
             self.shared.settle_all(prepared.job, &Ruling::Later(error.to_string(), Duration::ZERO));
             return Ok(());
         }

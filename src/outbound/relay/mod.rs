@@ -11,19 +11,20 @@
 //! | `failed` | refused or expired; the bounce is stored in the same transaction | — |
 //!
 //! A mail is leased with all its due recipients and put into a [`lane`](Lane): the mails for one server under one log-in, so that no
-//! mail leaves through somebody else's connection. A lane's workers each hold a connection and take mails one after the other. What
+//! mail leaves through somebody else's connection. Another mail system that takes mail by LMTP has a lane too. A lane's workers each hold a connection and take mails one after the other. What
 //! can't reach its smarthost goes to the next one that accepts its sender, and back to the queue when there is none.
 //!
 //! Before the end of a message goes out, a mark says so durably. A crash between the smarthost's 250 and our commit can therefore
 //! repeat a mail (RFC 1047), but never silently, and nothing loses one.
 
+mod elsewhere;
 mod lane;
 mod message;
 mod notice;
 mod settle;
 
 use crate::config::{Current, Smarthost};
-use crate::mapping::Identity;
+use crate::mapping::{Identity, LmtpServer};
 use crate::outbound::credentials::Account;
 use crate::outbound::judge::{self, Ruling};
 use crate::outbound::route;
@@ -93,6 +94,7 @@ struct Key {
     port: u16,
     tls: u8,
     account: Account,
+    lmtp: Option<LmtpServer>,
 }
 
 /// A smarthost that accepts a mail, and the account there.
@@ -100,6 +102,8 @@ struct Key {
 struct Candidate {
     smarthost: Arc<Smarthost>,
     account: Account,
+    /// It is no smarthost, but another mail system of the office.
+    lmtp: Option<LmtpServer>,
 }
 
 impl Candidate {
@@ -111,6 +115,7 @@ impl Candidate {
             port: endpoint.port,
             tls: endpoint.tls as u8,
             account: self.account.clone(),
+            lmtp: self.lmtp.clone(),
         }
     }
 }
@@ -261,11 +266,12 @@ impl Relay {
 
     /// The smarthost in turn can't be reached: the next one, or the queue again.
     fn next_candidate(&mut self, mut job: Job, reason: String) {
-        job.candidates.pop_front();
-        match job.candidates.is_empty() {
-            true => self.shared.settle_all(job, &Ruling::Later(reason, Duration::ZERO)),
-            false => self.enqueue(job),
+        // The last one stays: its retry schedule counts.
+        if job.candidates.len() <= 1 {
+            return self.shared.settle_all(job, &Ruling::Later(reason, Duration::ZERO));
         }
+        job.candidates.pop_front();
+        self.enqueue(job);
     }
 
     async fn end(&mut self) {
@@ -306,7 +312,7 @@ impl Shared {
     /// Back to the queue without having had its turn.
     fn give_back(self: &Arc<Self>, job: Job, due: i64, why: &str) {
         let outcomes = job.lease.recipients.iter().map(|r| (r.address.clone(), Outcome::Delayed(due), why.to_owned())).collect();
-        self.commit(Settlement { id: job.id(), outcomes, attempted: false, notice: None, notified: false, unanswered: false });
+        self.commit(Settlement { id: job.id(), outcomes, attempted: false, notice: None, tray: None, notified: false, unanswered: false });
     }
 
     /// Writes down what became of a mail, however long the store needs.
@@ -388,6 +394,12 @@ impl Shared {
 
 /// The smarthosts that take this mail, best first, and what to say if there are none.
 fn candidates(current: &Current, lease: &Lease) -> (VecDeque<Candidate>, String) {
+    if let Some(server) = &lease.lmtp {
+        return match elsewhere::candidate(server) {
+            Ok(candidate) => (VecDeque::from([candidate]), String::new()),
+            Err(problem) => (VecDeque::new(), problem),
+        };
+    }
     let Some(sender) = &lease.sender else { return (VecDeque::new(), "no smarthost takes mail without a sender".into()) };
     let plain = || Identity { address: sender.clone(), name: None, reply_to: None, smarthost: None };
     let identity = current.mapping.identity(&lease.owner, sender).unwrap_or_else(plain);
@@ -398,7 +410,7 @@ fn candidates(current: &Current, lease: &Lease) -> (VecDeque<Candidate>, String)
             continue;
         }
         match Account::of(&current.config, smarthost, Some(sender)) {
-            Ok(account) => found.push_back(Candidate { smarthost: Arc::new(smarthost.clone()), account }),
+            Ok(account) => found.push_back(Candidate { smarthost: Arc::new(smarthost.clone()), account, lmtp: None }),
             Err(reason) => problem = reason,
         }
     }

@@ -101,7 +101,7 @@ async fn reader(store: &Store, current: &Current, owner: &str) -> Result<(Mailbo
     Ok((mailbox, current.mapping.lan_address(name)))
 }
 
-async fn header(store: &Store, lease: &Lease) -> Result<Bytes, StoreError> {
+pub(super) async fn header(store: &Store, lease: &Lease) -> Result<Bytes, StoreError> {
     match &lease.header {
         Some(header) => Ok(header.slice(..header.len().min(MAX_HEADER))),
         None => {

@@ -2,9 +2,11 @@
 
 use super::{Job, notice};
 use crate::config::Current;
+use crate::message::header::Header;
 use crate::outbound::dsn::{Fate, Trouble};
 use crate::outbound::judge::{Ruling, UNANSWERED, milliseconds, next_attempt};
 use crate::store::queue::{Outcome, Settlement};
+use crate::store::tray::{Kind, NewHeld};
 use crate::store::{Store, StoreError};
 use std::time::Duration;
 
@@ -26,7 +28,8 @@ pub(super) async fn settlement(
     let smarthost = job.candidates.front().map(|candidate| &candidate.smarthost);
     let retry = smarthost.map_or(&DEFAULT_RETRY[..], |smarthost| &smarthost.retry);
     let expires = job.lease.queued_at.saturating_add(milliseconds(smarthost.map_or(DEFAULT_EXPIRE, |smarthost| smarthost.expire)));
-    let mut settlement = Settlement { id: job.id(), outcomes: vec![], attempted: true, notice: None, notified: false, unanswered: false };
+    let mut settlement =
+        Settlement { id: job.id(), outcomes: vec![], attempted: true, notice: None, tray: None, notified: false, unanswered: false };
     let (mut failed, mut delayed) = (Vec::new(), Vec::new());
     for (due, ruling) in job.lease.recipients.iter().zip(rulings) {
         let trouble = |reply: &str, expired| Trouble { address: due.address.clone(), reply: reply.to_owned(), expired };
@@ -53,6 +56,13 @@ pub(super) async fn settlement(
         }
         settlement.outcomes.push((due.address.clone(), outcome, text));
     }
+    // Nobody outside gets a bounce: what came from there waits for a person.
+    if job.lease.from_outside {
+        if !failed.is_empty() {
+            settlement.tray = Some(Box::new(held(store, job, &failed).await?));
+        }
+        return Ok(settlement);
+    }
     // Somebody who sent as nobody wants to hear nothing (RFC 5321 §4.5.5).
     if job.lease.sender.is_none() {
         return Ok(settlement);
@@ -65,4 +75,23 @@ pub(super) async fn settlement(
         settlement.notified = settlement.notice.is_some();
     }
     Ok(settlement)
+}
+
+/// A place in the tray for a mail that another mail system does not take, with that system's words.
+async fn held(store: &Store, job: &Job, failed: &[Trouble]) -> Result<NewHeld, StoreError> {
+    let server = job.lease.lmtp.as_deref().unwrap_or("the next server");
+    let why = |trouble: &Trouble| match trouble.expired {
+        true => format!("{server} did not take it for {} in all the time it was tried: {}", trouble.address, trouble.reply),
+        false => format!("{server} refuses it for {}: {}", trouble.address, trouble.reply),
+    };
+    let header = notice::header(store, &job.lease).await?;
+    let header = Header::parse(&header);
+    Ok(NewHeld {
+        reason: failed.iter().map(why).collect::<Vec<_>>().join("; "),
+        addresses: failed.iter().map(|trouble| trouble.address.to_string()).collect(),
+        from: header.text("from").unwrap_or_default(),
+        subject: header.text("subject").unwrap_or_default(),
+        kind: Kind::Held,
+        collector: None,
+    })
 }

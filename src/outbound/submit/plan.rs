@@ -12,6 +12,7 @@ use crate::message::header::Header;
 use crate::message::rewrite::Rewrite;
 use crate::message::trace::{Hop, Prefix};
 use crate::outbound::forward::{self, Forwarding};
+use crate::outbound::handover::{self, Origin};
 use crate::outbound::{look, route};
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
@@ -203,6 +204,20 @@ pub(super) fn plan(
             }
         }
     }
+    let origin = Origin {
+        sender: sender_address(current, &submission.envelope.mail.from),
+        owner: owner(current, submitter),
+        from_outside: !submitter.is_trusted(),
+    };
+    let (handed_over, problem) = handover::mails(&all, &facts.header, &origin, mark_key, hop(current, submission));
+    for mail in handed_over {
+        let shown: Vec<String> = mail.recipients.iter().map(Address::to_string).collect();
+        plan.trace.push(("forwarded", format!("to {} at the mail system {}", shown.join(", "), mail.lmtp.as_deref().unwrap_or_default())));
+        plan.queue.push(mail);
+    }
+    if let Some(reason) = problem {
+        all.held.get_or_insert(Held { reason, addresses: vec![] });
+    }
     let refused = all.refused.take().map(|reason| (reason, vec![]));
     if let Some((reason, addresses)) = all.held.take().map(|held| (held.reason, held.addresses)).or(refused) {
         plan.trace.push(("held", reason.clone()));
@@ -233,6 +248,11 @@ fn join(all: &mut Decision, one: Decision) {
     for forward in one.forwards {
         if !all.forwards.iter().any(|known| known.to == forward.to) {
             all.forwards.push(forward);
+        }
+    }
+    for destination in one.lmtp {
+        if !all.lmtp.contains(&destination) {
+            all.lmtp.push(destination);
         }
     }
     match (&mut all.held, one.held) {
@@ -293,6 +313,8 @@ fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity,
         owner: owner(current, submission.submitter),
         sender: Some(identity.address.clone()),
         recipients,
+        lmtp: None,
+        from_outside: false,
         header: Some(forward::outside(Rewrite::new(&header), hop(current, submission))),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Answers come in the order of the commands, so what is under way is a queue of [`Flight`]s, each with the answers that it still
 //! waits for. With DATA, the next envelope goes out together with the end of the message before it: one round trip a mail. With BDAT
-//! no answer is waited for at all until [`WINDOW`] mails are open.
+//! no answer is waited for at all until [`WINDOW`] mails are open. LMTP always goes by DATA: it is spoken on a LAN.
 
 use super::{Client, ClientError, Patience, Phase};
 use crate::address::Address;
@@ -69,7 +69,8 @@ pub(super) struct Flight {
     sender: Option<Reply>,
     answers: Vec<Option<Reply>>,
     data: Option<Reply>,
-    message: Option<Reply>,
+    /// To the message, for each recipient; SMTP has one answer for all of them.
+    messages: Vec<Option<Reply>>,
     /// Its body goes by BDAT.
     chunked: bool,
     /// The final dot or last chunk is queued.
@@ -87,6 +88,8 @@ enum Want {
     Data,
     Chunk,
     End,
+    /// The answer for one recipient (RFC 2033 §4.2).
+    EndOf(usize),
 }
 
 impl Want {
@@ -95,7 +98,7 @@ impl Want {
             Want::Reset | Want::Mail | Want::Rcpt(_) => patience.command,
             Want::Data => patience.data,
             Want::Chunk => patience.piece,
-            Want::End => patience.end,
+            Want::End | Want::EndOf(_) => patience.end,
         }
     }
 }
@@ -111,14 +114,14 @@ impl Flight {
 
     /// One for each recipient, in order.
     fn verdicts(&self) -> Vec<Verdict> {
-        let of = |answer: &Option<Reply>| match (&self.sender, answer, &self.data, &self.message) {
+        let of = |(answer, message): (&Option<Reply>, &Option<Reply>)| match (&self.sender, answer, &self.data, message) {
             (Some(sender), ..) if sender.class() != Class::Done => Verdict::Answer(Stage::Sender, sender.clone()),
             (_, Some(answer), ..) if answer.class() != Class::Done => Verdict::Answer(Stage::Recipient, answer.clone()),
             (_, Some(_), Some(data), _) if data.class() != Class::More => Verdict::Answer(Stage::Data, data.clone()),
             (_, Some(_), _, Some(message)) => Verdict::Answer(Stage::Message, message.clone()),
             _ => Verdict::Unanswered { sent: self.ended && (self.accepted() > 0 || self.chunked) },
         };
-        self.answers.iter().map(of).collect()
+        self.answers.iter().zip(&self.messages).map(of).collect()
     }
 }
 
@@ -145,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             sender: None,
             answers: vec![None; envelope.recipients.len()],
             data: None,
-            message: None,
+            messages: vec![None; envelope.recipients.len()],
             chunked,
             ended: false,
             over: false,
@@ -181,6 +184,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 if !go {
                     flight.over = true;
                     self.reset = true;
+                    if promised && self.lmtp {
+                        // RFC 2033 §4.2 forbids that promise, and nobody knows how many answers would follow.
+                        return Err(ClientError::Wire(Phase::Command, crate::wire::WireError::Closed));
+                    }
                     if promised {
                         // Everybody was refused, and yet the server waits for a message: it gets an empty one (RFC 2920 §3.1).
                         self.connection.queue(b".\r\n");
@@ -294,6 +301,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// One, or in LMTP one for each recipient that was accepted (RFC 2033 §4.2).
+    fn want_answers_to_the_message(&mut self) {
+        let Some(flight) = self.flights.back_mut() else { return };
+        if !self.lmtp {
+            flight.wanted.push_back(Want::End);
+            return;
+        }
+        let accepted = |(at, answer): (usize, &Option<Reply>)| {
+            answer.as_ref().is_some_and(|reply| reply.class() == Class::Done).then_some(Want::EndOf(at))
+        };
+        flight.wanted.extend(flight.answers.iter().enumerate().filter_map(accepted));
+    }
+
     async fn body_lines(&mut self, lines: &[u8], last: bool) -> Result<(), ClientError> {
         if self.flights.back().is_some_and(|flight| flight.chunked) {
             if lines.is_empty() && !last {
@@ -313,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if last {
                 let end = std::mem::take(&mut self.stuffer).finish();
                 self.connection.queue(end);
-                self.want(Want::End);
+                self.want_answers_to_the_message();
             }
         }
         if self.connection.is_full() {
@@ -330,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.closing {
             return Err(ClientError::Wire(Phase::Command, crate::wire::WireError::Closed));
         }
-        let phase = if want == Want::End { Phase::Transfer } else { Phase::Command };
+        let phase = if matches!(want, Want::End | Want::EndOf(_)) { Phase::Transfer } else { Phase::Command };
         let reply = self.reply(phase, want.patience(&self.patience)).await?;
         // 421 is about the connection (RFC 5321 §3.8): nothing more will be answered on it.
         self.closing = reply.code == 421;
@@ -346,10 +366,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             // A chunk that was taken says nothing yet; one that was not decides.
             Want::Chunk if reply.class() == Class::Done => {}
             Want::Chunk | Want::End => {
-                if flight.message.is_none() {
-                    flight.message = Some(reply);
-                }
+                flight.messages.iter_mut().for_each(|message| _ = message.get_or_insert_with(|| reply.clone()));
             }
+            Want::EndOf(at) => flight.messages[at] = Some(reply),
         }
         Ok(())
     }

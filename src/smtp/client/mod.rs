@@ -1,4 +1,5 @@
-//! A connection to a smarthost: greeting, EHLO, STARTTLS, AUTH, and then mails (RFC 5321, 3207, 4954).
+//! A connection to a smarthost: greeting, EHLO, STARTTLS, AUTH, and then mails (RFC 5321, 3207, 4954). Or one to another mail system's
+//! delivery agent, by LMTP (RFC 2033): LHLO, and an answer for each recipient at the end.
 //!
 //! Knows neither queue nor store: it is handed envelopes and pieces of messages, and gives back what the server said about each
 //! recipient. STARTTLS, where it is configured, is not negotiable.
@@ -10,6 +11,7 @@ pub use capabilities::Capabilities;
 pub use exchange::{Envelope, SPECULATIVE, Stage, Verdict, WINDOW};
 
 use crate::config::{Endpoint, Tls};
+use crate::mapping::LmtpServer;
 use crate::smtp::canonical::Canonical;
 use crate::smtp::reply::{self, Class, Reply, ReplyError};
 use crate::wire::dial::{self, DialError};
@@ -137,6 +139,7 @@ pub struct Client<S> {
     chunk: Vec<u8>,
     reset: bool,
     closing: bool,
+    lmtp: bool,
 }
 
 /// Connects, protects and logs in as the configuration says.
@@ -167,6 +170,17 @@ pub async fn connect(
     Ok(client)
 }
 
+/// Connects to another mail system's LMTP server: on the LAN or on this machine, in the clear and without log-in.
+pub async fn connect_lmtp(server: &LmtpServer, hostname: &str, patience: Patience) -> Result<Client<Stream>, ClientError> {
+    let connection = match server {
+        LmtpServer::Tcp(host, port) => Connection::new(Stream::Plain(dial::tcp(host, *port, &patience.dial).await?)),
+        LmtpServer::Local(path) => dial::local(path, &patience.dial).await?,
+    };
+    let mut client = Client { lmtp: true, ..Client::new(connection, patience) };
+    client.greet(hostname).await?;
+    Ok(client)
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Nothing is read yet.
     pub fn new(connection: Connection<S>, patience: Patience) -> Self {
@@ -182,6 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             chunk: Vec::new(),
             reset: false,
             closing: false,
+            lmtp: false,
         }
     }
 
@@ -195,10 +210,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn hello(&mut self, hostname: &str) -> Result<(), ClientError> {
-        let reply = self.command(Phase::Command, format!("EHLO {hostname}\r\n").as_bytes()).await?;
+        let hello = if self.lmtp { "LHLO" } else { "EHLO" };
+        let reply = self.command(Phase::Command, format!("{hello} {hostname}\r\n").as_bytes()).await?;
         if reply.class() == Class::Done {
             self.capabilities = Capabilities::parse(&reply);
             return Ok(());
+        }
+        if self.lmtp {
+            return Err(ClientError::Refused(Phase::Greeting, reply));
         }
         let reply = self.command(Phase::Command, format!("HELO {hostname}\r\n").as_bytes()).await?;
         match reply.class() {
@@ -294,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Whether messages go by BDAT.
     pub fn chunking(&self) -> bool {
-        self.capabilities.chunking && self.pipelining()
+        self.capabilities.chunking && self.pipelining() && !self.lmtp
     }
 
     /// Whether the server has said that it hangs up.
