@@ -15,7 +15,6 @@ use crate::config::{Collector, Current};
 use crate::oauth::{self, Consent};
 use crate::outbound::credentials::{self, CredentialsError};
 use crate::schedule::Failure;
-use crate::store::failpoint::failpoint;
 use crate::store::locks::Lease;
 use crate::store::{Store, StoreError};
 use crate::wire::Instant;
@@ -192,13 +191,14 @@ impl Run<'_> {
         let mut upstream = self.enter(secret, pipeline).await?;
         self.login_delay = upstream.login_delay();
         self.look_at_certificate(&upstream);
-        for (folder, _) in &collector.folders {
+        let mut folders = collector.folders.iter().peekable();
+        while let Some((folder, _)) = folders.next() {
             let mut mailbox = Mailbox::open(self, folder);
-            mailbox.fetch(&mut upstream).await?;
-        }
-        failpoint("before_quit");
-        if !upstream.leave().await? {
-            tracing::warn!(collector = collector.name, "the server says that it could not delete everything; it is asked again next time");
+            let going = mailbox.fetch(&mut upstream).await?;
+            if folders.peek().is_none() {
+                return mailbox.leave(upstream, &going).await;
+            }
+            mailbox.dispose(&mut upstream, &going).await?;
         }
         Ok(())
     }

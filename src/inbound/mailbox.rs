@@ -57,7 +57,8 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Self { run, source, folder, storing }
     }
 
-    pub(super) async fn fetch(&mut self, upstream: &mut Upstream) -> Result<(), Trouble> {
+    /// What is durably here in the end, and has to go yet.
+    pub(super) async fn fetch(&mut self, upstream: &mut Upstream) -> Result<Vec<Item>, Trouble> {
         let collector = Arc::clone(&self.run.order.collector);
         let mut listing = upstream.list(self.folder, collector.after != After::Keep).await?;
         let complete = listing.malformed == 0;
@@ -83,10 +84,10 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             );
         }
         self.mark(std::mem::take(&mut plan.gone), State::Gone).await?;
-        self.dispose(upstream, &plan.dispose).await?;
         let new = plan.fetch.iter().chain(plan.singly.iter().map(|(item, _)| item)).map(|item| item.id.clone()).collect();
-        self.take(upstream, plan).await?;
-        self.verify(new).await
+        let going = self.take(upstream, plan).await?;
+        self.verify(new).await?;
+        Ok(going)
     }
 
     /// All that was new has to be in the ledger now, if only as something to be tried again.
@@ -111,21 +112,22 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         })
     }
 
-    /// Retrieves and stores what the plan says, the troublesome last.
-    async fn take(&mut self, upstream: &mut Upstream, mut plan: Plan) -> Result<(), Trouble> {
+    /// Retrieves and stores what the plan says, the troublesome last. What has to go from one round is asked for with the next one, that of
+    /// the last round is returned.
+    async fn take(&mut self, upstream: &mut Upstream, mut plan: Plan) -> Result<Vec<Item>, Trouble> {
         upstream.measure(&mut plan.fetch).await?;
         let max_size = self.run.order.collector.max_size;
         let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
         let wanted = (fitting.len() + plan.wanted.len() + plan.singly.len()) as u64;
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
+        let mut going = plan.dispose;
         let mut rest = fitting.as_slice();
         while !rest.is_empty() {
             let chunk = chunk(rest);
             rest = &rest[chunk.len()..];
-            let going = self.retrieve(upstream, chunk, Handling::Mapped).await?;
             self.dispose(upstream, &going).await?;
+            going = self.retrieve(upstream, chunk, Handling::Mapped).await?;
         }
-        let mut going = Vec::new();
         for (item, whose) in plan.wanted {
             let handling = self.handling_for(&whose).await?;
             going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
@@ -134,8 +136,8 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
             going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
         }
-        self.dispose(upstream, &going).await?;
-        self.stubs(upstream, &large).await
+        self.stubs(upstream, &large).await?;
+        Ok(going)
     }
 
     /// One round: count the attempts, receive while storing. What is durable then and has to go at once.
@@ -244,11 +246,32 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     }
 
     /// Asks the server to delete, move or mark what is durably here; the ledger knows before the session ends.
-    async fn dispose(&mut self, upstream: &mut Upstream, items: &[Item]) -> Result<(), Trouble> {
+    pub(super) async fn dispose(&mut self, upstream: &mut Upstream, items: &[Item]) -> Result<(), Trouble> {
+        if items.is_empty() {
+            return Ok(());
+        }
         let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
         failpoint("before_delete");
         let done = upstream.dispose(&handles, &self.run.order.collector.after).await?;
-        failpoint("after_delete");
+        self.disposed(items, &done).await
+    }
+
+    /// The same for the last time, and the end of the session.
+    pub(super) async fn leave(&mut self, upstream: Upstream, items: &[Item]) -> Result<(), Trouble> {
+        let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+        let mut done = Vec::new();
+        failpoint("before_delete");
+        let left = upstream.finish(&handles, &self.run.order.collector.after, &mut done).await;
+        failpoint("after_quit");
+        self.disposed(items, &done).await?;
+        if !left? {
+            let collector = &self.run.order.collector.name;
+            tracing::warn!(collector, "the server says that it could not delete everything; it is asked again next time");
+        }
+        Ok(())
+    }
+
+    async fn disposed(&mut self, items: &[Item], done: &[u32]) -> Result<(), Trouble> {
         let ids: HashMap<u32, &UpstreamId> = items.iter().map(|item| (item.handle, &item.id)).collect();
         let done: Vec<UpstreamId> = done.iter().filter_map(|handle| ids.get(handle)).map(|id| (*id).clone()).collect();
         self.run.figures.deleted += done.len() as u64;

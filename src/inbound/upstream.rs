@@ -100,8 +100,8 @@ impl Upstream {
         let user = collector.log_in_as();
         match collector.protocol {
             Protocol::Pop3 => {
-                let mut client = pop3::Client::connect(&collector.endpoint, patience).await?;
-                client.log_in(user, secret, pipeline).await?;
+                let mut client = pop3::Client::connect(&collector.endpoint, patience, pipeline).await?;
+                client.log_in(user, secret).await?;
                 Ok(Self::Pop3(Box::new(client)))
             }
             Protocol::Imap => {
@@ -194,7 +194,9 @@ impl Upstream {
             Self::Pop3(client) => Ok(match client.next().await? {
                 Some(pop3::Answer::Begins(number)) => Event::Begins(Some(number)),
                 Some(pop3::Answer::Refused(number, text)) => Event::Refused(number, text),
-                Some(pop3::Answer::InStep | pop3::Answer::Deleted(_) | pop3::Answer::NotDeleted(..)) => Event::InStep,
+                Some(pop3::Answer::InStep | pop3::Answer::Deleted(_) | pop3::Answer::NotDeleted(..) | pop3::Answer::Left(_)) => {
+                    Event::InStep
+                }
                 None => Event::Done,
             }),
             Self::Imap(client) => Ok(match client.next().await? {
@@ -262,12 +264,32 @@ impl Upstream {
         }
     }
 
-    /// Ends the session. False: the server says that it did not delete what it was asked to.
-    pub async fn leave(self) -> Result<bool, UpstreamError> {
+    /// The last [`Upstream::dispose`] and the end of the session, in one go where the server allows that. Adds what the server agreed to to
+    /// `done`, also if the session breaks then. False: the server says that it did not delete what it was asked to.
+    pub async fn finish(mut self, handles: &[u32], after: &After, done: &mut Vec<u32>) -> Result<bool, UpstreamError> {
         match self {
-            Self::Pop3(client) => Ok(client.quit().await?),
-            Self::Imap(client) => {
-                client.log_out().await;
+            Self::Pop3(mut client) => {
+                if *after != After::Keep {
+                    handles.iter().for_each(|handle| client.delete(*handle));
+                }
+                client.leave();
+                let mut deleted = true;
+                while let Some(answer) = client.next().await? {
+                    match answer {
+                        pop3::Answer::Deleted(number) => done.push(number),
+                        pop3::Answer::NotDeleted(number, text) => tracing::warn!(number, text, "the server does not delete a message"),
+                        pop3::Answer::Left(well) => deleted = well,
+                        _ => {}
+                    }
+                }
+                client.close().await;
+                Ok(deleted)
+            }
+            Self::Imap(_) => {
+                done.extend(self.dispose(handles, after).await?);
+                if let Self::Imap(client) = self {
+                    client.log_out().await;
+                }
                 Ok(true)
             }
         }
@@ -279,6 +301,11 @@ impl Upstream {
             Self::Pop3(client) => client.certificate_ends(),
             Self::Imap(client) => client.certificate_ends(),
         }
+    }
+
+    /// Ends a session that changed nothing.
+    pub async fn leave(self) -> Result<bool, UpstreamError> {
+        self.finish(&[], &After::Keep, &mut Vec::new()).await
     }
 
     /// Seconds that the server wants between log-ins.

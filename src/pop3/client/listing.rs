@@ -34,14 +34,12 @@ impl Client {
     /// LIST and UIDL. Lines that can't be read are counted and passed over. A server without UIDL gives messages without ids.
     pub async fn list(&mut self) -> Result<Listing, ClientError> {
         let mut listing = Listing::default();
-        if self.pipelining {
-            // STAT's answer looks like no other: in its place, it shows that those before it belong where they came.
-            self.connection.queue(b"LIST\r\nUIDL\r\nSTAT\r\n");
-            self.flush(Phase::Command).await?;
-        } else {
-            self.say("LIST", Phase::Command).await?;
+        let asked = std::mem::take(&mut self.ahead);
+        let together = asked || self.pipelining;
+        if !asked {
+            self.say(if together { "LIST\r\nUIDL\r\nSTAT" } else { "LIST" }, Phase::Command).await?;
         }
-        self.status("LIST", Phase::Command).await?;
+        self.status("LIST", Phase::Command).await.map_err(|error| self.doubt(error))?;
         let mut at = HashMap::new();
         self.lines(MAX_LISTED, |line| match scan_listing(line) {
             Some((number, size)) if !at.contains_key(&number) => {
@@ -51,7 +49,7 @@ impl Client {
             _ => listing.malformed += 1,
         })
         .await?;
-        if !self.pipelining {
+        if !together {
             self.say("UIDL", Phase::Command).await?;
         }
         match self.status("UIDL", Phase::Command).await.map_err(|error| self.doubt(error)) {
@@ -67,7 +65,7 @@ impl Client {
             Err(ClientError::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
-        if self.pipelining {
+        if together {
             let line = self.status("STAT", Phase::Command).await.map_err(|error| self.doubt(error))?;
             if !is_drop_listing(&line) {
                 return Err(ClientError::OutOfStep(redact::shown(&line)));

@@ -1,14 +1,17 @@
 //! Who we are: SASL (RFC 5034), APOP (RFC 1939 §7), or USER and PASS.
 
 use super::error::{LOG_IN, TOKEN, status_of};
-use super::{Client, ClientError, Refusal};
+use super::{AHEAD, Client, ClientError, Refusal};
 use crate::wire::dial::Phase;
+use crate::wire::redact;
 use crate::wire::sasl::{self, Mechanism, SaslError, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 
+/// Name and password that fit into one command line of 255 bytes (RFC 5034 §4), in Base64.
+const MAX_INITIAL: usize = 170;
 /// Challenges of one log-in.
 const MAX_CHALLENGES: usize = 8;
 
@@ -32,9 +35,13 @@ impl Client {
         }
         if let Some(timestamp) = self.timestamp.clone() {
             let digest = sasl::apop(&timestamp, password);
-            match self.ask(&format!("APOP {} {digest}", plain(user)?), LOG_IN, Phase::Login).await {
+            self.say_last(&format!("APOP {} {digest}", plain(user)?)).await?;
+            match self.status(LOG_IN, Phase::Login).await {
                 // Servers show a timestamp and have no APOP, or not for this user.
-                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) => refused = true,
+                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) => {
+                    self.drop_ahead().await?;
+                    refused = true;
+                }
                 other => return other.map(|_| ()),
             }
         }
@@ -50,7 +57,38 @@ impl Client {
             }
         }
         self.ask(&format!("USER {}", plain(user)?), LOG_IN, Phase::Login).await?;
-        self.ask(&format!("PASS {}", plain(password.expose_secret())?), LOG_IN, Phase::Login).await?;
+        self.say_last(&format!("PASS {}", plain(password.expose_secret())?)).await?;
+        self.status(LOG_IN, Phase::Login).await?;
+        Ok(())
+    }
+
+    /// Says what the log-in ends with, and what comes next if the server pipelines.
+    async fn say_last(&mut self, text: &str) -> Result<(), ClientError> {
+        if !self.pipelining {
+            return self.say(text, Phase::Login).await;
+        }
+        self.ahead = true;
+        self.connection.queue(text.as_bytes());
+        self.connection.queue(b"\r\n");
+        self.connection.queue(AHEAD);
+        self.flush(Phase::Login).await
+    }
+
+    /// The log-in was not the last one: passes over the answers to [`AHEAD`], which was too early.
+    async fn drop_ahead(&mut self) -> Result<(), ClientError> {
+        if !std::mem::take(&mut self.ahead) {
+            return Ok(());
+        }
+        let known = std::mem::take(&mut self.capabilities);
+        self.read_capabilities().await?;
+        self.capabilities = known;
+        for what in ["LIST", "UIDL", "STAT"] {
+            match self.status(what, Phase::Login).await {
+                Err(ClientError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(line) => return Err(ClientError::OutOfStep(redact::shown(&line))),
+            }
+        }
         Ok(())
     }
 
@@ -77,16 +115,32 @@ impl Client {
         let mut nonce = [0; 18];
         getrandom::fill(&mut nonce).map_err(|_| SaslError::Malformed("this machine has no random numbers"))?;
         let mut client = sasl::Client::new(mechanism, user, password.clone(), &nonce, &self.connection.get_ref().channel());
-        self.say(&format!("AUTH {}", mechanism.name()), Phase::Login).await?;
+        let command = format!("AUTH {}", mechanism.name());
+        // Servers from before RFC 5034 know no initial response, and their refusal would look like that of a wrong password.
+        let at_once = mechanism == Mechanism::Plain
+            && self.pipelining
+            && self.capabilities.has("AUTH-RESP-CODE")
+            && user.len() + password.expose_secret().len() < MAX_INITIAL;
+        match if at_once { client.initial() } else { None } {
+            Some(initial) => self.say_last(&format!("{command} {}", STANDARD.encode(initial))).await?,
+            None => self.say(&command, Phase::Login).await?,
+        }
         for round in 0..MAX_CHALLENGES {
             let line = self.line(Phase::Login).await?;
             if let Some(challenge) = line.strip_prefix(b"+ ").or_else(|| (line == b"+"[..]).then_some(&b""[..])) {
+                if self.ahead {
+                    return Err(ClientError::OutOfStep("a challenge after everything was said".into()));
+                }
                 let challenge = STANDARD.decode(challenge).map_err(|_| SaslError::Malformed("a challenge is not in Base64"))?;
                 let answer = match client.initial().filter(|_| round == 0 && challenge.is_empty()) {
                     Some(initial) => initial,
                     None => client.answer(&challenge)?,
                 };
-                self.say(&STANDARD.encode(answer), Phase::Login).await?;
+                match mechanism {
+                    // One answer is all of it, and what comes next is no challenge.
+                    Mechanism::Plain | Mechanism::CramMd5 => self.say_last(&STANDARD.encode(answer)).await?,
+                    _ => self.say(&STANDARD.encode(answer), Phase::Login).await?,
+                }
                 continue;
             }
             return match status_of(&line, LOG_IN) {
@@ -94,7 +148,10 @@ impl Client {
                     client.finish()?;
                     Ok(true)
                 }
-                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) if round == 0 => Ok(false),
+                Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) if round == 0 => {
+                    self.drop_ahead().await?;
+                    Ok(false)
+                }
                 Err(error) => Err(error),
             };
         }

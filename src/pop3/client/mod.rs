@@ -3,6 +3,9 @@
 //! Requests are queued ([`Client::retrieve`], [`Client::header`], [`Client::delete`], [`Client::check`]) and answered in order by
 //! [`Client::next`]; a message's bytes then come in pieces. How many requests are on their way at once is the client's business: a window
 //! of messages and bytes if the server pipelines, one otherwise. What is done with a message, and which one is wanted, is not.
+//!
+//! A whole session with a server that pipelines waits for the line six times: TCP, TLS, greeting and CAPA, log-in and listing, messages,
+//! deletions and QUIT.
 
 mod error;
 mod listing;
@@ -27,6 +30,9 @@ const MAX_CAPABILITIES: usize = 200;
 const WINDOW: usize = 256;
 /// Bytes of messages on their way at once, by what LIST announced.
 const WINDOW_BYTES: u64 = 4_000_000;
+/// Said together with the last word of a log-in to a server that pipelines. STAT's answer looks like no other: in its place, it shows that
+/// those before it belong where they came.
+const AHEAD: &[u8] = b"CAPA\r\nLIST\r\nUIDL\r\nSTAT\r\n";
 
 /// The answer to the oldest request that has none yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub enum Answer {
     NotDeleted(u32, String),
     /// [`Client::check`]: everything before this was well framed.
     InStep,
+    /// [`Client::leave`]: the session has ended; false if the server did not delete what was marked.
+    Left(bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +57,7 @@ enum Request {
     Header(u32),
     Delete(u32),
     Check,
+    Leave,
 }
 
 /// A session with a POP3 server.
@@ -58,6 +67,8 @@ pub struct Client {
     capabilities: Capabilities,
     timestamp: Option<Bytes>,
     pipelining: bool,
+    /// [`AHEAD`] is on its way, or what is left of it.
+    ahead: bool,
     waiting: VecDeque<Request>,
     sent: VecDeque<Request>,
     sent_bytes: u64,
@@ -82,32 +93,55 @@ impl Capabilities {
 }
 
 impl Client {
-    /// Connects, reads the greeting, changes to TLS if the endpoint says so, asks for the capabilities.
-    pub async fn connect(endpoint: &Endpoint, patience: Patience) -> Result<Self, ClientError> {
+    /// Connects, reads the greeting, changes to TLS if the endpoint says so, asks for the capabilities. `pipeline` allows several requests at
+    /// once, as far as the server offers that.
+    pub async fn connect(endpoint: &Endpoint, patience: Patience, pipeline: bool) -> Result<Self, ClientError> {
+        // Outside TLS, what is there before the greeting has been read may be anybody's.
+        if pipeline && endpoint.tls == Tls::Implicit {
+            match Self::greet(endpoint, patience, true, true).await {
+                // Perhaps a server that wants to speak first.
+                Err(ClientError::Wire { phase: Phase::Greeting | Phase::Command, source: WireError::Closed | WireError::Io(_) }) => {}
+                other => return other,
+            }
+        }
+        Self::greet(endpoint, patience, pipeline, false).await
+    }
+
+    /// `hasty`: asks for the capabilities before the greeting has come.
+    async fn greet(endpoint: &Endpoint, patience: Patience, pipeline: bool, hasty: bool) -> Result<Self, ClientError> {
         let mut client = Self {
             connection: dial::open(endpoint, &patience).await?,
             patience,
             capabilities: Capabilities::default(),
             timestamp: None,
             pipelining: false,
+            ahead: false,
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
             body: None,
             ended: None,
         };
+        if hasty {
+            client.say("CAPA", Phase::Greeting).await?;
+        }
         let greeting = client.status("the connection", Phase::Greeting).await?;
         client.timestamp = login::apop_timestamp(&greeting);
         if endpoint.tls == Tls::Starttls {
             client.ask("STLS", "STLS", Phase::Tls).await?;
             client.connection = dial::upgrade(client.connection, endpoint, &client.patience).await?;
         }
+        client.pipelining = hasty;
+        if !hasty {
+            client.say("CAPA", Phase::Command).await?;
+        }
         client.read_capabilities().await?;
+        client.pipelining = pipeline && client.capabilities.has("PIPELINING");
         Ok(client)
     }
 
-    /// Logs in by the best way that is offered. `pipeline` allows several requests at once, if the server offers that.
-    pub async fn log_in(&mut self, user: &str, secret: &Secret, pipeline: bool) -> Result<(), ClientError> {
+    /// Logs in by the best way that is offered.
+    pub async fn log_in(&mut self, user: &str, secret: &Secret) -> Result<(), ClientError> {
         self.connection.hush(true);
         let result = match secret {
             Secret::Password(password) => self.authenticate(user, password).await,
@@ -115,8 +149,11 @@ impl Client {
         };
         self.connection.hush(false);
         result?;
+        if !self.ahead {
+            self.say("CAPA", Phase::Command).await?;
+        }
         self.read_capabilities().await?;
-        self.pipelining = pipeline && self.capabilities.has("PIPELINING");
+        self.pipelining &= self.capabilities.has("PIPELINING");
         Ok(())
     }
 
@@ -149,6 +186,11 @@ impl Client {
     /// rather than NOOP, since its answer looks like no other (RFC 1939 §5).
     pub fn check(&mut self) {
         self.waiting.push_back(Request::Check);
+    }
+
+    /// Asks to end the session behind everything else; the server deletes what was marked then.
+    pub fn leave(&mut self) {
+        self.waiting.push_back(Request::Leave);
     }
 
     /// How many requests have no answer yet.
@@ -189,6 +231,7 @@ impl Client {
             (Request::Delete(number), None) => Answer::Deleted(number),
             (Request::Delete(number), Some(text)) => Answer::NotDeleted(number, text),
             (Request::Check, _) => Answer::InStep,
+            (Request::Leave, refused) => Answer::Left(refused.is_none()),
         }))
     }
 
@@ -215,16 +258,9 @@ impl Client {
         self.ended
     }
 
-    /// Ends the session; the server deletes what was marked. False if it says that it did not.
-    pub async fn quit(mut self) -> Result<bool, ClientError> {
-        match self.ask("QUIT", "the end of the session", Phase::Command).await {
-            Ok(_) => {
-                self.connection.close(self.patience.deadline(Phase::Tls)).await;
-                Ok(true)
-            }
-            Err(ClientError::Refused { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Ends the connection after [`Answer::Left`].
+    pub async fn close(mut self) {
+        self.connection.close(self.patience.deadline(Phase::Tls)).await;
     }
 
     async fn send_waiting(&mut self) -> Result<(), ClientError> {
@@ -250,6 +286,7 @@ impl Client {
                 Request::Header(number) => format!("TOP {number} 0\r\n"),
                 Request::Delete(number) => format!("DELE {number}\r\n"),
                 Request::Check => "STAT\r\n".into(),
+                Request::Leave => "QUIT\r\n".into(),
             };
             self.connection.queue(line.as_bytes());
             self.sent.push_back(request);
@@ -257,9 +294,10 @@ impl Client {
         if self.sent.len() > before { self.flush(Phase::Command).await } else { Ok(()) }
     }
 
+    /// The answer to CAPA.
     async fn read_capabilities(&mut self) -> Result<(), ClientError> {
         let mut found = HashMap::new();
-        match self.ask("CAPA", "CAPA", Phase::Command).await {
+        match self.status("CAPA", Phase::Command).await.map_err(|error| self.doubt(error)) {
             Ok(_) => {
                 self.lines(MAX_CAPABILITIES, |line| {
                     let line = String::from_utf8_lossy(line).to_ascii_uppercase();
