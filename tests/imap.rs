@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use async_compression::tokio::{bufread::DeflateDecoder, write::DeflateEncoder};
 use futures::TryStreamExt;
 use mailroom::serve::imap;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
 use crate::support::lan::{Lan, PASSWORD, Pipe, fits};
 
@@ -101,7 +103,7 @@ async fn play(text: &str) {
 }
 
 /// Lines up to the tagged one, which is the last.
-async fn answer(client: &mut Pipe, tag: &str) -> Vec<String> {
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Pipe<S>, tag: &str) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         let line = client.line().await.expect("closed");
@@ -203,6 +205,37 @@ async fn binary_parts_stream_too() {
     assert_eq!(answer(&mut client, "d").await[1], "HIJKL)");
     client.send(b"e APPEND INBOX ~{5+}\r\na\0: b\r\n").await;
     assert!(answer(&mut client, "e").await[0].starts_with("e NO [UNKNOWN-CTE]"));
+}
+
+/// Behind COMPRESS=DEFLATE (RFC 4978) everything goes on as before, in both directions, large and small; a notice is not kept waiting.
+#[tokio::test]
+async fn a_compressed_session_is_a_session() {
+    let lan = Lan::new("").await;
+    let mut client = logged_in(&lan).await;
+    client.send(b"a COMPRESS BROTLI\r\nb COMPRESS DEFLATE\r\n").await;
+    assert!(answer(&mut client, "a").await[0].starts_with("a BAD"));
+    assert!(answer(&mut client, "b").await[0].starts_with("b OK"));
+    let mut client = Pipe(BufReader::new(DeflateEncoder::new(DeflateDecoder::new(client.0))));
+    let mail = format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(100_000));
+    client.send(format!("c COMPRESS DEFLATE\r\nd APPEND INBOX {{{}+}}\r\n{mail}\r\n", mail.len()).as_bytes()).await;
+    assert!(answer(&mut client, "c").await[0].starts_with("c NO [COMPRESSIONACTIVE]"));
+    assert!(answer(&mut client, "d").await[0].starts_with("d OK"));
+    client.send(b"e SELECT INBOX\r\nf FETCH 1 BODY.PEEK[]\r\ng IDLE\r\n").await;
+    answer(&mut client, "e").await;
+    let lines = answer(&mut client, "f").await;
+    assert_eq!(lines[1..lines.len() - 2].join("\r\n") + "\r\n", mail);
+    assert!(client.line().await.unwrap().starts_with("+ "));
+    lan.deliver("alice", [b"Subject: new\r\n\r\n".to_vec()]).await;
+    assert_eq!(client.line().await.as_deref(), Some("* 2 EXISTS"));
+    client.send(b"DONE\r\nh LOGOUT\r\n").await;
+    assert!(answer(&mut client, "h").await.contains(&"* BYE Goodbye.".to_owned()));
+    assert_eq!(client.line().await, None);
+    // no deflate stream at all: the session ends, and nothing else
+    let mut client = logged_in(&lan).await;
+    client.send(b"a COMPRESS DEFLATE\r\n").await;
+    answer(&mut client, "a").await;
+    client.send(&[0xff; 100]).await;
+    assert_eq!(client.line().await, None);
 }
 
 /// What was sent ahead of the handshake could be anybody's (CVE-2011-0411): the session ends there.

@@ -52,6 +52,8 @@ fn when(command: &Command) -> When {
         | C::Namespace
         | C::Status { .. }
         | C::Idle
+        | C::Compress { .. }
+        | C::Unauthenticate
         | C::GetQuota(_)
         | C::GetQuotaRoot(_)
         | C::SetQuota => When::AfterLogin,

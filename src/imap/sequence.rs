@@ -39,6 +39,11 @@ impl SequenceSet {
         }))
     }
 
+    /// True if it is a `seq-number`: one number or `*`.
+    pub fn is_one(&self) -> bool {
+        matches!(self, SequenceSet::Ranges(ranges) if matches!(ranges[..], [(one, other)] if one == other))
+    }
+
     /// True if a number above `largest` is named: for message numbers that is the client's error.
     pub fn exceeds(&self, largest: u32) -> bool {
         let SequenceSet::Ranges(ranges) = self else { return false };

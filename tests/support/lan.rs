@@ -15,7 +15,7 @@ use mailroom::serve::{Context, Peer, Stop, Stream};
 use mailroom::store::{Arrival, Deposit, NewContent, Store};
 use mailroom::wire::tls::{Acceptor, LocalNames, local_identity};
 use secrecy::SecretString;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::watch;
 
 /// Every user's password here.
@@ -106,11 +106,12 @@ impl Lan {
 }
 
 /// The client's end.
-pub struct Pipe(pub BufReader<DuplexStream>);
+pub struct Pipe<S = DuplexStream>(pub BufReader<S>);
 
-impl Pipe {
+impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
+        self.0.flush().await.unwrap();
     }
 
     /// The next line without its CRLF; `None` at the end.

@@ -1,9 +1,11 @@
-//! APPEND in pieces: what stands before each message, so that the message itself can be streamed (RFC 9051 §6.3.12, RFC 3502).
+//! APPEND and REPLACE in pieces: what stands before each message, so that the message itself can be streamed (RFC 9051 §6.3.12, RFC 3502,
+//! RFC 8508).
 
 use super::lexer::Lexer;
 use super::{Dialect, Invalid};
 use crate::imap::date;
 use crate::imap::flags::Flags;
+use crate::imap::sequence::SequenceSet;
 
 /// The announcement of a literal, as it ends a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,26 @@ pub struct Literal {
     pub synchronizing: bool,
     /// `~{…}`: may hold NUL (RFC 3516).
     pub binary: bool,
+}
+
+/// What stands before the first message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Where the messages go.
+    pub mailbox: String,
+    /// REPLACE: which message of the open mailbox goes when the new one is there.
+    pub replaces: Option<Replaced>,
+    /// Of the first message.
+    pub attributes: Attributes,
+}
+
+/// The message that REPLACE names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// One number.
+    pub set: SequenceSet,
+    /// It is a UID.
+    pub by_uid: bool,
 }
 
 /// What is said of one message before its bytes.
@@ -46,25 +68,45 @@ pub fn announced(line: &[u8]) -> Option<Literal> {
     Some(Literal { length, synchronizing, binary: before == Some(&b'~') })
 }
 
-/// True if this is an APPEND, whatever follows.
+/// True if this is an APPEND or a REPLACE, whatever follows.
 pub fn is_append(command: &[u8]) -> bool {
     let mut lexer = Lexer::new(command, Dialect::default());
-    lexer.tag().is_some() && lexer.take(b' ') && lexer.take_word("APPEND")
+    lexer.tag().is_some() && lexer.take(b' ') && name(&mut lexer).is_some()
 }
 
-/// `tag SP "APPEND" SP mailbox` and what stands before the first message. `Ok(None)`: the literal that ends these bytes is not a message but
-/// the mailbox's name, or some other string; read it and ask again.
-pub fn start(command: &[u8], dialect: Dialect) -> Result<Option<(String, Attributes)>, Invalid> {
+/// Which of the commands it is, and whether UID stood before it.
+fn name(lexer: &mut Lexer) -> Option<(bool, bool)> {
+    if lexer.take_word("APPEND") {
+        return Some((false, false));
+    }
+    let by_uid = lexer.take_word("UID") && lexer.take(b' ');
+    lexer.take_word("REPLACE").then_some((true, by_uid))
+}
+
+/// `tag SP "APPEND" SP mailbox`, or `tag SP ["UID" SP] "REPLACE" SP seq-number SP mailbox` (RFC 8508 §4), and what stands before the first
+/// message. `Ok(None)`: the literal that ends these bytes is not a message but the mailbox's name, or some other string; read it and ask
+/// again.
+pub fn start(command: &[u8], dialect: Dialect) -> Result<Option<Start>, Invalid> {
     let mut lexer = Lexer::new(command, dialect);
     lexer.tag().ok_or(Invalid::new("The tag is missing."))?;
     lexer.space()?;
-    lexer.atom()?;
+    let (replace, by_uid) = name(&mut lexer).ok_or(Invalid::new("The command is missing."))?;
     lexer.space()?;
+    let replaces = if replace {
+        let set = lexer.sequence_set()?;
+        if !set.is_one() {
+            return Err(Invalid::new("REPLACE names one message."));
+        }
+        lexer.space()?;
+        Some(Replaced { set, by_uid })
+    } else {
+        None
+    };
     if announced(lexer.rest()).is_some() && matches!(lexer.peek(), Some(b'{')) && !lexer.rest().contains(&b' ') {
         return Ok(None);
     }
     let mailbox = lexer.mailbox()?;
-    Ok(Some((mailbox, attributes(&mut lexer)?)))
+    Ok(Some(Start { mailbox, replaces, attributes: attributes(&mut lexer)? }))
 }
 
 /// What stands before a further message, from the space on (MULTIAPPEND).

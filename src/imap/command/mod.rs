@@ -80,6 +80,8 @@ pub enum Command {
     Namespace,
     Status { mailbox: String, items: Vec<StatusItem> },
     Idle,
+    Compress { mechanism: String },
+    Unauthenticate,
     GetQuota(String),
     GetQuotaRoot(String),
     SetQuota,
@@ -136,6 +138,7 @@ fn plain(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
         "CHECK" => Command::Check,
         "CLOSE" => Command::Close,
         "UNSELECT" => Command::Unselect,
+        "UNAUTHENTICATE" => Command::Unauthenticate,
         _ => {
             // What is not known is said before what is missing after it.
             if !WITH_ARGUMENTS.contains(&name) {
@@ -147,7 +150,7 @@ fn plain(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
     })
 }
 
-const WITH_ARGUMENTS: [&str; 18] = [
+const WITH_ARGUMENTS: [&str; 19] = [
     "ID",
     "AUTHENTICATE",
     "LOGIN",
@@ -165,6 +168,7 @@ const WITH_ARGUMENTS: [&str; 18] = [
     "GETQUOTA",
     "GETQUOTAROOT",
     "SETQUOTA",
+    "COMPRESS",
     "APPEND",
 ];
 
@@ -179,6 +183,7 @@ fn with_arguments(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
             }
             Command::Authenticate { mechanism, initial }
         }
+        "COMPRESS" => Command::Compress { mechanism: lexer.atom()?.to_ascii_uppercase() },
         "LOGIN" => {
             let user = lexer.astring_text()?;
             lexer.space()?;

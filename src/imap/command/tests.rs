@@ -165,11 +165,19 @@ fn appends() {
         assert_eq!(announced(none.as_bytes()), None, "{none}");
     }
     let read = |line: &str| start(line.as_bytes(), Dialect::default());
-    let (mailbox, attributes) = read("a APPEND Sent (\\Seen $x) \" 1-Feb-1994 21:52:25 -0800\" {310}").unwrap().unwrap();
+    let append::Start { mailbox, replaces, attributes } =
+        read("a APPEND Sent (\\Seen $x) \" 1-Feb-1994 21:52:25 -0800\" {310}").unwrap().unwrap();
+    assert!(replaces.is_none());
     assert_eq!((mailbox.as_str(), attributes.flags.system, attributes.date), ("Sent", 1, Some(760_168_345_000)));
     assert_eq!(read("a APPEND {4}").unwrap(), None);
-    assert_eq!(read("a APPEND {4}\r\nSent {5}").unwrap().unwrap().0, "Sent");
-    assert!(read("a APPEND x UTF8 (~{5}").unwrap().unwrap().1.utf8);
+    assert_eq!(read("a APPEND {4}\r\nSent {5}").unwrap().unwrap().mailbox, "Sent");
+    assert!(read("a APPEND x UTF8 (~{5}").unwrap().unwrap().attributes.utf8);
+    for (line, by_uid) in [("a REPLACE 4 Drafts (\\Draft) {5}", false), ("a UID REPLACE 4 Drafts {5}", true)] {
+        assert_eq!(read(line).unwrap().unwrap().replaces.unwrap().by_uid, by_uid);
+        assert!(append::is_append(line.as_bytes()), "{line}");
+    }
+    assert!(read("a REPLACE Drafts {5}").is_err());
+    assert!(!append::is_append(b"a UID FETCH 1 FLAGS"));
     assert!(read("a APPEND x (\\Frob) {5}").is_err());
     assert!(read("a APPEND x \"yesterday\" {5}").is_err());
     assert!(read("a APPEND x foo {5}").is_err());
@@ -186,7 +194,7 @@ proptest! {
 
     #[test]
     fn no_nearly_right_command_makes_it_panic(
-        name in prop::sample::select(vec!["FETCH 1 ", "SEARCH ", "LIST ", "STORE 1 FLAGS ", "SELECT ", "SORT ", "THREAD ", "ID ", "APPEND ", "UID FETCH ", "STATUS x "]),
+        name in prop::sample::select(vec!["FETCH 1 ", "SEARCH ", "LIST ", "STORE 1 FLAGS ", "SELECT ", "SORT ", "THREAD ", "ID ", "APPEND ", "UID REPLACE 1 ", "UID FETCH ", "STATUS x "]),
         words in prop::collection::vec(prop::sample::select(vec![
             "(", ")", " ", "BODY", "[", "]", "HEADER.FIELDS", "\"", "\\", "{3}\r\nabc", "{9}\r\n", "1:*", "$", "NOT", "OR", "RETURN", "<", ">", "1", ".", "\\Seen", "ALL", "QRESYNC", "CHARSET", "UTF-8", "é",
         ]), 0..12),

@@ -1,16 +1,18 @@
-//! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 7889): messages stream into the store; all of one command become visible together.
+//! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 7889) and REPLACE (RFC 8508): messages stream into the store; all of one command become
+//! visible together.
 
 use tokio::time::Instant;
 
+use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use super::search::now;
 use super::{AUTOLOGOUT, Session};
-use crate::imap::command::append::{self, Attributes, Literal};
+use crate::imap::command::append::{self, Attributes, Literal, Replaced, Start};
 use crate::imap::response;
 use crate::inbound::facts::content_facts;
 use crate::message::facts::Scanner;
 use crate::store::messages::changing::Append;
-use crate::store::{NewContent, Spool};
+use crate::store::{Folder, FolderId, NewContent, Spool};
 use crate::wire::WireError;
 
 /// Larger messages go into the store in pieces while they arrive.
@@ -34,8 +36,12 @@ impl Session {
 
     async fn append_all(&mut self, command: &[u8], first: Literal) -> Performed {
         let dialect = self.dialect();
-        let Some((mailbox, mut attributes)) = append::start(command, dialect)? else {
+        let Some(Start { mailbox, replaces, mut attributes }) = append::start(command, dialect)? else {
             return Err(Failure::Bad("The message of APPEND is missing.".into()));
+        };
+        let replaced = match replaces.map(|replaced| self.replaced(&replaced)).transpose() {
+            Ok(replaced) => replaced,
+            Err(failure) => return self.refuse(first, failure).await,
         };
         let target = match self.find(&mailbox).await {
             Ok(Some(folder)) => folder,
@@ -80,6 +86,9 @@ impl Session {
                 internal_date: attributes.date.unwrap_or_else(now),
             });
             match self.behind_message(&attributes, dialect).await? {
+                Some((_, more)) if replaced.is_some() => {
+                    return self.refuse(more, Failure::Bad("REPLACE takes one message.".into())).await;
+                }
                 Some((next, announced)) => (attributes, literal) = (next, announced),
                 None => break,
             }
@@ -87,8 +96,27 @@ impl Session {
         if let Some(selected) = &mut self.selected {
             selected.dirty |= selected.folder.id == target.id;
         }
-        let uids = self.store().append(target.id, messages).await?;
-        Ok(Done::with_code(format!("APPENDUID {} {}", target.uidvalidity, response::ordered_set(&uids)), "Stored."))
+        let store = self.store();
+        let Some((source, uid)) = replaced else {
+            let uids = store.append(target.id, messages).await?;
+            return Ok(Done::with_code(appenduid(&target, &uids), "Stored."));
+        };
+        let uids = store.replace(source, uid, target.id, messages).await?;
+        self.selected()?.dirty = true;
+        // Ahead of EXISTS and EXPUNGE (RFC 8508 §3.3).
+        self.queue(&format!("* OK [{}] The new one is there.\r\n", appenduid(&target, &uids)));
+        Ok(Done::ok("Replaced."))
+    }
+
+    /// The message of the open mailbox that REPLACE names.
+    fn replaced(&mut self, replaced: &Replaced) -> Result<(FolderId, u32), Failure> {
+        self.require_membership()?;
+        self.selected()?.writable()?;
+        let spans = self.spans(&replaced.set, replaced.by_uid)?;
+        match *uids(&spans) {
+            [ref one] if one.start() == one.end() => Ok((self.selected()?.folder.id, *one.start())),
+            _ => Err(Failure::No { code: None, text: "There is no such message.".into() }),
+        }
     }
 
     /// The rest of the line behind a message: nothing, or what announces the next one.
@@ -151,6 +179,10 @@ impl Session {
         }
         Err(failure)
     }
+}
+
+fn appenduid(target: &Folder, uids: &[u32]) -> String {
+    format!("APPENDUID {} {}", target.uidvalidity, response::ordered_set(uids))
 }
 
 /// Why a message could not be taken.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::SecretString;
 
 use super::outcome::{Done, Failure, Performed};
-use super::{Flow, Session};
+use super::{Enabled, Flow, Session};
 use crate::serve::login::Refused;
 use crate::wire::{Connection, WireError, sasl};
 
@@ -56,6 +56,15 @@ impl Session {
                 })
             }
         }
+    }
+
+    /// RFC 8437: as before log-in, but for TLS, compression and the count of failed log-ins.
+    pub(super) fn unauthenticate(&mut self) -> Performed {
+        self.account = None;
+        self.selected = None;
+        self.changes = None;
+        self.enabled = Enabled::default();
+        Ok(Done::with_code(format!("CAPABILITY {}", self.capabilities()), "Logged off; who is next?"))
     }
 
     /// PLAIN (RFC 4616) and LOGIN, with or without initial response (RFC 4959).

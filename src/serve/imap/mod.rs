@@ -5,6 +5,7 @@
 //! half of an answer is out already.
 
 mod append;
+mod compress;
 mod fetch;
 mod flags;
 mod folders;
@@ -52,6 +53,7 @@ pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop
     let session = Session {
         wire: Connection::new(stream),
         tls: peer.tls,
+        compressed: false,
         peer,
         changes: None,
         context,
@@ -81,6 +83,7 @@ struct Session {
     wire: Connection<Stream>,
     peer: Peer,
     tls: bool,
+    compressed: bool,
     context: Arc<Context>,
     stop: Stop,
     account: Option<Account>,
@@ -97,6 +100,7 @@ struct Session {
 enum Flow {
     Go,
     StartTls,
+    Compress,
     End,
 }
 
@@ -108,6 +112,7 @@ impl Session {
             match Box::pin(self.turn()).await? {
                 Flow::Go => {}
                 Flow::StartTls => self = self.start_tls().await?,
+                Flow::Compress => self = self.start_compression().await?,
                 Flow::End => break,
             }
         }
@@ -206,6 +211,8 @@ impl Session {
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(&mailbox, &items).await,
             Command::Idle => self.idle().await,
+            Command::Compress { mechanism } => self.compress(&mechanism),
+            Command::Unauthenticate => self.unauthenticate(),
             Command::GetQuota(root) => self.get_quota(&root).await,
             Command::GetQuotaRoot(mailbox) => self.get_quota_root(&mailbox).await,
             Command::SetQuota => Err(Failure::no("NOPERM", "Quotas are set by the administrator: mailroom user add --quota.")),
@@ -229,12 +236,15 @@ impl Session {
         const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ENABLE ID IDLE";
         const LOGGED_IN: &str = "NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT CONDSTORE QRESYNC SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES \
                                  LIST-EXTENDED LIST-STATUS STATUS=SIZE WITHIN OBJECTID SAVEDATE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES \
-                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE";
+                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE";
         let mut list = ALWAYS.to_owned();
         if self.account.is_some() {
             list.push(' ');
             list.push_str(LOGGED_IN);
             list.push_str(&format!(" APPENDLIMIT={}", self.max_message_size()));
+            if !self.compressed {
+                list.push_str(" COMPRESS=DEFLATE");
+            }
             return list;
         }
         if !self.tls {

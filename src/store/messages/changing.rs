@@ -116,26 +116,57 @@ impl Store {
 
     /// Adds a client's messages; all or none. UIDs in order. [`StoreError::OverQuota`] if the folder's owner has no room.
     pub async fn append(&self, folder: FolderId, messages: Vec<Append>) -> Result<Vec<u32>, StoreError> {
-        let bytes =
-            messages.iter().map(|message| if let NewContent::Inline(bytes, _) = &message.content { bytes.len() } else { SMALL }).sum();
-        self.write(bytes, move |work| {
-            let mut rows = Vec::with_capacity(messages.len());
-            for message in &messages {
-                let (content, size) = arrival::file(work, &message.content)?;
-                let mut keywords = 0;
-                for name in &message.keywords {
-                    // APPEND has no way to say that one keyword did not fit.
-                    keywords |= folders::make_keyword(work, folder, name)?.unwrap_or(0);
-                }
-                rows.push(NewRow { content, prefix: None, size, flags: message.flags, keywords, internal_date: message.internal_date });
-            }
-            let owner = folders::require(work, folder)?.account;
-            accounts::require_room(work, owner, rows.iter().map(|row| row.size).sum())?;
-            let first = insert(work, folder, &rows)?;
-            Ok((first..).take(rows.len()).collect())
+        self.write(weight(&messages), move |work| {
+            let rows = file(work, folder, &messages)?;
+            add(work, folder, &rows, 0)
         })
         .await
     }
+
+    /// Adds messages to one folder and deletes one of another, or of the same, in its place; all or none (RFC 8508). What goes makes
+    /// room for what comes. [`StoreError::NotFound`] if it is gone already.
+    pub async fn replace(&self, source: FolderId, uid: u32, folder: FolderId, messages: Vec<Append>) -> Result<Vec<u32>, StoreError> {
+        self.write(weight(&messages), move |work| {
+            let old: Option<u64> =
+                work.prepare_cached("SELECT size FROM message WHERE id = ?1")?.query_row([id(source, uid)], |row| row.get(0)).optional()?;
+            let old = old.ok_or_else(|| StoreError::NotFound("this message".into()))?;
+            let same_owner = folders::require(work, source)?.account == folders::require(work, folder)?.account;
+            let rows = file(work, folder, &messages)?;
+            let uids = add(work, folder, &rows, if same_owner { old } else { 0 })?;
+            remove(work, source, &[uid])?;
+            Ok(uids)
+        })
+        .await
+    }
+}
+
+/// What a job with these messages weighs in a batch.
+fn weight(messages: &[Append]) -> usize {
+    messages.iter().map(|message| if let NewContent::Inline(bytes, _) = &message.content { bytes.len() } else { SMALL }).sum()
+}
+
+/// Files the originals and their keywords.
+fn file(work: &mut Work<'_>, folder: FolderId, messages: &[Append]) -> Result<Vec<NewRow>, StoreError> {
+    let mut rows = Vec::with_capacity(messages.len());
+    for message in messages {
+        let (content, size) = arrival::file(work, &message.content)?;
+        let mut keywords = 0;
+        for name in &message.keywords {
+            // APPEND has no way to say that one keyword did not fit.
+            keywords |= folders::make_keyword(work, folder, name)?.unwrap_or(0);
+        }
+        rows.push(NewRow { content, prefix: None, size, flags: message.flags, keywords, internal_date: message.internal_date });
+    }
+    Ok(rows)
+}
+
+/// Adds rows if the owner has room for them, `freed` bytes taken off.
+fn add(work: &mut Work<'_>, folder: FolderId, rows: &[NewRow], freed: u64) -> Result<Vec<u32>, StoreError> {
+    let owner = folders::require(work, folder)?.account;
+    let more: u64 = rows.iter().map(|row| row.size).sum();
+    accounts::require_room(work, owner, more.saturating_sub(freed))?;
+    let first = insert(work, folder, rows)?;
+    Ok((first..).take(rows.len()).collect())
 }
 
 /// Deletes messages of a folder and remembers that they went. UIDs ascending; those that are not there don't matter.
