@@ -254,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_does_not_exist_is_its_first_valid_instant() {
+    fn trap_46_a_time_that_does_not_exist_is_its_first_valid_instant() {
         check("30 2 * * *", Some("2025-03-29T02:30:00"), "2025-03-29T12:00:00", "2025-03-30T03:00:00+02:00");
         check("30 2 * * *", Some("2025-03-30T03:00:00"), "2025-03-30T03:00:05", "2025-03-31T02:30:00");
     }
 
     #[test]
-    fn a_time_that_exists_twice_comes_once() {
+    fn trap_46_a_time_that_exists_twice_comes_once() {
         check("30 2 * * *", Some("2025-10-25T02:30:00"), "2025-10-25T12:00:00", "2025-10-26T02:30:00+02:00");
         check("30 2 * * *", Some("2025-10-26T02:30:00+02:00"), "2025-10-26T02:31:00+02:00", "2025-10-27T02:30:00+01:00");
         // But what runs every half hour does so.
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_of_several_but_not_below_the_minimum() {
+    fn trap_40_the_earliest_of_several_but_not_below_the_minimum() {
         let schedules = ["every 1h", "*/10 * * * *"].map(|text| Schedule::parse(text).unwrap());
         let (last, now) = (berlin("2025-01-01T12:01:00"), berlin("2025-01-01T12:02:00"));
         let due = next(&schedules, Some(&last), &now, Duration::ZERO, "isp").unwrap();
@@ -319,16 +319,21 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_is_not_tried_until_the_office_is_banned() {
+    fn trap_41_a_wrong_password_is_not_tried_until_the_office_is_banned() {
         let at = |minute: i64| "2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute);
         let mut sure = Backoff::default();
         assert_eq!(sure.failed(Failure::LogIn, at(0)), Verdict::Wait(LOGIN_APART));
         assert_eq!(sure.failed(Failure::LogIn, at(1)), Verdict::Wait(LOGIN_APART));
         assert_eq!(sure.failed(Failure::LogIn, at(11)), Verdict::Suspend);
+        assert_eq!(Backoff::default().failed(Failure::Consent, at(0)), Verdict::Suspend);
+    }
+
+    #[test]
+    fn trap_42_a_refusal_without_a_reason_is_probed_for_a_day() {
+        let at = |minute: i64| "2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute);
         let mut doubtful = Backoff::default();
         assert_eq!(doubtful.failed(Failure::LogInPerhaps, at(0)), Verdict::Wait(LOGIN_APART));
         assert_eq!(doubtful.failed(Failure::LogInPerhaps, at(10)), Verdict::Wait(PROBE));
         assert_eq!(doubtful.failed(Failure::LogInPerhaps, at(60 * 25)), Verdict::Suspend);
-        assert_eq!(Backoff::default().failed(Failure::Consent, at(0)), Verdict::Suspend);
     }
 }

@@ -141,6 +141,7 @@ impl Upstream {
     /// Headers of some messages, cut off at 256 KB each; those that the server won't give are missing. Nothing may be pending.
     pub async fn headers(&mut self, handles: &[u32]) -> Result<HashMap<u32, Vec<u8>>, UpstreamError> {
         match self {
+            Self::Pop3(client) if !client.offers_top() => return Ok(HashMap::new()),
             Self::Pop3(client) => handles.iter().for_each(|handle| client.header(*handle)),
             Self::Imap(client) => client.headers(handles),
         }
@@ -150,7 +151,12 @@ impl Upstream {
                 Self::Pop3(client) => match client.next().await? {
                     Some(pop3::Answer::Begins(number)) => Some(number),
                     Some(_) => continue,
-                    None => return Ok(found),
+                    None => {
+                        if found.is_empty() && !handles.is_empty() {
+                            client.distrust_top();
+                        }
+                        return Ok(found);
+                    }
                 },
                 Self::Imap(client) => match client.next().await? {
                     Some(imap::Answer::Begins(uid)) => uid,

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_and_numbers_are_bounded() {
+    fn trap_27_nesting_and_numbers_are_bounded() {
         let deep: String = (0..3000).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n")).collect();
         let parts = scan(deep.as_bytes(), 1000);
         assert_eq!(parts.len(), MAX_DEPTH);

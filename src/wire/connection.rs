@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_line_is_cut_off_early() {
+    async fn trap_52_an_endless_line_is_cut_off_early() {
         let mut connection = fed(&[b'x'; 1 << 20]).await;
         assert!(matches!(connection.line(100, LineEnd::Strict, soon()).await, Err(WireError::LineTooLong(100))));
         assert!(connection.received() <= SMALLEST_READ as u64);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_ahead_of_the_handshake_are_an_error() {
+    async fn trap_51_bytes_ahead_of_the_handshake_are_an_error() {
         let mut connection = fed(b"+OK begin TLS\r\n+OK injected\r\n").await;
         connection.line(100, LineEnd::Strict, soon()).await.unwrap();
         assert!(matches!(connection.into_inner(), Err(WireError::EarlyBytes)));

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trickle_runs_out_of_time() {
+    async fn trap_45_a_trickle_runs_out_of_time() {
         let patience = Patience { silence: Duration::from_secs(60), minimum_rate: 200, ..Patience::default() };
         let start = Instant::now();
         tokio::time::advance(Duration::from_secs(100)).await;

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_left_out() {
+    fn trap_55_secrets_are_left_out() {
         for (line, logged) in [
             ("PASS geheim", "PASS …"),
             ("pass geheim", "pass …"),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_is_escaped_and_bounded() {
+    fn trap_28_hostile_text_is_escaped_and_bounded() {
         assert_eq!(shown(b"a\r\n\x1b[31m\xff"), "a\\r\\n\\u{1b}[31m\u{fffd}");
         assert!(shown(&[b'x'; 100_000]).len() < 300);
     }

@@ -102,12 +102,12 @@ async fn cut_everywhere(speech: Speech) {
 }
 
 #[tokio::test]
-async fn a_pop3_session_cut_at_every_command_loses_and_repeats_nothing() {
+async fn trap_01_a_pop3_session_cut_at_every_command_loses_and_repeats_nothing() {
     cut_everywhere(Speech::Pop3).await;
 }
 
 #[tokio::test]
-async fn an_imap_session_cut_at_every_command_loses_and_repeats_nothing() {
+async fn trap_01_an_imap_session_cut_at_every_command_loses_and_repeats_nothing() {
     cut_everywhere(Speech::Imap).await;
 }
 

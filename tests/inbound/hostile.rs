@@ -62,7 +62,7 @@ async fn hostile_mail_at_dovecot_by_imap_is_stored_as_it_is() {
 
 /// Dovecot turns bare line feeds into line ends and more; a server that hands out the very bytes does not.
 #[tokio::test]
-async fn hostile_mail_is_stored_byte_for_byte() {
+async fn trap_23_hostile_mail_is_stored_byte_for_byte() {
     let Some(messages) = hostile() else { return };
     // POP3 itself ends every message with a line end (RFC 1939 §3), so that one is added where it is missing.
     let ended = |bytes: &Vec<u8>| if bytes.is_empty() || bytes.ends_with(b"\r\n") { bytes.clone() } else { [bytes, &b"\r\n"[..]].concat() };

@@ -37,7 +37,7 @@ async fn mail_comes_by_uid_in_any_order_of_items() {
 }
 
 #[tokio::test]
-async fn hostile_servers_end_the_session_and_nothing_else() {
+async fn trap_52_hostile_servers_end_the_session_and_nothing_else() {
     let cases: &[(&'static str, &'static [(&'static str, &'static str)])] = &[
         ("m1 OK early", &[]),
         ("* BYE no", &[]),
@@ -72,7 +72,7 @@ async fn a_fetch_that_ends_in_no_is_a_failure_and_what_came_before_counts() {
 }
 
 #[tokio::test]
-async fn preauth_before_tls_is_refused() {
+async fn trap_50_preauth_before_tls_is_refused() {
     let (_office, outcome) = outcome("* PREAUTH welcome", &[], "tls = \"starttls\"").await;
     assert!(outcome.figures.error.unwrap_or_default().contains("before TLS"));
 }

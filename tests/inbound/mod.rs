@@ -5,6 +5,7 @@ mod forward;
 mod hostile;
 mod imap;
 mod pop3;
+mod traps;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +47,16 @@ impl Office {
     }
 
     async fn fetch(&self) -> Outcome {
+        self.fetch_telling().await.0
+    }
+
+    /// Changes what the files can't say.
+    fn alter(&mut self, alter: impl FnOnce(&mut mailroom::config::Config)) {
+        alter(&mut Arc::get_mut(&mut self.current).unwrap().config);
+    }
+
+    /// The same, with what it tells while it runs.
+    async fn fetch_telling(&self) -> (Outcome, Vec<String>) {
         let moment = self.moment;
         let patience = Patience {
             dns: moment,
@@ -65,7 +76,9 @@ impl Office {
             progress: watch::Sender::new(Progress::default()),
             stop: self.stop.subscribe(),
         };
-        fetch(&order).await
+        let outcome = fetch(&order).await;
+        let notices = order.progress.borrow().notices.clone();
+        (outcome, notices)
     }
 
     /// Fetches and expects no trouble.

@@ -58,12 +58,12 @@ fn killed_ten_times(protocol: &str) {
 }
 
 #[test]
-fn a_pop3_fetch_killed_ten_times_loses_and_repeats_nothing() {
+fn trap_03_a_pop3_fetch_killed_ten_times_loses_and_repeats_nothing() {
     killed_ten_times("pop3");
 }
 
 #[test]
-fn an_imap_fetch_killed_ten_times_loses_and_repeats_nothing() {
+fn trap_03_an_imap_fetch_killed_ten_times_loses_and_repeats_nothing() {
     killed_ten_times("imap");
 }
 

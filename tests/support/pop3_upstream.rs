@@ -16,6 +16,18 @@ pub struct Faults {
     pub cut: Option<(&'static str, usize)>,
     /// Hangs up instead of answering QUIT; deletions are forgotten.
     pub lose_quit: bool,
+    /// Says no to QUIT, and deletes nothing.
+    pub keeps_deleted: bool,
+    /// Lists so many at a time, and those that were retrieved never again.
+    pub shows: Option<usize>,
+    /// Falls silent at this message (its UIDL).
+    pub silent_at: Option<&'static str>,
+    /// What LIST says of every size.
+    pub size: Option<u64>,
+    /// Further capabilities: before the log-in, and after it.
+    pub capabilities: [&'static str; 2],
+    /// Sends the whole message for TOP.
+    pub whole_top: bool,
     /// Lines put into the listings.
     pub listing: Vec<&'static str>,
     /// Bytes sent behind the terminator of every message.
@@ -84,7 +96,10 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
 async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let faults = state.lock().unwrap().faults.clone();
-    let messages = state.lock().unwrap().messages.clone();
+    let mut messages = state.lock().unwrap().messages.clone();
+    messages.truncate(faults.shows.unwrap_or(usize::MAX));
+    let mut retrieved = vec![false; messages.len()];
+    let mut logged_in = false;
     let mut deleted = vec![false; messages.len()];
     if faults.stall == Some("greeting") {
         return std::future::pending().await;
@@ -115,13 +130,16 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
             ("CAPA", _) => {
                 let pipelining = if faults.behind.is_empty() && !faults.forgets_stuffing { "PIPELINING\r\n" } else { "" };
                 let stls = if faults.injects { "STLS\r\n" } else { "" };
-                stream.write_all(format!("+OK\r\nuser\r\n{pipelining}{stls}TOP\r\n.\r\n").as_bytes()).await?;
+                let more = faults.capabilities[usize::from(logged_in)];
+                let usual = if more.is_empty() { format!("user\r\n{pipelining}{stls}TOP\r\n") } else { more.to_owned() };
+                stream.write_all(format!("+OK\r\n{usual}.\r\n").as_bytes()).await?;
             }
             ("STLS", _) if faults.injects => stream.write_all(b"+OK begin\r\n+OK injected\r\n").await?,
             ("LIST", _) => {
                 let mut text = String::from("+OK\r\n");
                 faults.listing.iter().for_each(|line| text += &format!("{line}\r\n"));
-                (1..).zip(&messages).for_each(|(n, (_, message))| text += &format!("{n} {}\r\n", message.len()));
+                let size = |message: &Vec<u8>| faults.size.unwrap_or(message.len() as u64);
+                (1..).zip(&messages).for_each(|(n, (_, message))| text += &format!("{n} {}\r\n", size(message)));
                 stream.write_all((text + ".\r\n").as_bytes()).await?;
             }
             ("UIDL", _) if faults.no_uidl => stream.write_all(b"-ERR what?\r\n").await?,
@@ -131,7 +149,9 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
                 (1..).zip(&messages).for_each(|(n, (uidl, _))| text += &format!("{n} {uidl}\r\n"));
                 stream.write_all((text + ".\r\n").as_bytes()).await?;
             }
+            ("RETR", Some((uidl, _))) if faults.silent_at == Some(uidl) => return std::future::pending().await,
             ("RETR", Some((uidl, message))) => {
+                retrieved[number - 1] = true;
                 let encoded = if faults.forgets_stuffing { [message.as_slice(), b".\r\n"].concat() } else { stuffed(message) };
                 if faults.cut.is_some_and(|(at, _)| at == uidl) && cuts_left(state) {
                     stream.write_all(b"+OK\r\n").await?;
@@ -144,6 +164,7 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
             ("TOP", Some((_, message))) => {
                 let end = message.windows(4).position(|w| w == b"\r\n\r\n").map_or(message.len(), |at| at + 4);
                 stream.write_all(b"+OK\r\n").await?;
+                let end = if faults.whole_top { message.len() } else { end };
                 stream.write_all(&stuffed(&message[..end])).await?;
             }
             ("DELE", Some(_)) => {
@@ -151,7 +172,11 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
                 stream.write_all(b"+OK\r\n").await?;
             }
             ("QUIT", _) if faults.lose_quit => return Ok(()),
+            ("QUIT", _) if faults.keeps_deleted => return stream.write_all(b"-ERR some messages were not removed\r\n").await,
             ("QUIT", _) => {
+                if faults.shows.is_some() {
+                    deleted.clone_from(&retrieved);
+                }
                 let gone: Vec<&(String, Vec<u8>)> =
                     messages.iter().zip(&deleted).filter(|(_, deleted)| **deleted).map(|(m, _)| m).collect();
                 state.lock().unwrap().messages.retain(|message| !gone.contains(&message));
@@ -161,7 +186,11 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
                 let bytes: usize = messages.iter().map(|(_, message)| message.len()).sum();
                 stream.write_all(format!("+OK {} {bytes}\r\n", messages.len()).as_bytes()).await?;
             }
-            ("USER" | "PASS", _) => stream.write_all(b"+OK\r\n").await?,
+            ("PASS", _) => {
+                logged_in = true;
+                stream.write_all(b"+OK\r\n").await?;
+            }
+            ("USER", _) => stream.write_all(b"+OK\r\n").await?,
             _ => stream.write_all(b"-ERR what?\r\n").await?,
         }
     }

@@ -93,11 +93,6 @@ pub async fn look_into(collector: &Collector, secret: &Secret) -> Result<Vec<Str
         if listing.malformed > 0 {
             found.push(format!("{} lines of the listing could not be read; those mails wait", listing.malformed));
         }
-        if listing.without_ids {
-            found.push(
-                "the server gives its mails no lasting ids (UIDL), so only after = \"delete\" is safe from fetching them twice".to_owned(),
-            );
-        }
     }
     let now = jiff::Timestamp::now().as_second();
     if let Some(days) = upstream.certificate_ends().map(|ends| (ends - now).div_euclid(86_400)).filter(|days| *days < EXPIRY_WARNING_DAYS) {

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_thousand_recipients_are_cut() {
+    fn trap_27_twenty_thousand_recipients_are_cut() {
         assert_eq!(mailboxes("a@example.com,".repeat(20_000).as_bytes()).len(), MAX_ENTRIES);
         assert_eq!(entries("a:".repeat(20_000).as_bytes()).len(), 2);
     }

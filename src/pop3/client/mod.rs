@@ -69,6 +69,8 @@ pub struct Client {
     pipelining: bool,
     /// [`AHEAD`] is on its way, or what is left of it.
     ahead: bool,
+    /// It is not known yet that the server has no TOP.
+    top: bool,
     waiting: VecDeque<Request>,
     sent: VecDeque<Request>,
     sent_bytes: u64,
@@ -116,6 +118,7 @@ impl Client {
             timestamp: None,
             pipelining: false,
             ahead: false,
+            top: true,
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
@@ -175,6 +178,16 @@ impl Client {
     /// Asks for a message's header (`TOP n 0`).
     pub fn header(&mut self, number: u32) {
         self.waiting.push_back(Request::Header(number));
+    }
+
+    /// Whether headers can be asked for, as far as is known.
+    pub fn offers_top(&self) -> bool {
+        self.top && (self.capabilities.0.is_empty() || self.capabilities.has("TOP"))
+    }
+
+    /// The server gives no headers, whatever it claims.
+    pub fn distrust_top(&mut self) {
+        self.top = false;
     }
 
     /// Asks to mark a message for deletion, which takes place when the session ends with [`Client::quit`].

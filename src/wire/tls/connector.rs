@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whom_we_trust_and_what_we_say_of_the_others() {
+    async fn trap_47_whom_we_trust_and_what_we_say_of_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let ca = dir.path().join("ca.pem");
         let (good, authority) = server("mail.example", 2049);
