@@ -146,7 +146,7 @@ fn unable_to_send(config: &Config, mapping: &Mapping, users: &[String]) -> Vec<S
         return Vec::new();
     }
     let mut found = Vec::new();
-    for user in users {
+    for user in users.iter().filter(|user| mapping.limits(user).external) {
         let identities = mapping.identities(user);
         let refused = |identity: &&Identity| !smarthosts.iter().any(|smarthost| smarthost.accepts(&identity.address));
         match identities.first() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::glob::Glob;
 use super::identity::{Look, Looks};
+use super::limits::{Restraint, Restraints};
 use super::lookup::{Addresses, Entry, Implied};
 use super::names::Names;
 use super::rules::Rules;
@@ -119,7 +120,7 @@ fn read(documents: &[Document], office: &Office) -> Mapping {
     let shared = reader.shared(&sections.shared);
     let lists = reader.lists(&sections.lists);
     let extra = reader.names(&sections.names);
-    let looks = reader.looks(&sections.senders);
+    let (looks, restraints) = reader.looks(&sections.senders);
     let rules = sections.rules.into_iter().filter_map(|table| reader.rule(table)).collect();
     let expectations = sections.expectations.into_iter().filter_map(|table| reader.expectation(table)).collect();
     let Reader { marks, users, .. } = reader;
@@ -142,6 +143,7 @@ fn read(documents: &[Document], office: &Office) -> Mapping {
         lists,
         names: Names::new(full_names.chain(extra)),
         looks,
+        restraints,
         rules: Rules::new(rules),
         expectations,
         named: marks.users.iter().map(|(name, mark)| (name.clone(), mark.place())).collect(),
@@ -313,12 +315,16 @@ impl<'d> Reader<'d, '_> {
         read.collect()
     }
 
-    fn looks(&mut self, entries: &[(Found<'d, &'d str>, Value<'d>)]) -> Looks {
+    fn looks(&mut self, entries: &[(Found<'d, &'d str>, Value<'d>)]) -> (Looks, Restraints) {
         let mut seen = BTreeMap::new();
         let mut looks = Looks::default();
+        let mut restraints = Restraints::default();
         for (key, value) in entries {
             let Some(table) = value.table() else { continue };
-            table.require("address", "address = \"alice@example.com\"");
+            if !Restraint::is_in(&table) || ["also", "reply_to", "name", "smarthost"].iter().any(|key| table.has(key)) {
+                table.require("address", "address = \"alice@example.com\"");
+            }
+            let restraint = Restraint::read(&table);
             let address = table.address("address").map(|found| found.value);
             let also = table.one_or_more("also").unwrap_or_default().iter().filter_map(Value::address).collect();
             let reply_to = table.address("reply_to").map(|found| found.value);
@@ -339,16 +345,16 @@ impl<'d> Reader<'d, '_> {
                     }
                 },
             };
-            if once(&mut seen, key.value.to_owned(), key.mark, "put all of it into one entry")
-                && sound
-                && let Some(address) = address
-            {
-                let look = Look { address, name, also, reply_to, smarthost, place: key.place() };
-                looks.insert(key.value, look);
+            if once(&mut seen, key.value.to_owned(), key.mark, "put all of it into one entry") && sound {
+                restraints.insert(key.value, restraint);
+                if let Some(address) = address {
+                    let look = Look { address, name, also, reply_to, smarthost, place: key.place() };
+                    looks.insert(key.value, look);
+                }
             }
         }
         self.marks.looks = seen;
-        looks
+        (looks, restraints)
     }
 
     fn target(&mut self, value: &Value<'d>) -> Option<Target> {

@@ -12,6 +12,7 @@ pub mod edit;
 mod expect;
 mod glob;
 mod identity;
+mod limits;
 mod lmtp;
 mod load;
 mod lookup;
@@ -23,6 +24,7 @@ mod target;
 pub use decision::{Decision, Direction, Forward, Held, Mailbox, Outcome, Recipient, Sender, Step};
 pub use expect::{Expectation, Expected};
 pub use identity::Identity;
+pub use limits::Limits;
 pub use lmtp::LmtpServer;
 pub(crate) use resolve::{Asker, Found};
 pub(crate) use rules::{Question, Rule};
@@ -89,6 +91,7 @@ pub struct Mapping {
     lists: Vec<load::List>,
     names: names::Names,
     looks: identity::Looks,
+    restraints: limits::Restraints,
     rules: rules::Rules,
     expectations: Vec<Expectation>,
     named: BTreeMap<String, Place>,

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::login::Refused;
 use super::{Context, Peer, Stop, Stream};
 use crate::outbound::intake::{Completion, Intake, IntakeError};
-use crate::outbound::submit::{self, Submission, Submitter};
+use crate::outbound::submit::{self, Submission, Submitter, limits};
 use crate::smtp::canonical::Canonical;
 use crate::smtp::command::{Command, MAX_LINE, Mail, Rcpt};
 use crate::smtp::reply::Reply;
@@ -106,6 +106,8 @@ struct Server {
 struct Reception {
     intake: Intake,
     canonical: Canonical,
+    /// Bytes that this sender may hand in.
+    max_size: u64,
     /// Bytes as they came.
     received: u64,
     /// Why it will not be taken.
@@ -186,7 +188,7 @@ impl Server {
                 return Ok(Flow::End);
             }
             Step::Authenticate(mechanism, initial) => return self.authenticate(&mechanism, initial).await,
-            Step::Sender(mail) => return Ok(self.sender(mail)),
+            Step::Sender(mail) => return Ok(self.sender(mail).await),
             Step::Recipient(rcpt) => return Ok(self.recipient(rcpt).await),
             Step::Data(reply) => return self.data(&reply).await,
             Step::Chunk(size, last) => return self.chunk(size, last).await,
@@ -279,7 +281,7 @@ impl Server {
         Ok(STANDARD.decode(line.trim_ascii()).ok())
     }
 
-    fn sender(&mut self, mail: Mail) -> Flow {
+    async fn sender(&mut self, mail: Mail) -> Flow {
         let Some(submitter) = &self.submitter else { return self.refuse(Reply::new(530, "5.7.0", "Log in first")) };
         let current = self.context.now();
         let min_free = current.config.storage.min_free;
@@ -288,7 +290,13 @@ impl Server {
             self.say(&Reply::new(452, "4.3.1", "The disk of the mail server is nearly full; try again later"));
             return Flow::Go;
         }
-        match submit::check_sender(&current, submitter, &mail) {
+        let mut welcome = submit::check_sender(&current, submitter, &mail)
+            .and_then(|()| limits::check_size(&current, submitter, mail.size, self.max_size));
+        if welcome.is_ok() {
+            let now = jiff::Timestamp::now().as_millisecond();
+            welcome = limits::check_rate(&self.context.store, &current, submitter, now).await;
+        }
+        match welcome {
             Ok(()) => {
                 let reply = self.session.sender(mail);
                 self.say(&reply);
@@ -302,7 +310,9 @@ impl Server {
         let Some(submitter) = &self.submitter else { return self.refuse(Reply::new(530, "5.7.0", "Log in first")) };
         let utf8 = self.session.utf8();
         let current = self.context.now();
-        let mut welcome = submit::check_recipient(&current, submitter, &rcpt, utf8);
+        let already = self.session.envelope().map_or(0, |envelope| envelope.recipients.len());
+        let mut welcome =
+            limits::check_recipients(&current, submitter, already).and_then(|()| submit::check_recipient(&current, submitter, &rcpt, utf8));
         if let Some(size) = self.session.envelope().and_then(|envelope| envelope.mail.size)
             && welcome.is_ok()
         {
@@ -343,8 +353,9 @@ impl Server {
             now: jiff::Timestamp::now().as_millisecond(),
         };
         let ours = self.submitter.as_ref().filter(|submitter| submitter.is_trusted());
+        let max_size = self.submitter.as_ref().map_or(self.max_size, |submitter| limits::max_size(&current, submitter, self.max_size));
         let intake = Intake::new(self.context.store.clone(), ours.map(completion));
-        Reception { intake, canonical: Canonical::default(), received: 0, failed: None }
+        Reception { intake, canonical: Canonical::default(), max_size, received: 0, failed: None }
     }
 
     /// DATA: up to CR LF `.` CR LF.
@@ -360,10 +371,10 @@ impl Server {
             }
             let taken = unstuffer.feed(self.connection.buffered(), |bytes| plain.extend_from_slice(bytes));
             self.connection.consume(taken);
-            reception.take(&plain, self.max_size).await;
+            reception.take(&plain).await;
             plain.clear();
             if reception.received > self.max_size.saturating_mul(PATIENCE_WITH_EXCESS) {
-                self.say(&too_large(self.max_size));
+                self.say(&too_large(reception.max_size));
                 return Ok(Flow::End);
             }
         }
@@ -377,14 +388,14 @@ impl Server {
             None => self.reception(),
         };
         if reception.received.saturating_add(size) > self.max_size.saturating_mul(PATIENCE_WITH_EXCESS) {
-            self.say(&too_large(self.max_size));
+            self.say(&too_large(reception.max_size));
             return Ok(Flow::End);
         }
         let mut left = size;
         while left > 0 {
             let piece = self.piece(left).await?;
             left -= piece.len() as u64;
-            reception.take(&piece, self.max_size).await;
+            reception.take(&piece).await;
         }
         if last || reception.failed.is_some() {
             return self.finish(reception).await;
@@ -437,13 +448,13 @@ impl Server {
 
 impl Reception {
     /// The next bytes, as long as there is hope.
-    async fn take(&mut self, piece: &[u8], max_size: u64) {
+    async fn take(&mut self, piece: &[u8]) {
         self.received += piece.len() as u64;
         if self.failed.is_some() {
             return;
         }
-        if self.received > max_size {
-            self.failed = Some(too_large(max_size));
+        if self.received > self.max_size {
+            self.failed = Some(too_large(self.max_size));
             return;
         }
         let mut lines = Vec::with_capacity(piece.len());

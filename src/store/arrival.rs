@@ -57,6 +57,8 @@ pub struct Arrival {
     pub trace: Vec<(&'static str, String)>,
     /// It is ours and goes out: remember (Message-ID, user), so that replies find their way.
     pub sent_by: Option<String>,
+    /// It counts among what that user hands in: [`Store::submitted_since`].
+    pub counts: bool,
 }
 
 /// What became of an [`Arrival`].
@@ -73,7 +75,17 @@ pub struct Arrived {
 impl Arrival {
     /// Nothing but the bytes; the rest is filled in by struct update.
     pub fn new(content: NewContent) -> Arrival {
-        Arrival { content, deposits: vec![], queue: vec![], tray: None, ledger: None, journal: None, trace: vec![], sent_by: None }
+        Arrival {
+            content,
+            deposits: vec![],
+            queue: vec![],
+            tray: None,
+            ledger: None,
+            journal: None,
+            trace: vec![],
+            sent_by: None,
+            counts: false,
+        }
     }
 }
 
@@ -100,6 +112,19 @@ impl Store {
             results.push(result.await.unwrap_or(Err(StoreError::Closed)));
         }
         results
+    }
+
+    /// When a user handed in mail that counts, since that time; the oldest first, milliseconds since 1970.
+    pub async fn submitted_since(&self, user: &str, since: i64) -> Result<Vec<i64>, StoreError> {
+        let user = user.to_owned();
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT time FROM submitted JOIN account ON account.id = submitted.account
+                 WHERE kind = 'user' AND name = ?1 AND time >= ?2 ORDER BY time",
+            )?;
+            Ok(select.query_map(params![user, since], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Who sent the messages with these Message-IDs (without angle brackets), as far as we know: (Message-ID, user).
@@ -155,6 +180,9 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
     trace::insert(work, Some(original.id), original.message_id.as_deref(), &arrival.trace)?;
     if let (Some(user), Some(message_id)) = (&arrival.sent_by, &original.message_id) {
         remember_sender(work, message_id, user)?;
+    }
+    if let (Some(user), true) = (&arrival.sent_by, arrival.counts) {
+        count(work, user)?;
     }
     if let (Some(row), Some(source)) = (&arrival.ledger, source) {
         let all_duplicates = !arrived.deposits.is_empty() && arrived.deposits.iter().all(Option::is_none);
@@ -278,6 +306,15 @@ fn is_first(work: &mut Work<'_>, account: AccountId, original: &Original, listin
         listing
     ])?;
     Ok(true)
+}
+
+/// What is older than anybody asks goes at once.
+fn count(work: &mut Work<'_>, user: &str) -> Result<(), StoreError> {
+    const USER: &str = "(SELECT id FROM account WHERE kind = 'user' AND name = ?1)";
+    work.prepare_cached(&format!("DELETE FROM submitted WHERE account = {USER} AND time < ?2"))?.execute(params![user, now() - DAY])?;
+    work.prepare_cached("INSERT INTO submitted (account, time) SELECT id, ?2 FROM account WHERE kind = 'user' AND name = ?1")?
+        .execute(params![user, now()])?;
+    Ok(())
 }
 
 fn remember_sender(work: &mut Work<'_>, message_id: &str, user: &str) -> Result<(), StoreError> {

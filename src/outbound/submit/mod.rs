@@ -4,6 +4,7 @@
 //! still tell its user which address is wrong; the message itself is asked once more, since `From` is in it. What becomes of it is a
 //! [`plan`]; what the plan says is one [`Arrival`].
 
+pub mod limits;
 mod plan;
 
 use crate::address::Address;
@@ -131,7 +132,7 @@ pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, ut
         (Place::Outside, Submitter::Device(device)) if device.local_only => {
             Err(Reply::new(550, "5.7.1", format!("The device {} may send to people here only", device.name)))
         }
-        (Place::Outside, submitter) => plan::may_leave(current, submitter),
+        (Place::Outside, submitter) => limits::check_outside(current, submitter).and_then(|()| plan::may_leave(current, submitter)),
     }
 }
 
@@ -151,6 +152,10 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         && let Some(foreign) = from.iter().find(|address| !may_use(current, user, address))
     {
         return not_yours(current, user, foreign);
+    }
+    // Others of his may have come in since MAIL FROM.
+    if let Err(reply) = limits::check_rate(store, current, submission.submitter, submission.now).await {
+        return reply;
     }
     let sent = match earlier_senders(store, &submission.taken.facts.references).await {
         Ok(sent) => sent,
@@ -179,6 +184,7 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         tray: plan.tray,
         trace: plan.trace,
         sent_by: submission.submitter.user().map(str::to_owned),
+        counts: limits::counts(current, submission.submitter),
         ..Arrival::new(submission.taken.content)
     };
     match store.arrive(vec![arrival]).await.pop() {
