@@ -24,6 +24,8 @@ pub enum FetchItem {
     EmailId,
     ThreadId,
     SaveDate,
+    /// LAZY or not: it takes no longer here than a short text (RFC 8970).
+    Preview,
     /// `BODY[…]<…>` and the three `RFC822` forms.
     Section {
         section: Section,
@@ -151,6 +153,11 @@ fn item(lexer: &mut Lexer) -> Result<FetchItem, Invalid> {
         ("EMAILID", _) => FetchItem::EmailId,
         ("THREADID", _) => FetchItem::ThreadId,
         ("SAVEDATE", _) => FetchItem::SaveDate,
+        ("PREVIEW", _) => {
+            // Other modifiers don't exist; a list without LAZY is FETCH's own.
+            lexer.take_text(" (LAZY)");
+            FetchItem::Preview
+        }
         ("RFC822", _) => FetchItem::Rfc822 { section: Section::default(), peek: false },
         ("RFC822.HEADER", _) => FetchItem::Rfc822 { section: Section { part: vec![], text: SectionText::Header }, peek: true },
         ("RFC822.TEXT", _) => FetchItem::Rfc822 { section: Section { part: vec![], text: SectionText::Text }, peek: false },

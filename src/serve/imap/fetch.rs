@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Session;
 use super::outcome::{Done, Failure, Performed};
+use super::preview::preview;
 use super::section::{Message, Piece};
 use crate::imap::command::{FetchItem, FetchModifiers, Section, SectionText};
 use crate::imap::response;
@@ -136,6 +137,10 @@ impl Session {
                 FetchItem::ModSeq => text(&mut out, &format!("MODSEQ ({})", row.view.modseq)),
                 FetchItem::EmailId => text(&mut out, &format!("EMAILID ({})", row.email_id)),
                 FetchItem::ThreadId => text(&mut out, "THREADID NIL"),
+                FetchItem::Preview => {
+                    text(&mut out, "PREVIEW ");
+                    response::string(&mut out, preview(&mut message).await?.as_bytes());
+                }
                 FetchItem::Envelope => {
                     text(&mut out, "ENVELOPE ");
                     out.extend_from_slice(&row.envelope);

@@ -178,6 +178,11 @@ impl<'a> Message<'a> {
         Ok(self.store.message_bytes(message, at, wanted.min(PIECE)).await?)
     }
 
+    /// The same of the original, without what was rendered above it: for offsets of a [`Layout`].
+    pub async fn original(&mut self, start: u64, length: u64) -> Result<Bytes, Failure> {
+        self.collect(u64::from(self.row.prefix_size) + start, length).await
+    }
+
     /// All of them; the caller bounds `length`.
     pub async fn collect(&mut self, start: u64, length: u64) -> Result<Bytes, Failure> {
         let first = self.read(start, length).await?;
