@@ -3,6 +3,7 @@
 
 mod admin;
 mod architecture;
+mod colleagues;
 mod config;
 mod corpus;
 mod desk;

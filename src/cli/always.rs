@@ -3,6 +3,7 @@
 //! Lines are tried in memory: the files have to load with them, every `[[expect]]` has to hold, and the mail has to find its way. Only
 //! then a file is replaced, in one step.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,8 +16,8 @@ use crate::inbound::again::Known;
 use crate::mapping::edit::{self, Claim};
 use crate::mapping::{Decision, Mailbox, Outcome};
 use crate::service::platform;
-use crate::store::Store;
 use crate::store::tray::{Held, Kind};
+use crate::store::{ContentId, Store};
 
 /// What should become of such mail.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,8 @@ impl Wanted<'_> {
 /// The mapping files with new lines, not yet written.
 pub struct Always<'s> {
     store: &'s Store,
+    /// The upstream folder that each original lay in.
+    folders: HashMap<ContentId, String>,
     file: PathBuf,
     before: Texts,
     compiled: Compiled,
@@ -59,13 +62,15 @@ impl<'s> Always<'s> {
         let file = config_file(global)?;
         let before = files::gather(&file)?;
         let compiled = compile(store, &file, before.clone()).await?;
-        Ok(Always { store, file, before, compiled, added: Vec::new() })
+        let folders = store.upstream_folders().await?;
+        Ok(Always { store, folders, file, before, compiled, added: Vec::new() })
     }
 
     /// Finds the line for a held mail, unless an earlier one serves it already.
     pub async fn learn(&mut self, held: &Held, wanted: Wanted<'_>) -> anyhow::Result<()> {
         anyhow::ensure!(held.kind == Kind::Held, "{}: it is not in the tray for want of a rule; leave --always out", held.id);
-        let known = Known::read(self.store, held.content, held.collector.as_deref(), None).await?;
+        let known =
+            Known::read(self.store, held.content, held.collector.as_deref(), self.folders.get(&held.content).map(String::as_str)).await?;
         if wanted.is_met(&known.decide_now(&self.compiled.current)) {
             return Ok(());
         }

@@ -8,7 +8,8 @@ use std::path::Path;
 use clap::Args;
 
 use super::{Exit, Global, config_file, log};
-use crate::config::{Auth, Config, Level, Log, SecretSource, SmarthostLogin};
+use crate::config::providers::Profiles;
+use crate::config::{Auth, Collector, Config, Deliver, Level, Log, SecretSource, SmarthostLogin};
 use crate::document::Problem;
 use crate::gateway::files;
 use crate::mapping::{Identity, Mailbox, Mapping};
@@ -45,6 +46,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     print!("{}", consequences::text(config, &compiled.profiles));
     let mut worth_a_word: Vec<String> = compiled.warnings.iter().map(Problem::to_string).collect();
     worth_a_word.extend(dangers(config));
+    worth_a_word.extend(guesses(config, &compiled.profiles));
     worth_a_word.extend(unable_to_send(config, &compiled.current.mapping, &users(&store).await));
     if !worth_a_word.is_empty() {
         println!("\nWorth a look:");
@@ -139,6 +141,23 @@ fn dangers(config: &Config) -> Vec<String> {
     found
 }
 
+/// Mailboxes for several people at a provider that does not write down whom a mail is for.
+fn guesses(config: &Config, profiles: &Profiles) -> Vec<String> {
+    let silent = |collector: &&Collector| {
+        let profile = collector.provider.as_deref().and_then(|id| profiles.get(id));
+        collector.deliver == Deliver::Mapped && collector.envelope.is_none() && profile.is_some_and(|profile| profile.no_envelope)
+    };
+    let word = |collector: &Collector| {
+        format!(
+            "collector {}: this provider writes no header that names the envelope recipient, so whom a mail is for is guessed from To and Cc; \
+             blind copies and list mail go to the tray. A mailbox for each person, bound with deliver = \"alice\", guesses nothing; so \
+             does a mailbox that several share: make the other addresses its aliases and give it a share, or list it in [addresses]",
+            collector.name
+        )
+    };
+    config.collectors.iter().filter(silent).map(word).collect()
+}
+
 /// Users whose own address no smarthost lets out.
 fn unable_to_send(config: &Config, mapping: &Mapping, users: &[String]) -> Vec<String> {
     let smarthosts: Vec<_> = config.smarthosts.iter().filter(|smarthost| smarthost.enabled).collect();
@@ -176,6 +195,23 @@ mod tests {
         let found = dangers(&config).join("\n");
         assert!(found.contains("certificate: ") && found.contains("c.pem can't be read"), "{found}");
         assert!(!found.contains("secret"), "{found}");
+    }
+
+    #[test]
+    fn says_where_recipients_are_guessed() {
+        let check = |keys: &str, expected: usize| {
+            let file = std::path::absolute("/office/mailroom.toml").unwrap();
+            let text = format!(
+                "[office]\npostmaster = \"alice\"\n[[collector]]\nname = \"a\"\nusername = \"u@x.example\"\npassword = {{ env = \"P\" }}\n{keys}"
+            );
+            let loaded = files::parse(&file, [(file.clone(), text)].into()).unwrap();
+            let said = guesses(&loaded.config, &loaded.profiles);
+            assert_eq!(said.len(), expected, "{keys}: {said:?}");
+        };
+        check("provider = \"microsoft365\"", 1);
+        check("provider = \"microsoft365\"\ndeliver = \"alice\"", 0);
+        check("provider = \"microsoft365\"\nenvelope = { header = \"X-Ours\" }", 0);
+        check("provider = \"gmx\"", 0);
     }
 
     #[test]

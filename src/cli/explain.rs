@@ -13,8 +13,8 @@ use crate::config::providers::Profiles;
 use crate::config::{Current, EnvelopeHabit};
 use crate::document::nearest;
 use crate::gateway::LoadError;
-use crate::inbound::deliver;
 use crate::inbound::recipients::{self, Mail, Source};
+use crate::inbound::{deliver, habits};
 use crate::mapping::{Decision, Direction, Sender, Step};
 use crate::message::facts::Facts;
 use crate::message::header::Header;
@@ -61,15 +61,13 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         let facts = Facts::of(recipients::without_blank_start(&bytes));
         let asked: Vec<String> = deliver::asked_ids(&facts).collect();
         let sent: HashMap<String, String> = office.store.sent_by(asked).await?.into_iter().collect();
-        let header = facts.header();
-        let returned = facts.returned_id();
-        let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
-        let habits = if collector.is_none() { usual_habits(&header, &office.compiled.profiles) } else { Vec::new() };
-        let source = match collector {
-            Some(collector) => Source::of(collector, "INBOX"),
-            None => Source { habits: &habits, ..Source::default() },
+        let habits = match collector {
+            Some(collector) => habits::read(&office.store, collector).await?.habits(collector),
+            None => usual_habits(&facts.header(), &office.compiled.profiles),
         };
-        let decision = recipients::decide(&current.mapping, mail, source, &|id| sent.get(id).cloned());
+        let source = collector.map(|collector| Source::of(collector, "INBOX")).unwrap_or_default();
+        let source = Source { habits: &habits, ..source };
+        let decision = deliver::decide(&current.mapping, source, &facts, &|id| sent.get(id).cloned());
         explained.push((file.clone(), decision));
     }
     if arguments.json {

@@ -11,8 +11,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{Exit, Global, config_file, log, show};
-use crate::config::{Config, Level, Log};
+use crate::config::{Config, EnvelopeHabit, Level, Log};
 use crate::gateway::{CONFIGURATION_ERROR, LoadError, files};
+use crate::inbound::habits;
+use crate::inbound::recipients::probe::Probe;
 use crate::mapping::Mailbox;
 use crate::oauth::{self, Consent, Health};
 use crate::store::collectors::CollectorState;
@@ -60,6 +62,34 @@ struct Collector {
     seen: CollectorState,
     /// What became of everything that was ever listed.
     books: Option<Reconciliation>,
+    /// What is known of its headers, if they decide whom its mail is for.
+    probe: Option<Probe>,
+}
+
+impl Collector {
+    /// What is wrong with it, in plain words.
+    fn trouble(&self) -> Vec<String> {
+        let lost = self.probe.as_ref().and_then(Probe::lost).map(|habit| {
+            format!(
+                "most mail comes without the header {} now, which told whom it was for: the provider seems to have changed it",
+                habit.header
+            )
+        });
+        self.seen
+            .suspended
+            .iter()
+            .chain(self.seen.last_error.iter().filter(|_| self.seen.suspended.is_none()))
+            .cloned()
+            .chain(lost)
+            .collect()
+    }
+
+    fn envelope(&self) -> Value {
+        let Some(probe) = &self.probe else { return Value::Null };
+        let (hits, of) = probe.hit_rate();
+        let header = |habit: Option<&EnvelopeHabit>| habit.map(|habit| habit.header.clone());
+        json!({ "found": header(probe.found()), "lost": header(probe.lost()), "none": probe.found_nothing(), "hits": hits, "of": of })
+    }
 }
 
 /// A person's log-in at a provider that gives tokens.
@@ -122,10 +152,10 @@ impl Status {
             .collectors
             .iter()
             .map(|collector| {
-                let Collector { name, state, seen, books } = collector;
+                let Collector { name, state, seen, .. } = collector;
                 let error = seen.suspended.as_ref().or(seen.last_error.as_ref());
-                json!({ "name": name, "state": state, "last_run": time(seen.last_run), "next_run": time(seen.next_run), "last_error": error,
-                    "faults": seen.faults, "reconciliation": books })
+                json!({ "name": name, "state": state, "last_run": time(seen.last_run), "next_run": time(seen.next_run), "last_error": error, 
+                    "envelope": collector.envelope(), "faults": seen.faults, "reconciliation": collector.books })
             })
             .collect();
         let log_in = |LogIn { login, provider, health }: &LogIn| {
@@ -158,12 +188,13 @@ impl Status {
         };
         text.push_str(if self.running { "gateway        runs\n" } else { "gateway        does not run\n" });
         let mut table = plain_table();
-        for Collector { name, state, seen, books } in &self.collectors {
+        for collector in &self.collectors {
+            let Collector { name, state, seen, books, .. } = collector;
             let last = seen.last_run.map_or("never ran".into(), |at| format!("last run {}", time(at)));
             let next = seen.next_run.filter(|_| self.running).map_or(String::new(), |at| format!("next {}", time(at)));
             table.add_row(vec![format!("collector {name}"), (*state).to_owned(), last, next]);
-            if let Some(error) = seen.suspended.as_ref().or(seen.last_error.as_ref()) {
-                table.add_row(vec![String::new(), error.clone()]);
+            for trouble in collector.trouble() {
+                table.add_row(vec![String::new(), trouble]);
             }
             if seen.faults > 0 {
                 table.add_row(vec![
@@ -221,20 +252,19 @@ impl Status {
 async fn collectors(config: Option<&Config>, store: &Store, running: bool) -> anyhow::Result<Vec<Collector>> {
     let mut seen = store.collector_states().await?;
     let Some(config) = config else {
-        return Ok(seen
-            .into_iter()
-            .map(|(name, seen)| Collector { name, state: state(true, &seen, running), seen, books: None })
-            .collect());
+        let one = |(name, seen)| Collector { name, state: state(true, &seen, running), seen, books: None, probe: None };
+        return Ok(seen.into_iter().map(one).collect());
     };
-    let mut found = Vec::with_capacity(config.collectors.len());
+    let mut collectors = Vec::new();
     for collector in &config.collectors {
         let at = seen.iter().position(|(name, _)| *name == collector.name);
         let seen = at.map(|at| seen.swap_remove(at).1).unwrap_or_default();
+        let probe = if habits::matter(collector) { Some(habits::read(store, collector).await?) } else { None };
         let books = store.reconcile(&collector.endpoint.host.to_ascii_lowercase(), &collector.username).await?;
         let state = state(collector.enabled, &seen, running);
-        found.push(Collector { name: collector.name.clone(), state, seen, books: Some(books) });
+        collectors.push(Collector { name: collector.name.clone(), state, seen, books: Some(books), probe });
     }
-    Ok(found)
+    Ok(collectors)
 }
 
 /// One for each person at each provider, with the trouble of whichever use has any.

@@ -7,6 +7,7 @@ use crate::address::{Address, Domain};
 use crate::document::{Table, Value};
 use crate::mapping::Target;
 use crate::schedule::Schedule;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
@@ -59,7 +60,8 @@ pub enum Deliver {
 }
 
 /// Where the header that carries the envelope recipient stands (envelope evidence; see [`crate::inbound::recipients`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Anchor {
     /// Above the topmost `Received`; the first instance counts.
     Top,
@@ -70,7 +72,7 @@ pub enum Anchor {
 }
 
 /// `envelope = {…}`: a provider's habit, or the one that a collector pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeHabit {
     /// The header's name.
     pub header: String,

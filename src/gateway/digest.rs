@@ -51,14 +51,12 @@ pub async fn write_if_due(store: &Store, current: &Current, now: i64) -> Result<
         return Ok(());
     }
     let report = gather(store, current, now - DAY).await?;
-    // First the mark: a digest too few is told again tomorrow, one too many each hour is a nuisance.
-    store.setting_set(MARK, Some(&today.to_string())).await?;
-    let Some(arrival) = arrival(current, &report, &time, now) else { return Ok(()) };
-    let delivered = store.arrive(vec![arrival]).await.pop().unwrap_or(Err(StoreError::Closed));
-    if delivered.is_err() {
-        store.setting_set(MARK, mark.as_deref()).await?;
-    }
-    delivered.map(drop)
+    let Some(mut arrival) = arrival(current, &report, &time, now) else {
+        return store.setting_set(MARK, Some(&today.to_string())).await;
+    };
+    // Told and marked as told in one step: neither twice nor not at all.
+    arrival.settings.push((MARK.to_owned(), today.to_string()));
+    store.arrive(vec![arrival]).await.pop().unwrap_or(Err(StoreError::Closed)).map(drop)
 }
 
 /// How long until the next one is due, in seconds.

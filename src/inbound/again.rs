@@ -6,8 +6,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::deliver;
-use super::recipients::{self, Mail, Source};
+use super::recipients::probe::Probe;
+use super::recipients::{self, Source};
+use super::{deliver, habits};
 use crate::address::Address;
 use crate::config::{Config, Current};
 use crate::mapping::{Decision, Mailbox, Mapping};
@@ -31,6 +32,8 @@ pub struct Known {
     sent: HashMap<String, String>,
     /// The collector that brought it.
     collector: Option<String>,
+    /// What was kept of that collector's headers.
+    probe: Option<Probe>,
     /// The upstream folder that it lay in.
     folder: String,
 }
@@ -40,18 +43,20 @@ impl Known {
     pub async fn read(store: &Store, content: ContentId, collector: Option<&str>, folder: Option<&str>) -> Result<Known, StoreError> {
         let facts = facts(store, content).await?;
         let sent = store.sent_by(deliver::asked_ids(&facts).collect()).await?.into_iter().collect();
+        let probe = match collector {
+            Some(name) => habits::kept(store, name).await?,
+            None => None,
+        };
         let folder = folder.unwrap_or("INBOX").to_owned();
-        Ok(Known { facts, sent, collector: collector.map(str::to_owned), folder })
+        Ok(Known { facts, sent, collector: collector.map(str::to_owned), probe, folder })
     }
 
     /// Whom it is for by this mapping. A collector that is no longer configured counts as none.
     pub fn decide(&self, config: &Config, mapping: &Mapping) -> Decision {
-        let header = self.facts.header();
-        let returned = self.facts.returned_id();
-        let mail = Mail { header: &header, size: self.facts.size, returned: returned.as_deref() };
         let collector = config.collectors.iter().find(|collector| Some(&collector.name) == self.collector.as_ref());
-        let source = collector.map(|collector| Source::of(collector, &self.folder)).unwrap_or_default();
-        recipients::decide(mapping, mail, source, &|id| self.sent.get(id).cloned())
+        let habits = collector.map(|collector| Probe::of(self.probe.clone(), collector).habits(collector)).unwrap_or_default();
+        let source = collector.map(|collector| Source { habits: &habits, ..Source::of(collector, &self.folder) });
+        deliver::decide(mapping, source.unwrap_or_default(), &self.facts, &|id| self.sent.get(id).cloned())
     }
 
     /// The same by what is in force.

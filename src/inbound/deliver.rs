@@ -3,8 +3,9 @@
 use super::facts::content_facts;
 use super::plan;
 use super::receive::{Raw, RawBytes};
+use super::scanned::Scanned;
 use crate::address::Address;
-use crate::config::{Collector, Config, Protocol, Tls};
+use crate::config::{Collector, Config, EnvelopeHabit, Protocol, Tls};
 use crate::inbound::recipients::{self, Mail};
 use crate::mapping::{Decision, Held, Mailbox, Mapping, Outcome, Recipient};
 use crate::message::address_list;
@@ -34,6 +35,8 @@ pub struct Listing<'a> {
     pub collector: &'a Collector,
     /// The ledger's name of the mailbox.
     pub source: &'a ledger::Source,
+    /// What is known of its headers: see [`super::habits`].
+    pub habits: &'a [EnvelopeHabit],
     /// Tells listings apart (duplicates without Message-ID).
     pub tag: &'a str,
     /// For the mark on what is sent on.
@@ -53,13 +56,19 @@ pub struct Prepared {
     pub size: u64,
 }
 
+impl<'a> Listing<'a> {
+    /// Where its messages come from.
+    pub fn origin(&self) -> recipients::Source<'a> {
+        recipients::Source { habits: self.habits, ..recipients::Source::of(self.collector, &self.source.folder) }
+    }
+}
+
 /// Finds out whom a message is for. `sent` answers which user sent a Message-ID.
-pub fn decide(listing: &Listing<'_>, facts: &Facts, sent: &dyn Fn(&str) -> Option<String>) -> Decision {
+pub fn decide(mapping: &Mapping, source: recipients::Source<'_>, facts: &Facts, sent: &dyn Fn(&str) -> Option<String>) -> Decision {
     let header = facts.header();
     let returned = facts.returned_id();
     let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
-    let source = recipients::Source::of(listing.collector, &listing.source.folder);
-    recipients::decide(listing.mapping, mail, source, sent)
+    recipients::decide(mapping, mail, source, sent)
 }
 
 /// The same way, and then for one mailbox alone: somebody asked for the message.
@@ -75,14 +84,15 @@ pub fn asked_ids(facts: &Facts) -> impl Iterator<Item = String> + '_ {
 }
 
 /// One arrival for one fetched message.
-pub fn prepare(listing: &Listing<'_>, raw: Raw, facts: &Facts, mut decision: Decision) -> Prepared {
+pub fn prepare(listing: &Listing<'_>, raw: Raw, scanned: &Scanned, mut decision: Decision) -> Prepared {
+    let (facts, said) = (&scanned.facts, scanned.said());
     let queue = queue(listing, facts, &mut decision);
     let outcome = decision.outcome();
-    let header = facts.header();
-    let internal_date = internal_date(&raw, &header, facts, listing.now);
+    let header = said.header();
+    let internal_date = internal_date(&raw, &header, said, listing.now);
     let deposits = decision.recipients.iter().map(|recipient| deposit(listing, recipient, &header, internal_date)).collect();
     let addresses = |held: &Held| held.addresses.iter().map(Address::to_string).collect();
-    let tray = decision.held.as_ref().map(|held| new_held(listing, facts, held.reason.clone(), addresses(held), tray::Kind::Held));
+    let tray = decision.held.as_ref().map(|held| new_held(listing, said, held.reason.clone(), addresses(held), tray::Kind::Held));
     let stays = !decision.remote.is_empty();
     let size = facts.size;
     let trace = trace(listing, &decision, size);
@@ -130,7 +140,8 @@ pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
             let hash = *blake3::hash(bytes).as_bytes();
             (ContentFacts { size: bytes.len() as u64, hash, body_hash: hash, ..ContentFacts::default() }, bytes.len() as u64)
         }
-        RawBytes::Spooled(_, facts) => {
+        RawBytes::Spooled(_, scanned) => {
+            let facts = &scanned.facts;
             let bare = ContentFacts { size: facts.size, hash: facts.hash, body_hash: facts.hash, ..ContentFacts::default() };
             (bare, facts.size)
         }
@@ -150,7 +161,8 @@ pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
 }
 
 /// A message that is too large: its header goes to the tray, the original stays upstream.
-pub fn stub(listing: &Listing<'_>, raw: Raw, facts: &Facts) -> Prepared {
+pub fn stub(listing: &Listing<'_>, raw: Raw, scanned: &Scanned) -> Prepared {
+    let facts = &scanned.facts;
     let announced = raw.item.size.unwrap_or(0);
     let reason = format!(
         "too large: {} MB, and max_size of collector {} is {} MB. Only its header is here; “tray give” fetches the original from the provider",
@@ -158,7 +170,7 @@ pub fn stub(listing: &Listing<'_>, raw: Raw, facts: &Facts) -> Prepared {
         listing.collector.name,
         listing.collector.max_size / 1_000_000
     );
-    let held = new_held(listing, facts, reason.clone(), Vec::new(), tray::Kind::Stub);
+    let held = new_held(listing, scanned.said(), reason.clone(), Vec::new(), tray::Kind::Stub);
     let row = row(listing, &raw, facts, "stub");
     let arrival =
         Arrival { tray: Some(held), ledger: Some(row), trace: vec![("stub", reason)], ..Arrival::new(content(raw, content_facts(facts))) };

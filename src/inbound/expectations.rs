@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::deliver;
 use super::recipients::{self, Mail, Source};
 use crate::address::Address;
 use crate::config::Current;
@@ -54,9 +55,7 @@ fn incoming(current: &Current, expectation: &Expectation, message: &[u8]) -> Dec
         source = Source { pinned: None, habits: &[], ..source };
     }
     let facts = Facts::of(recipients::without_blank_start(message));
-    let header = facts.header();
-    let returned = facts.returned_id();
-    recipients::decide(&current.mapping, Mail { header: &header, size: facts.size, returned: returned.as_deref() }, source, &|_| None)
+    deliver::decide(&current.mapping, source, &facts, &|_| None)
 }
 
 fn compare(expectation: &Expectation, decision: &Decision) -> Option<String> {
@@ -91,6 +90,16 @@ fn outgoing(current: &Current, expectation: &Expectation, user: &str) -> Option<
         let mail = Mail { header: &facts.header(), size: facts.size, returned: None };
         let decision = recipients::decide_for(&current.mapping, to, Direction::Local, Sender::User(user), mail, &|_| None);
         return compare(expectation, &decision).map(|wrong| (wrong, Some(told(&decision))));
+    }
+    if let Some(to) = &expectation.to
+        && (expected.gets.is_some() || expected.folder.is_some() || expected.outcome.is_some())
+    {
+        let facts = Facts::of(format!("From: {user}\r\nTo: {to}\r\n\r\n").as_bytes());
+        let mail = Mail { header: &facts.header(), size: facts.size, returned: None };
+        let decision = recipients::decide_outgoing(&current.mapping, user, std::slice::from_ref(to), mail).decision;
+        if let Some(wrong) = compare(expectation, &decision) {
+            return Some((wrong, Some(told(&decision))));
+        }
     }
     let identity = match route::identity(&current.config, &current.mapping, user, expectation.from.as_ref()) {
         Ok(identity) => identity,

@@ -3,9 +3,9 @@
 //! A message goes on only when the answer behind it proves that it ended where it seemed to: servers that forget dot-stuffing or send
 //! data after the end would otherwise have half a message taken for a whole one.
 
+use super::scanned::{Scanned, Scanning};
 use super::upstream::{Event, Item, Upstream, UpstreamError};
 use crate::inbound::figures::Progress;
-use crate::message::facts::{Facts, Scanner};
 use crate::store::{ContentId, Store, StoreError};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -40,7 +40,7 @@ pub enum RawBytes {
     /// In memory.
     Inline(Bytes),
     /// In the store, not yet referenced; scanned on the way.
-    Spooled(ContentId, Box<Facts>),
+    Spooled(ContentId, Box<Scanned>),
 }
 
 /// Why receiving ended.
@@ -147,7 +147,7 @@ impl Receiver<'_> {
     async fn hand_on(&self, mut raw: Raw) -> Result<(), ReceiveError> {
         let length = match &raw.bytes {
             RawBytes::Inline(bytes) => bytes.len() as u64,
-            RawBytes::Spooled(_, facts) => facts.size,
+            RawBytes::Spooled(_, scanned) => scanned.facts.size,
         };
         if let RawBytes::Inline(bytes) = &raw.bytes {
             let kilobytes = u32::try_from(bytes.len() / 1024 + 1).unwrap_or(u32::MAX);
@@ -165,7 +165,7 @@ impl Receiver<'_> {
         // Room for the usual lie about line ends, so that the buffer is not moved at its end.
         let mut bytes = Vec::with_capacity(hint + hint / 16 + 1024);
         let mut spool = None;
-        let mut scanner = Scanner::default();
+        let mut scanning = Scanning::default();
         let mut total = 0;
         loop {
             let before = bytes.len();
@@ -183,7 +183,7 @@ impl Receiver<'_> {
             let ready = if spool.is_some() { SPOOL_PIECE } else { INLINE };
             if bytes.len() > ready || (spool.is_some() && piece.is_some()) {
                 let spool = spool.get_or_insert_with(|| self.store.spool());
-                scanner.feed(&bytes);
+                scanning.feed(&bytes);
                 spool.write(&bytes).await?;
                 bytes.clear();
                 bytes.shrink_to(SPOOL_PIECE * 2);
@@ -193,7 +193,7 @@ impl Receiver<'_> {
             }
             if let Some(ended) = piece {
                 return Ok(match spool {
-                    Some(spool) => (ended, RawBytes::Spooled(spool.finish().await?, Box::new(scanner.finish()))),
+                    Some(spool) => (ended, RawBytes::Spooled(spool.finish().await?, Box::new(scanning.finish()))),
                     None => (ended, RawBytes::Inline(Bytes::from(bytes))),
                 });
             }

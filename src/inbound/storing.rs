@@ -4,7 +4,11 @@
 
 use super::deliver::{self, Listing, Prepared};
 use super::figures::Figures;
+use super::habits;
 use super::receive::{Raw, RawBytes};
+use super::recipients::Mail;
+use super::recipients::probe::{News, Probe};
+use super::scanned::Scanned;
 use crate::config::{Collector, Current};
 use crate::mapping::Mailbox;
 use crate::message::facts::Facts;
@@ -75,46 +79,51 @@ impl Storing {
     }
 
     async fn store_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) {
+        if let Err(error) = self.try_group(group, handling, stored).await {
+            stored.error = Some(error);
+        }
+    }
+
+    async fn try_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) -> Result<(), StoreError> {
         let now = jiff::Timestamp::now().as_millisecond();
-        let mark_key = match self.store.mark_key().await {
-            Ok(key) => key,
-            Err(error) => {
-                stored.error = Some(error);
-                return;
-            }
-        };
+        let mark_key = self.store.mark_key().await?;
+        let mut probe = habits::read(&self.store, &self.collector).await?;
+        let habits = probe.habits(&self.collector);
         let listing = Listing {
             config: &self.current.config,
             mapping: &self.current.mapping,
             collector: &self.collector,
             source: &self.source,
+            habits: &habits,
             tag: &self.tag,
             mark_key: &mark_key,
             now,
         };
-        let scanned: Vec<(Raw, Option<Facts>)> = group.into_iter().map(|raw| scan(raw, handling)).collect();
-        let asked = scanned.iter().filter_map(|(_, facts)| facts.as_ref()).flat_map(deliver::asked_ids).collect::<Vec<_>>();
+        let scanned: Vec<(Raw, Option<Scanned>)> = group.into_iter().map(|raw| scan(raw, handling)).collect();
+        let asked = scanned.iter().filter_map(|(_, scanned)| scanned.as_ref()).flat_map(|one| deliver::asked_ids(one.said()));
+        let asked = asked.collect::<Vec<_>>();
         let sent: HashMap<String, String> = match asked.is_empty() {
             true => HashMap::new(),
-            false => match self.store.sent_by(asked).await {
-                Ok(sent) => sent.into_iter().collect(),
-                Err(error) => {
-                    stored.error = Some(error);
-                    return;
-                }
-            },
+            false => self.store.sent_by(asked).await?.into_iter().collect(),
         };
+        let before = probe.clone();
+        let news = if *handling == Handling::Mapped { observe(&mut probe, &listing, &scanned) } else { Vec::new() };
         let mut handles = Vec::with_capacity(scanned.len());
         let mut rooms = Vec::with_capacity(scanned.len());
         let mut prepared = Vec::with_capacity(scanned.len());
-        for (mut raw, facts) in scanned {
+        for (mut raw, scanned) in scanned {
             handles.push(raw.item.handle);
             rooms.push(raw._room.take());
-            prepared.push(prepare(&listing, raw, facts, handling, &sent));
+            prepared.push(prepare(&listing, raw, scanned, handling, &sent));
         }
-        let (arrivals, counts): (Vec<_>, Vec<_>) = prepared.into_iter().map(|p| (p.arrival, (p.outcome, p.size))).unzip();
+        let (mut arrivals, counts): (Vec<_>, Vec<_>) = prepared.into_iter().map(|p| (p.arrival, (p.outcome, p.size))).unzip();
         let deposits: Vec<bool> = arrivals.iter().map(|arrival| arrival.queue.is_empty() && arrival.tray.is_none()).collect();
+        arrivals.extend(news.iter().filter_map(|news| habits::letter(&self.current.config, &self.collector, news, now)));
+        if let Some(last) = arrivals.last_mut().filter(|_| probe != before) {
+            last.settings.push((habits::setting(&self.collector.name), serde_json::to_string(&probe).unwrap_or_default()));
+        }
         let results = self.store.arrive(arrivals).await;
+        news.iter().for_each(|news| habits::tell(&self.collector.name, news));
         drop(rooms);
         for (((handle, (outcome, size)), only_deposits), result) in handles.into_iter().zip(counts).zip(deposits).zip(results) {
             match result {
@@ -128,7 +137,21 @@ impl Storing {
                 Err(error) => stored.error = Some(error),
             }
         }
+        Ok(())
     }
+}
+
+/// What the messages tell of the provider's habits.
+fn observe(probe: &mut Probe, listing: &Listing<'_>, scanned: &[(Raw, Option<Scanned>)]) -> Vec<News> {
+    if !habits::matter(listing.collector) {
+        return Vec::new();
+    }
+    let said = scanned.iter().filter_map(|(_, scanned)| scanned.as_ref().map(Scanned::said));
+    let observe = |facts: &Facts| {
+        let header = facts.header();
+        probe.observe(listing.mapping, Mail { header: &header, size: facts.size, returned: None }, listing.origin())
+    };
+    said.filter_map(observe).collect()
 }
 
 fn is_duplicate(arrived: &Arrived) -> bool {
@@ -136,29 +159,30 @@ fn is_duplicate(arrived: &Arrived) -> bool {
 }
 
 /// `None`: there is nothing to be found out, or no way to.
-fn scan(raw: Raw, handling: &Handling) -> (Raw, Option<Facts>) {
-    let facts = match (&raw.bytes, handling) {
+fn scan(raw: Raw, handling: &Handling) -> (Raw, Option<Scanned>) {
+    let scanned = match (&raw.bytes, handling) {
         (_, Handling::Quarantine(_)) => None,
-        (RawBytes::Spooled(_, facts), _) => Some((**facts).clone()),
-        (RawBytes::Inline(bytes), _) => catch_unwind(AssertUnwindSafe(|| Facts::of(bytes))).ok(),
+        (RawBytes::Spooled(_, scanned), _) => Some((**scanned).clone()),
+        (RawBytes::Inline(bytes), _) => catch_unwind(AssertUnwindSafe(|| Scanned::of(bytes))).ok(),
     };
-    (raw, facts)
+    (raw, scanned)
 }
 
-fn prepare(listing: &Listing<'_>, raw: Raw, facts: Option<Facts>, handling: &Handling, sent: &HashMap<String, String>) -> Prepared {
-    let facts = match (handling, facts) {
+fn prepare(listing: &Listing<'_>, raw: Raw, scanned: Option<Scanned>, handling: &Handling, sent: &HashMap<String, String>) -> Prepared {
+    let scanned = match (handling, scanned) {
         (Handling::Quarantine(reason), _) => return deliver::quarantine(listing, raw, reason),
         (_, None) => return deliver::quarantine(listing, raw, FAULT),
-        (_, Some(facts)) => facts,
+        (_, Some(scanned)) => scanned,
     };
     if *handling == Handling::Stub {
-        return deliver::stub(listing, raw, &facts);
+        return deliver::stub(listing, raw, &scanned);
     }
-    let decided = catch_unwind(AssertUnwindSafe(|| deliver::decide(listing, &facts, &|id| sent.get(id).cloned())));
+    let decided =
+        catch_unwind(AssertUnwindSafe(|| deliver::decide(listing.mapping, listing.origin(), scanned.said(), &|id| sent.get(id).cloned())));
     match decided {
         Ok(decision) => match handling {
-            Handling::For(mailbox) => deliver::prepare(listing, raw, &facts, deliver::given(decision, mailbox)),
-            _ => deliver::prepare(listing, raw, &facts, decision),
+            Handling::For(mailbox) => deliver::prepare(listing, raw, &scanned, deliver::given(decision, mailbox)),
+            _ => deliver::prepare(listing, raw, &scanned, decision),
         },
         Err(_) => deliver::quarantine(listing, raw, FAULT),
     }

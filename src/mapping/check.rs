@@ -1,6 +1,6 @@
 //! What can be said of the files only when all of them are read: circles, disagreements, places that nothing reaches.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::glob::Glob;
 use super::load::Marks;
@@ -38,6 +38,7 @@ pub(super) fn all(mapping: &Mapping, marks: &Marks<'_>, office: &Office) {
     disagreeing_groups(mapping, marks, office);
     strange_domains(marks, office);
     covered_rules(mapping, marks);
+    covered_patterns(marks);
 }
 
 fn circles(mapping: &Mapping, marks: &Marks<'_>) {
@@ -218,6 +219,23 @@ fn covered_rules(mapping: &Mapping, marks: &Marks<'_>) {
             mark.warn(format!("this rule is never reached: the one at {} takes all of its mail", earlier.place), Some(help));
         } else {
             mark.warn(format!("this rule's folder never counts: the one at {} names another before", earlier.place), None);
+        }
+    }
+}
+
+/// Patterns that another one always comes before. That can only be one with the same letters: more of them would come first.
+fn covered_patterns(marks: &Marks<'_>) {
+    let letters = |left: &str| left.replace(['*', '?'], "");
+    let mut alike: HashMap<String, Vec<&(String, Mark<'_>)>> = HashMap::new();
+    for entry in marks.entries.iter().filter(|(left, _)| Glob::is_pattern(left)) {
+        alike.entry(letters(&entry.0)).or_default().push(entry);
+    }
+    for group in alike.values() {
+        for (left, mark) in group.iter().copied() {
+            let before = group.iter().find(|(other, _)| other < left && Glob::new(other).covers(left));
+            if let Some((other, first)) = before {
+                mark.warn(format!("\"{left}\" is never reached: \"{other}\" at {} takes all of its mail", first.place()), None);
+            }
         }
     }
 }

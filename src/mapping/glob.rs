@@ -38,6 +38,12 @@ impl Glob {
         self.segments.len() - 1
     }
 
+    /// Whether everything that is like the other pattern is like this one, as far as two samples tell.
+    pub(super) fn covers(&self, other: &str) -> bool {
+        // Letters that nobody writes: only a wildcard stands for them.
+        ["", "\u{1}\u{2}\u{3}"].iter().all(|star| self.matches(&other.replace('?', "\u{4}").replace('*', star)))
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         self.walk(text, |_| ())
     }
@@ -183,6 +189,18 @@ impl Ends {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_pattern_covers_another() {
+        let check = |one: &str, other: &str, expected: bool| assert_eq!(Glob::new(one).covers(other), expected, "{one} {other}");
+        check("*@x.example", "a*@x.example", true);
+        check("*@x.example", "?*@x.example", true);
+        check("?@x.example", "*@x.example", false);
+        check("?*@x.example", "*@x.example", false);
+        check("a*b@x.example", "ab@x.example", true);
+        check("a?b@x.example", "a*b@x.example", false);
+        check("*a*", "*b*", false);
+    }
 
     #[test]
     fn matches_and_captures() {

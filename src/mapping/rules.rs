@@ -175,8 +175,8 @@ impl When {
     /// Whether everything that meets `other` meets this too, as far as the texts of the patterns tell.
     fn covers(&self, other: &When) -> bool {
         let globs = |mine: &[Glob], theirs: &[Glob]| {
-            let covered = |text: &str| mine.iter().any(|glob| glob.matches(text));
-            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|glob| covered(glob.as_str())))
+            let covered = |other: &Glob| mine.iter().any(|glob| glob.covers(other.as_str()));
+            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(covered))
         };
         let words =
             |mine: &[String], theirs: &[String]| mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|word| mine.contains(word)));

@@ -3,7 +3,7 @@
 use super::messages::changing;
 use super::{
     AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, accounts, content, folders, journal, ledger, now,
-    queue, trace, tray,
+    queue, settings, trace, tray,
 };
 use crate::mapping::Mailbox;
 use bytes::Bytes;
@@ -59,6 +59,8 @@ pub struct Arrival {
     pub sent_by: Option<String>,
     /// It counts among what that user hands in: [`Store::submitted_since`].
     pub counts: bool,
+    /// Settings that become true with it, by name: that something was told, say.
+    pub settings: Vec<(String, String)>,
 }
 
 /// What became of an [`Arrival`].
@@ -85,6 +87,7 @@ impl Arrival {
             trace: vec![],
             sent_by: None,
             counts: false,
+            settings: vec![],
         }
     }
 }
@@ -183,6 +186,9 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
     }
     if let (Some(user), true) = (&arrival.sent_by, arrival.counts) {
         count(work, user)?;
+    }
+    for (name, value) in &arrival.settings {
+        settings::set(work, name, Some(value))?;
     }
     if let (Some(row), Some(source)) = (&arrival.ledger, source) {
         let all_duplicates = !arrived.deposits.is_empty() && arrived.deposits.iter().all(Option::is_none);

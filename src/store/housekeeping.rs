@@ -88,8 +88,13 @@ impl Store {
         }
         let old = now() - MEMORY_DAYS * DAY;
         self.delete("DELETE FROM trace WHERE id IN (SELECT id FROM trace WHERE id < ifnull((SELECT id FROM trace WHERE time >= ?1 ORDER BY id LIMIT 1), 9223372036854775807) LIMIT ?2)", old).await?;
-        self.delete("DELETE FROM sent WHERE (message_id, account) IN (SELECT message_id, account FROM sent WHERE time < ?1 LIMIT ?2)", old)
-            .await?;
+        // Answers find their writer as long as the journal could tell, too.
+        let answered = ages.journal.map_or(old, |age| before(age).min(old));
+        self.delete(
+            "DELETE FROM sent WHERE (message_id, account) IN (SELECT message_id, account FROM sent WHERE time < ?1 LIMIT ?2)",
+            answered,
+        )
+        .await?;
         self.delete(
             "DELETE FROM ledger WHERE (source, uid, ordinal) IN
                 (SELECT source, uid, ordinal FROM ledger WHERE source IN (SELECT id FROM source) AND state = 'gone' AND changed < ?1 LIMIT ?2)",

@@ -72,6 +72,21 @@ async fn a_panic_in_a_job_takes_nothing_with_it() {
 }
 
 #[tokio::test]
+async fn a_mark_is_set_with_its_mail_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, inbox) = office(dir.path()).await;
+    let marked = |to: &str, mark: &str| {
+        let mut arrival = arrival(10);
+        arrival.deposits[0].mailbox = Mailbox::User(to.into());
+        Arrival { settings: vec![("digest".into(), mark.into())], ..arrival }
+    };
+    assert!(store.arrive(vec![marked("alice", "monday")]).await[0].is_ok());
+    assert_eq!((store.setting("digest").await.unwrap().as_deref(), messages(&store, inbox).await), (Some("monday"), 1));
+    assert!(store.arrive(vec![marked("nobody", "tuesday")]).await[0].is_err());
+    assert_eq!((store.setting("digest").await.unwrap().as_deref(), messages(&store, inbox).await), (Some("monday"), 1));
+}
+
+#[tokio::test]
 async fn an_older_store_is_migrated_after_a_backup() {
     let dir = tempfile::tempdir().unwrap();
     let (store, inbox) = office(dir.path()).await;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod forward;
+mod headers;
 mod hostile;
 mod imap;
 mod pop3;

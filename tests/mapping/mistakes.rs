@@ -1,5 +1,5 @@
-//! Every kind of mistake in a mapping file: `tests/configs/mapping/bad-*/` hold the files, and what is said of them in `expected`. Any
-//! folder put there is a test. With `MAILROOM_BLESS=1` missing expectations are written.
+//! Every kind of mistake in a mapping file: `tests/configs/mapping/bad-*/` hold the files, and what is said of them in `expected`. Files
+//! in `odd-*/` load, with a warning. Any folder put there is a test. With `MAILROOM_BLESS=1` missing expectations are written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,19 @@ fn told(folder: &Path) -> String {
     files.sort();
     let toml = files.iter().filter(|file| file.extension().is_some_and(|end| end == "toml"));
     let texts: Vec<_> = toml.map(|file| (PathBuf::from(file.file_name().unwrap()), fs::read_to_string(file).unwrap())).collect();
+    let odd = folder.file_name().unwrap().to_string_lossy().starts_with("odd-");
     let problems = match Mapping::load(&texts, &an_office()) {
-        Ok((mapping, _)) => mapping.unknown_users().to_vec(),
-        Err(problems) => problems,
+        Ok((mapping, warnings)) => {
+            if odd {
+                warnings
+            } else {
+                mapping.unknown_users().to_vec()
+            }
+        }
+        Err(problems) => {
+            assert!(!odd, "{}: {}", folder.display(), problems[0]);
+            problems
+        }
     };
     problems.iter().map(|problem| format!("{problem}\n")).collect()
 }

@@ -101,7 +101,7 @@ fn by_pinned(case: &Case<'_>, pinned: &EnvelopeHabit, trusted: &Trusted) -> Enve
 }
 
 /// The header of a habit, at its place.
-fn by_habit(case: &Case<'_>, habit: &EnvelopeHabit, trusted: &Trusted) -> Option<Evidence> {
+pub(super) fn by_habit(case: &Case<'_>, habit: &EnvelopeHabit, trusted: &Trusted) -> Option<Evidence> {
     let header = case.mail.header;
     let kind = match habit.header.eq_ignore_ascii_case(MAILBOX) {
         true => Kind::Mailbox,

@@ -3,9 +3,10 @@
 //! [`decide`] goes through the stages in order and leaves a trace line for each: rules that stop ([`ruled`]); the collector's
 //! binding; what the ISP wrote into the header ([`evidence`], at places that [`trust`] tells from those of the sender); the visible
 //! recipients; the mailing list; the mailbox's own address. An address that several people share then goes through [`share`]. [`decide_for`]
-//! does the same for mail whose envelope recipient is known: on the LAN, and by `smtp`.
+//! does the same for mail whose envelope recipient is known: on the LAN, and by `smtp`. [`probe`] learns which header a provider writes.
 
 mod evidence;
+pub mod probe;
 mod ruled;
 mod share;
 mod trust;
@@ -40,8 +41,12 @@ pub struct Mail<'a> {
 /// The message without blank lines in front. Mail servers write their trace fields above everything; where blank lines stand above
 /// those, they came in later, on the way from the mailbox to us.
 pub fn without_blank_start(message: &[u8]) -> &[u8] {
-    let start = message.iter().take(MAX_BLANK).position(|&b| !matches!(b, b'\r' | b'\n'));
-    &message[start.unwrap_or(0)..]
+    &message[blank_start(message)..]
+}
+
+/// Bytes of blank lines in front, see [`without_blank_start`]; 0 for what is nothing but blank.
+pub fn blank_start(message: &[u8]) -> usize {
+    message.iter().take(MAX_BLANK).position(|&b| !matches!(b, b'\r' | b'\n')).unwrap_or(0)
 }
 
 /// Where a fetched message comes from: what its collector says. The default is any mailbox, without a collector.

@@ -36,6 +36,12 @@ impl Trusted {
         self.lines.first().map_or_else(|| leading_trace(header), |(index, _)| *index)
     }
 
+    /// Whether the last instance of a header stands below every `Received`, where servers append.
+    pub(super) fn is_below_all(&self, header: &Header<'_>, name: &str) -> bool {
+        let last = |name: &str| header.fields().iter().rposition(|field| field.is(name));
+        last(name) > last("Received")
+    }
+
     /// The index of the last trusted line: fields before it are the provider's.
     pub(super) fn end(&self, header: &Header<'_>) -> usize {
         self.lines.last().map_or_else(|| leading_trace(header), |(index, _)| *index)

@@ -77,6 +77,10 @@ impl<'d> Reader<'d, '_> {
             Some(values) => values.iter().filter_map(|value| value.word(&directions)).collect(),
             None => vec![Direction::In],
         };
+        if let Some(mark) = table.key_mark("collector").filter(|_| !when.direction.contains(&Direction::In)) {
+            let help = "leave \"collector\" out, or add \"in\" to \"direction\"".to_owned();
+            mark.warn("this rule never holds: only mail that comes in has a collector", Some(help));
+        }
         table.finish();
         when
     }
