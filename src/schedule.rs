@@ -2,6 +2,10 @@
 //!
 //! Pure: the time is an argument, and so is what jitter is made from. Knows no collector and no task.
 
+mod window;
+
+pub use window::{Window, opens};
+
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::date;
 use jiff::tz::TimeZone;

@@ -346,3 +346,66 @@ async fn another_mail_system_that_is_down_is_asked_again_soon_and_one_that_hangs
     assert!(tray[0].reason.contains("in all the time it was tried") && tray[0].reason.contains("down"), "{}", tray[0].reason);
     assert!(office.bounces().await.is_empty());
 }
+
+#[tokio::test]
+async fn the_rate_counts_across_a_restart() {
+    let server = Smarthost::start([]).await;
+    let mut office = Office::new(&[&server], "rate = \"2/h\"").await;
+    for to in ["a@customer.example", "b@customer.example"] {
+        office.queue(&[to]).await;
+    }
+    office.pass().await;
+    office.queue(&["c@customer.example"]).await;
+    let (store, current, clock) = (office.lan.store.clone(), office.lan.context.current.clone(), office.clock.clone());
+    let now = clock.clone();
+    let relay = Relay::new(store.clone(), current, Arc::new(move || now.load(Ordering::SeqCst)), Patience::default());
+    let has_a_turn = async {
+        while store.queue_next_due().await.unwrap().is_none_or(|due| due < clock.load(Ordering::SeqCst) + 50 * MINUTE) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), relay.run(has_a_turn)).await.expect("the third mail never gets a turn");
+    assert_eq!(server.received().len(), 2);
+}
+
+#[tokio::test]
+async fn a_letter_overtakes_a_mailing_and_each_is_told_its_turn() {
+    let server = Smarthost::start([]).await;
+    let mut office = Office::new(&[&server], "rate = \"1/h\"\nconnections = 1").await;
+    let many: Vec<String> = (0..11).map(|n| format!("m{n}@customer.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    office.queue(&["first@customer.example"]).await;
+    office.pass().await;
+    office.queue(&many).await;
+    office.queue(&many).await;
+    office.pass().await;
+    office.queue(&["letter@customer.example"]).await;
+    office.pass().await;
+    let turn = |waiting: &[(String, State, i64, String)], who: &str| {
+        waiting.iter().filter(|one| one.0 == who).map(|one| one.2).collect::<Vec<_>>()
+    };
+    let waiting = office.waiting().await;
+    assert_eq!(turn(&waiting, "letter@customer.example"), [59]);
+    let mailings = turn(&waiting, "m0@customer.example");
+    assert!(mailings[0] == 59 && mailings[1] == 119, "{mailings:?}");
+    assert!(waiting[0].3.contains("takes 1 in 1 hour"), "{waiting:?}");
+    for _ in 0..3 {
+        office.later(61).await;
+    }
+    let order: Vec<_> = server.received().into_iter().map(|mail| mail.recipients.len()).collect();
+    assert_eq!(order, [1, 1, 11, 11]);
+}
+
+#[tokio::test]
+async fn outside_its_hours_a_smarthost_is_not_even_asked() {
+    let hour = jiff::Zoned::now().hour();
+    let server = Smarthost::start([]).await;
+    let mut office = Office::new(&[&server], &format!("window = \"{}-{}\"", (hour + 2) % 24, (hour + 3) % 24)).await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    let waiting = office.waiting().await;
+    assert!((60..=120).contains(&waiting[0].2) && waiting[0].3.contains("waits for the hours"), "{waiting:?}");
+    assert_eq!(server.connections(), 0);
+    office.later(waiting[0].2 + 1).await;
+    assert_eq!(server.received().len(), 1);
+}

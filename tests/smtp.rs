@@ -176,7 +176,7 @@ async fn lettre_hands_in_a_mail() {
     assert_eq!(inbox(&lan, "carol").await.len(), 1);
     let queue = lan.store.queue().await.unwrap();
     assert_eq!(queue.len(), 1);
-    let lease = lan.store.queue_lease(i64::MAX, 10).await.unwrap().remove(0);
+    let lease = lan.store.queue_lease(i64::MAX, 10, 10).await.unwrap().remove(0);
     assert_eq!(lease.sender.unwrap().to_string(), "alice@example.com");
     assert_eq!(lease.recipients[0].address.to_string(), "carla@customer.example");
     let header = String::from_utf8(lease.header.unwrap().to_vec()).unwrap();

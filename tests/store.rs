@@ -461,15 +461,15 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
     let id = arrive(&store, arrival).await.unwrap().queue[0];
     assert_eq!(store.sent_by(vec!["1@x".into(), "2@x".into()]).await.unwrap(), [("1@x".to_owned(), "alice".to_owned())]);
     let now = i64::MAX / 2;
-    let lease = store.queue_lease(now, 10).await.unwrap().remove(0);
+    let lease = store.queue_lease(now, 10, 10).await.unwrap().remove(0);
     assert_eq!((lease.recipients.len(), lease.data_sent), (2, false));
-    assert!(store.queue_lease(now, 10).await.unwrap().is_empty(), "nobody else gets it");
-    store.queue_data_sent(id).await.unwrap();
+    assert!(store.queue_lease(now, 10, 10).await.unwrap().is_empty(), "nobody else gets it");
+    store.queue_data_sent(id, None).await.unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.queue_recover(now - 5).await.unwrap(), 1);
     assert_eq!(store.queue_next_due().await.unwrap(), Some(now - 5));
-    let lease = store.queue_lease(now, 10).await.unwrap().remove(0);
+    let lease = store.queue_lease(now, 10, 10).await.unwrap().remove(0);
     assert!(lease.data_sent, "possibly sent twice");
     let settle = |outcomes: Vec<(&str, queue::Outcome)>| queue::Settlement {
         id,
@@ -490,7 +490,7 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
     assert_eq!(store.queue_order(None, queue::Order::Hold, now).await.unwrap(), 1);
     assert_eq!(store.queue_next_due().await.unwrap(), None);
     assert_eq!(store.queue_order(Some(id), queue::Order::Release, now).await.unwrap(), 1);
-    assert_eq!(store.queue_lease(now, 10).await.unwrap()[0].recipients.len(), 1);
+    assert_eq!(store.queue_lease(now, 10, 10).await.unwrap()[0].recipients.len(), 1);
     store.queue_settle(settle(vec![("two@x.example", queue::Outcome::Failed)])).await.unwrap();
     assert_eq!(store.queue().await.unwrap(), []);
     assert!(store.trace("1@x").await.unwrap().iter().any(|line| line.event == "failed"));

@@ -6,6 +6,7 @@ use super::providers::Profiles;
 use super::server::{Auth, Defaults, Endpoint, Tls};
 use crate::address::{Address, Domain};
 use crate::document::{Table, Value};
+use crate::schedule::Window;
 use std::time::Duration;
 
 const MINUTE: u64 = 60;
@@ -38,6 +39,8 @@ pub struct Smarthost {
     pub senders: Vec<String>,
     /// At most this many mails in that time.
     pub rate: Option<(u32, Duration)>,
+    /// The hours in which it is used; empty: always.
+    pub window: Vec<Window>,
     /// Connections at once.
     pub connections: usize,
     /// Waits between attempts; the last one repeats.
@@ -80,6 +83,7 @@ impl Smarthost {
                 Some(value) => value.parse(rate),
                 None => provider.and_then(|profile| profile.rate),
             },
+            window: table.one_or_more("window").unwrap_or_default().iter().filter_map(|value| value.parse(Window::parse)).collect(),
             connections: table.integer("connections", 1..=20).and_then(|f| usize::try_from(f.value).ok()).unwrap_or(2),
             retry,
             expire: table.duration("expire").map_or(Duration::from_secs(5 * 1440 * MINUTE), |f| f.value),

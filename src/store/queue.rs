@@ -26,6 +26,13 @@ pub struct NewMail {
     pub from_outside: bool,
 }
 
+/// A mail for more people than this is a mailing.
+const LETTER_RECIPIENTS: usize = 10;
+/// A mail of more bytes than this holds up the line as a mailing does.
+const LETTER_SIZE: u64 = 5_000_000;
+/// So do mails of one person of whom so many wait already.
+const LETTERS_WAITING: usize = 20;
+
 /// Of one mail in the queue; shown to people as its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailId(pub i64);
@@ -72,6 +79,8 @@ pub struct Lease {
     pub queued_at: i64,
     /// A smarthost that somebody chose by `queue reroute`.
     pub smarthost: Option<String>,
+    /// A mailing rather than a letter: many recipients, many bytes, or one of many by the same person.
+    pub bulk: bool,
     /// See [`NewMail::lmtp`].
     pub lmtp: Option<String>,
     /// See [`NewMail::from_outside`].
@@ -148,15 +157,21 @@ const DOT_UNDERWAY: i64 = 1;
 const DOT_UNANSWERED: i64 = 2;
 
 impl Store {
-    /// Takes up to `limit` mails that have due recipients, the longest due first, each with all its due recipients.
-    pub async fn queue_lease(&self, now: i64, limit: usize) -> Result<Vec<Lease>, StoreError> {
+    /// Takes up to `limit` mails that have due recipients, letters before mailings and then the longest due first, each with all its due
+    /// recipients. Of mailings it takes no more than `bulk`.
+    pub async fn queue_lease(&self, now: i64, limit: usize, bulk: usize) -> Result<Vec<Lease>, StoreError> {
+        let all_due = move |connection: &Connection| {
+            let mut found = due(connection, now, false, limit)?;
+            found.extend(due(connection, now, true, bulk.min(limit - found.len()))?);
+            Ok::<_, StoreError>(found)
+        };
         // Asked at every change: without due mail it must not write.
-        if self.read(move |connection| due(connection, now, 1)).await?.is_empty() {
+        if self.read(all_due).await?.is_empty() {
             return Ok(vec![]);
         }
         self.write(SMALL, move |work| {
             let mut leases = Vec::new();
-            for id in due(work, now, limit)? {
+            for id in all_due(work.connection)? {
                 leases.extend(lease(work, id, now)?);
             }
             Ok(leases)
@@ -174,10 +189,25 @@ impl Store {
     }
 
     /// Everything of this mail is about to be on the wire, and only the answer to the final dot is missing: durable before that dot goes.
-    pub async fn queue_data_sent(&self, id: MailId) -> Result<(), StoreError> {
+    /// `departure`: through a smarthost that counts mails, from this time on for so long (milliseconds).
+    pub async fn queue_data_sent(&self, id: MailId, departure: Option<(String, i64, i64)>) -> Result<(), StoreError> {
         self.write(SMALL, move |work| {
+            if let Some((smarthost, time, period)) = departure {
+                work.prepare_cached("INSERT INTO departure (smarthost, time) VALUES (?1, ?2)")?.execute(params![smarthost, time])?;
+                let mut forget = work.prepare_cached("DELETE FROM departure WHERE smarthost = ?1 AND time <= ?2")?;
+                forget.execute(params![smarthost, time - period])?;
+            }
             work.prepare_cached("UPDATE queue SET data_sent = data_sent | ?2 WHERE id = ?1")?.execute([id.0, DOT_UNDERWAY])?;
             Ok(())
+        })
+        .await
+    }
+
+    /// When mail left through the smarthosts that count it, oldest first.
+    pub async fn queue_departures(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached("SELECT smarthost, time FROM departure ORDER BY time")?;
+            Ok(select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -214,17 +244,18 @@ impl Store {
 }
 
 /// Mails with due recipients, the longest due first.
-fn due(connection: &Connection, now: i64, limit: usize) -> Result<Vec<MailId>, StoreError> {
+fn due(connection: &Connection, now: i64, bulk: bool, limit: usize) -> Result<Vec<MailId>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT mail FROM queue_recipient WHERE state IN ('queued', 'delayed') AND due <= ?1 GROUP BY mail ORDER BY min(due), mail LIMIT ?2",
+        "SELECT mail FROM queue_recipient JOIN queue ON queue.id = mail
+         WHERE state IN ('queued', 'delayed') AND due <= ?1 AND bulk = ?2 GROUP BY mail ORDER BY min(due), mail LIMIT ?3",
     )?;
-    Ok(select.query_map(params![now, limit], |row| row.get(0).map(MailId))?.collect::<Result<_, _>>()?)
+    Ok(select.query_map(params![now, bulk, limit], |row| row.get(0).map(MailId))?.collect::<Result<_, _>>()?)
 }
 
 fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, StoreError> {
     let mut select = work.connection.prepare_cached(
         "SELECT owner, queue.sender, content, size, header_size, header, message_id, queued_at, smarthost, data_sent, notified,
-                lmtp, from_outside
+                lmtp, from_outside, bulk
          FROM queue JOIN content ON content.id = queue.content WHERE queue.id = ?1",
     )?;
     let found = select.query_row([id.0], |row| {
@@ -244,6 +275,7 @@ fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, Sto
             notified: row.get(10)?,
             lmtp: row.get(11)?,
             from_outside: row.get(12)?,
+            bulk: row.get(13)?,
         })
     });
     let Some(mut lease) = found.optional()? else { return Ok(None) };
@@ -327,11 +359,12 @@ fn set_data_sent(connection: &Connection, id: MailId, unanswered: bool) -> Resul
 /// Puts content into the queue, due at once, inside a transaction.
 pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result<MailId, StoreError> {
     let sender = mail.sender.as_ref().map(Address::to_string);
+    let bulk = is_bulk(work, content, mail)?;
     let id = work
         .prepare_cached(
-            "INSERT INTO queue (content, owner, sender, queued_at, header, lmtp, from_outside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO queue (content, owner, sender, queued_at, header, lmtp, from_outside, bulk) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
-        .insert(params![content.0, mail.owner, sender, now(), mail.header, mail.lmtp, mail.from_outside])?;
+        .insert(params![content.0, mail.owner, sender, now(), mail.header, mail.lmtp, mail.from_outside, bulk])?;
     let mut insert = work
         .connection
         .prepare_cached("INSERT OR IGNORE INTO queue_recipient (mail, address, state, due, changed) VALUES (?1, ?2, 'queued', ?3, ?3)")?;
@@ -340,4 +373,16 @@ pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result
     }
     work.changed(Change::Queue);
     Ok(MailId(id))
+}
+
+fn is_bulk(work: &Work<'_>, content: ContentId, mail: &NewMail) -> Result<bool, StoreError> {
+    if mail.recipients.len() > LETTER_RECIPIENTS {
+        return Ok(true);
+    }
+    let mut select = work.prepare_cached(
+        "SELECT (SELECT size FROM content WHERE id = ?1), (SELECT count(*) FROM (SELECT 1 FROM queue WHERE owner = ?2 LIMIT ?3))",
+    )?;
+    let (size, waiting): (u64, usize) =
+        select.query_row(params![content.0, mail.owner, LETTERS_WAITING], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(size > LETTER_SIZE || waiting >= LETTERS_WAITING)
 }

@@ -5,6 +5,10 @@ ALTER TABLE queue ADD COLUMN lmtp TEXT;
 -- It came from outside: what fails for good goes to the tray, since nobody outside gets a bounce.
 ALTER TABLE queue ADD COLUMN from_outside INTEGER NOT NULL DEFAULT 0;
 
+-- A mailing rather than a letter: letters go first.
+ALTER TABLE queue ADD COLUMN bulk INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX queue_owner ON queue (owner);
+
 -- Who has to agree before a held mail goes out, and the question's Message-ID by which the answer is known.
 CREATE TABLE approval (
     mail     INTEGER PRIMARY KEY REFERENCES queue ON DELETE CASCADE,

@@ -14,7 +14,7 @@ async fn what_was_sent_on_and_comes_back_goes_no_second_time() {
     let mut office = Office::new("pop3", isp.port, SMARTHOST).await;
     let figures = office.fetch_well().await;
     assert_eq!((figures.forwarded, figures.held, figures.deleted), (1, 0, 1));
-    let mail = office.store.queue_lease(i64::MAX, 10).await.unwrap().remove(0);
+    let mail = office.store.queue_lease(i64::MAX, 10, 10).await.unwrap().remove(0);
     assert_eq!((mail.owner.as_str(), mail.recipients[0].address.to_string().as_str()), ("alice", "hr@agency.example"));
     let header = String::from_utf8(mail.header.unwrap().to_vec()).unwrap();
     assert!(header.contains("via jobs@example.com\" <alice@example.com>") && !header.contains("DKIM"), "{header}");

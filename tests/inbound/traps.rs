@@ -315,7 +315,8 @@ async fn trap_27_bombs_are_delivered_whole() {
     let header = mail("many", &format!("Cc: {recipients}\r\n"), "x");
     let fields = mail("fields", &"X-Field: y\r\n".repeat(50_000), "x");
     let open = |n: usize| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n");
-    let nested = mail("nested", "", "").trim_end().to_owned() + "\r\nMIME-Version: 1.0\r\n" + &(0..3000).map(open).collect::<String>() + "\r\nx\r\n";
+    let nested =
+        mail("nested", "", "").trim_end().to_owned() + "\r\nMIME-Version: 1.0\r\n" + &(0..3000).map(open).collect::<String>() + "\r\nx\r\n";
     let messages = [header, fields, nested];
     let isp = isp(&messages, Faults::default()).await;
     let mut office = Office::new("pop3", isp.port, "deliver = \"alice\"").await;
@@ -419,7 +420,8 @@ async fn trap_52_endless_answers_end_the_session() {
 
 #[tokio::test]
 async fn broken_books_are_found_out() {
-    let isp = isp(&[mail("a", "", "x"), mail("b", "", "x").replace("alice@", "nobody@elsewhere."), mail("c", "", "x")], Faults::default()).await;
+    let isp =
+        isp(&[mail("a", "", "x"), mail("b", "", "x").replace("alice@", "nobody@elsewhere."), mail("c", "", "x")], Faults::default()).await;
     let office = Office::new("pop3", isp.port, "after = \"keep\"").await;
     office.fetch_well().await;
     let books = async || office.store.reconcile("127.0.0.1", "office").await.unwrap();

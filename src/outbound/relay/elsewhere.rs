@@ -26,6 +26,7 @@ pub(super) fn candidate(server: &str) -> Result<Candidate, String> {
         login: SmarthostLogin::None,
         senders: vec![],
         rate: None,
+        window: vec![],
         connections: CONNECTIONS,
         retry: RETRY.map(Duration::from_secs).to_vec(),
         expire: EXPIRE,

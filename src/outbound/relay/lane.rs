@@ -1,6 +1,7 @@
 //! The mails for one server under one log-in, and the connections that take them there.
 
-use super::message::{self, Prepared};
+use super::backlog::Backlog;
+use super::message::{Prepared, Preparing};
 use super::{Job, Key, Shared};
 use crate::config::{Config, Smarthost};
 use crate::oauth;
@@ -16,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 
 /// An idle connection is kept this long for the next mail. Servers hang up by themselves after minutes; others wait for the place.
 const LINGER: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ pub(super) struct Lane {
 
 struct State {
     smarthost: Option<Arc<Smarthost>>,
-    backlog: VecDeque<Job>,
+    backlog: Backlog,
     workers: usize,
     idle: usize,
     closed: bool,
@@ -51,10 +51,34 @@ struct State {
 /// The connections that a smarthost may have, over all its lanes.
 pub(super) struct Gate {
     places: Arc<Semaphore>,
+    /// How many there are in all.
+    most: AtomicUsize,
     waiting: AtomicUsize,
 }
 
 impl Gate {
+    fn new(most: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), most: AtomicUsize::new(most), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Follows a changed configuration: new places are there at once, those too many go as their connections end.
+    fn allow(&self, most: usize) {
+        let before = self.most.swap(most, Ordering::SeqCst);
+        if most >= before {
+            self.places.add_permits(most - before);
+            return;
+        }
+        let busy = before - most - self.places.forget_permits(before - most);
+        for _ in 0..busy {
+            let places = self.places.clone();
+            tokio::spawn(async move {
+                if let Ok(place) = places.acquire_owned().await {
+                    place.forget();
+                }
+            });
+        }
+    }
+
     async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let place = self.places.clone().acquire_owned().await.ok();
@@ -74,7 +98,7 @@ enum End {
 impl Lane {
     pub(super) fn new(key: Key, shared: Arc<Shared>) -> Self {
         let state =
-            State { smarthost: None, backlog: VecDeque::new(), workers: 0, idle: 0, closed: false, one_by_one: false, refused: None };
+            State { smarthost: None, backlog: Backlog::default(), workers: 0, idle: 0, closed: false, one_by_one: false, refused: None };
         Self { key, shared, state: Mutex::new(state), news: Notify::new(), empty: Notify::new() }
     }
 
@@ -98,7 +122,7 @@ impl Lane {
         let mut state = self.lock();
         state.closed = true;
         self.news.notify_waiters();
-        state.backlog.drain(..).collect()
+        state.backlog.take_all()
     }
 
     /// Waits for the workers to end.
@@ -117,7 +141,7 @@ impl Lane {
     }
 
     fn take(&self) -> Option<Job> {
-        self.lock().backlog.pop_front()
+        self.lock().backlog.pop()
     }
 
     /// To the front: it has waited longest.
@@ -145,7 +169,7 @@ impl Lane {
             }
             drop(place);
             let mut state = self.lock();
-            if state.backlog.is_empty() || state.closed {
+            if state.backlog.len() == 0 || state.closed {
                 state.workers -= 1;
                 if state.workers == 0 {
                     self.empty.notify_waiters();
@@ -158,9 +182,8 @@ impl Lane {
     fn gate(&self) -> Arc<Gate> {
         let most = self.lock().smarthost.as_ref().map_or(1, |smarthost| smarthost.connections.max(1));
         let mut gates = self.shared.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates
-            .entry(self.key.smarthost.clone())
-            .or_insert_with(|| Arc::new(Gate { places: Arc::new(Semaphore::new(most)), waiting: AtomicUsize::new(0) }));
+        let gate = gates.entry(self.key.smarthost.clone()).or_insert_with(|| Arc::new(Gate::new(most)));
+        gate.allow(most);
         gate.clone()
     }
 
@@ -254,7 +277,7 @@ impl Lane {
             let news = self.news.notified();
             {
                 let mut state = self.lock();
-                if let Some(job) = state.backlog.pop_front() {
+                if let Some(job) = state.backlog.pop() {
                     break Some(job);
                 }
                 if state.closed {
@@ -271,7 +294,7 @@ impl Lane {
 
     /// All mails of the lane wait: the log-in is refused, or the server wants nobody now.
     fn all_wait(&self, first: Job, ruling: &Ruling) {
-        let rest: Vec<Job> = self.lock().backlog.drain(..).collect();
+        let rest = self.lock().backlog.take_all();
         for job in std::iter::once(first).chain(rest) {
             self.shared.settle_all(job, ruling);
         }
@@ -279,7 +302,7 @@ impl Lane {
 
     /// All mails of the lane look for another smarthost.
     fn all_leave(&self, first: Job, reason: &str) {
-        let rest: Vec<Job> = self.lock().backlog.drain(..).collect();
+        let rest = self.lock().backlog.take_all();
         for job in std::iter::once(first).chain(rest) {
             self.leave(job, reason);
         }
@@ -294,7 +317,7 @@ impl Lane {
 
     /// Sends this mail and those that come meanwhile, several under way at once.
     async fn send(&self, connection: &mut Client<Stream>, first: Job, fresh: bool) -> End {
-        let mut ahead: VecDeque<JoinHandle<Result<Prepared, (Job, crate::store::StoreError)>>> = VecDeque::new();
+        let mut ahead: VecDeque<Preparing> = VecDeque::new();
         let mut under_way: VecDeque<Job> = VecDeque::new();
         let mut first = Some(first);
         let depth = if connection.chunking() { WINDOW } else { AHEAD };
@@ -303,20 +326,15 @@ impl Lane {
             while ahead.len() < depth && !connection.is_closing() {
                 let Some(job) = first.take().or_else(|| self.take()) else { break };
                 let Some(job) = self.depart(job) else { continue };
-                ahead.push_back(tokio::spawn(message::prepare(self.shared.clone(), job)));
+                ahead.push_back(Preparing::start(&self.shared, job));
             }
             let outcome = match ahead.pop_front() {
                 None if under_way.is_empty() => return End::Idle,
                 None => self.oldest(connection, &mut under_way).await,
-                Some(handle) => match handle.await {
-                    Ok(Ok(prepared)) => self.one(connection, prepared, &mut under_way).await,
-                    Ok(Err((job, error))) => {
-                        self.shared.settle_all(job, &Ruling::Later(error.to_string(), Duration::ZERO));
-                        continue;
-                    }
-                    // A panic while reading: the mail's lease ends with this process.
-                    Err(error) => {
-                        tracing::error!(%error, "a mail could not be made ready");
+                Some(preparing) => match preparing.ready().await {
+                    Ok(prepared) => self.one(connection, prepared, &mut under_way).await,
+                    Err((job, why)) => {
+                        self.shared.settle_all(job, &Ruling::Later(why, Duration::ZERO));
                         continue;
                     }
                 },
@@ -394,7 +412,7 @@ impl Lane {
         &self,
         connection: &mut Client<Stream>,
         under_way: VecDeque<Job>,
-        ahead: VecDeque<JoinHandle<Result<Prepared, (Job, crate::store::StoreError)>>>,
+        ahead: VecDeque<Preparing>,
         error: &ClientError,
         answered: bool,
     ) {
@@ -416,11 +434,10 @@ impl Lane {
                 self.settle(Some(job), verdicts);
             }
         }
-        for handle in ahead {
-            match handle.await {
-                Ok(Ok(prepared)) => again.push(prepared.job),
-                Ok(Err((job, error))) => self.shared.settle_all(job, &Ruling::Later(error.to_string(), Duration::ZERO)),
-                Err(error) => tracing::error!(%error, "a mail could not be made ready"),
+        for preparing in ahead {
+            match preparing.ready().await {
+                Ok(prepared) => again.push(prepared.job),
+                Err((job, why)) => self.shared.settle_all(job, &Ruling::Later(why, Duration::ZERO)),
             }
         }
         self.put_back(again);
@@ -429,19 +446,13 @@ impl Lane {
     /// Counts a mail against the smarthost's `rate`; one too many goes back to the queue until its turn.
     fn depart(&self, job: Job) -> Option<Job> {
         let Some((most, period)) = self.lock().smarthost.as_ref().and_then(|smarthost| smarthost.rate) else { return Some(job) };
-        let (now, most, period) = (self.shared.now(), most.max(1) as usize, milliseconds(period));
-        let mut departures = self.shared.departures.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = departures.entry(self.key.smarthost.clone()).or_default();
-        while times.front().is_some_and(|time| time + period <= now) {
-            times.pop_front();
-        }
-        if times.len() < most {
-            times.push_back(now);
-            return Some(job);
-        }
-        let turn = times.front().map_or(now, |time| time + period);
-        drop(departures);
-        self.shared.give_back(job, turn, &format!("waits: smarthost “{}” takes {most} mails in that time", self.key.smarthost));
+        let now = self.shared.now();
+        let mut paces = self.shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry(self.key.smarthost.clone()).or_default();
+        let Err(turn) = pace.ask(job.id(), job.lease.bulk, now, most as usize, milliseconds(period)) else { return Some(job) };
+        drop(paces);
+        let period = crate::document::duration_text(period);
+        self.shared.give_back(job, turn, &format!("waits for its turn: smarthost “{}” takes {most} in {period}", self.key.smarthost));
         None
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Job, Shared};
 use crate::message::layout::Layout;
+use crate::outbound::judge::milliseconds;
 use crate::outbound::recode::recode;
 use crate::smtp::client::Envelope;
 use crate::store::queue::Lease;
@@ -9,6 +10,7 @@ use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// Texts up to this size are held while their mail waits for its turn; larger ones are read when they are sent.
 const HELD: u64 = 256 * 1024;
@@ -81,8 +83,34 @@ impl Text {
     }
 }
 
+/// A mail that is being made ready while others are sent.
+pub(super) struct Preparing {
+    task: JoinHandle<Result<Prepared, (Job, StoreError)>>,
+    /// Of the mail, should the task come to nothing.
+    spare: Job,
+}
+
+impl Preparing {
+    pub(super) fn start(shared: &Arc<Shared>, job: Job) -> Self {
+        Self { spare: job.clone(), task: tokio::spawn(prepare(shared.clone(), job)) }
+    }
+
+    /// `Err`: it has to wait, and why.
+    pub(super) async fn ready(self) -> Result<Prepared, (Job, String)> {
+        match self.task.await {
+            Ok(Ok(prepared)) => Ok(prepared),
+            Ok(Err((job, error))) => Err((job, error.to_string())),
+            // A panic must not keep the mail until the process ends.
+            Err(error) => {
+                tracing::error!(mail = self.spare.id().0, %error, "a mail could not be made ready: a fault of the program");
+                Err((self.spare, "it could not be made ready to be sent: a fault of the program, which the log describes".to_owned()))
+            }
+        }
+    }
+}
+
 /// Reads and looks through the text, and marks the mail as one that may have been sent.
-pub(super) async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreError)> {
+async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreError)> {
     match read(&shared.store, &job.lease).await {
         Ok((text, scan, size)) => {
             let lease = &job.lease;
@@ -90,13 +118,20 @@ pub(super) async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (
             let smtputf8 = recipients.iter().chain(&lease.sender).any(|address| address.needs_smtputf8());
             let envelope = Envelope { sender: lease.sender.clone(), recipients, size, eight_bit: scan.eight_bit, smtputf8 };
             // Long before the final dot, but then one commit serves all mails that are made ready together.
-            if let Err(error) = shared.store.queue_data_sent(job.id()).await {
+            if let Err(error) = shared.store.queue_data_sent(job.id(), departure(&shared, &job)).await {
                 return Err((job, error));
             }
             Ok(Prepared { job, envelope, text, long_lines: scan.long_lines })
         }
         Err(error) => Err((job, error)),
     }
+}
+
+/// What is remembered for the rate of its smarthost.
+fn departure(shared: &Shared, job: &Job) -> Option<(String, i64, i64)> {
+    let smarthost = &job.candidates.front()?.smarthost;
+    let (_, period) = smarthost.rate?;
+    Some((smarthost.name.clone(), shared.now(), milliseconds(period)))
 }
 
 async fn read(store: &Store, lease: &Lease) -> Result<(Text, Scan, u64), StoreError> {
@@ -164,5 +199,32 @@ mod tests {
         check(&line(998), false, false, 0);
         check(&line(999), false, true, 0);
         check(&vec![b'x'; 5000], false, true, 0);
+    }
+
+    #[tokio::test]
+    async fn a_mail_whose_preparation_panics_goes_back_to_the_queue() {
+        let address = crate::address::Address::parse("a@customer.example").unwrap();
+        let lease = Lease {
+            id: crate::store::queue::MailId(7),
+            owner: "alice".into(),
+            sender: None,
+            content: crate::store::ContentId(1),
+            size: 0,
+            header_size: 0,
+            header: None,
+            message_id: None,
+            recipients: vec![crate::store::queue::Due { address, attempts: 0 }],
+            queued_at: 0,
+            smarthost: None,
+            bulk: false,
+            lmtp: None,
+            from_outside: false,
+            data_sent: false,
+            notified: false,
+        };
+        let spare = Job { lease, candidates: VecDeque::new(), second_try: false };
+        let preparing = Preparing { spare, task: tokio::spawn(async { panic!("on purpose") }) };
+        let (job, why) = preparing.ready().await.err().unwrap();
+        assert!(job.id().0 == 7 && why.contains("a fault of the program"), "{why}");
     }
 }

@@ -17,10 +17,12 @@
 //! Before the end of a message goes out, a mark says so durably. A crash between the smarthost's 250 and our commit can therefore
 //! repeat a mail (RFC 1047), but never silently, and nothing loses one.
 
+mod backlog;
 mod elsewhere;
 mod lane;
 mod message;
 mod notice;
+mod pace;
 mod settle;
 
 use crate::config::{Current, Smarthost};
@@ -28,10 +30,12 @@ use crate::mapping::{Identity, LmtpServer};
 use crate::outbound::credentials::Account;
 use crate::outbound::judge::{self, Ruling};
 use crate::outbound::route;
+use crate::schedule;
 use crate::smtp::client::Patience;
 use crate::store::queue::{Lease, MailId, Outcome, Settlement};
 use crate::store::{Change, Store, StoreError};
 use lane::Lane;
+use pace::Pace;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +45,8 @@ use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
 
 /// Mails leased at once. Each costs a few hundred bytes here; a crash makes all of them due again.
 const LEASED: usize = 400;
+/// Of these, mailings: a letter must not wait until one of them is through.
+const LEASED_BULK: usize = 300;
 /// Outcomes on their way into the store at once.
 const SETTLING: usize = 256;
 /// Between the news of a mail and the look at the queue.
@@ -73,13 +79,15 @@ struct Shared {
     patience: Patience,
     /// Leased and not settled.
     leased: AtomicUsize,
+    /// Of these, mailings.
+    leased_bulk: AtomicUsize,
     /// Something was settled: there may be room for more.
     room: Notify,
     settling: Arc<Semaphore>,
     /// Jobs whose smarthost can't be reached, and why.
     homeless: mpsc::UnboundedSender<(Job, String)>,
     /// When mails left through each smarthost, for its `rate`.
-    departures: Mutex<HashMap<String, VecDeque<i64>>>,
+    paces: Mutex<HashMap<String, Pace>>,
     /// Connections that each smarthost may still have.
     gates: Mutex<HashMap<String, Arc<lane::Gate>>>,
     /// Smarthost accounts about which the postmaster knows already.
@@ -121,7 +129,7 @@ impl Candidate {
 }
 
 /// A leased mail.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Job {
     lease: Lease,
     /// The smarthosts left to try, the one in turn first.
@@ -156,10 +164,11 @@ impl Relay {
             clock,
             patience,
             leased: AtomicUsize::new(0),
+            leased_bulk: AtomicUsize::new(0),
             room: Notify::new(),
             settling: Arc::new(Semaphore::new(SETTLING)),
             homeless: sender,
-            departures: Mutex::default(),
+            paces: Mutex::default(),
             gates: Mutex::default(),
             alarmed: Mutex::default(),
         };
@@ -170,7 +179,7 @@ impl Relay {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let shared = self.shared.clone();
         let recovered = loop {
-            match shared.store.queue_recover(shared.now() + judge::milliseconds(judge::UNANSWERED)).await {
+            match self.recover().await {
                 Ok(recovered) => break recovered,
                 Err(error) => {
                     tracing::warn!(%error, "the queue can't be read; trying again");
@@ -195,6 +204,18 @@ impl Relay {
             }
         }
         self.end().await;
+    }
+
+    /// Takes up where the last process ended: mails that were on their way, and how many left through whom.
+    async fn recover(&self) -> Result<usize, StoreError> {
+        let shared = &self.shared;
+        let departures = shared.store.queue_departures().await?;
+        let recovered = shared.store.queue_recover(shared.now() + judge::milliseconds(judge::UNANSWERED)).await?;
+        let mut paces = shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        for (smarthost, time) in departures {
+            paces.entry(smarthost).or_default().remember(time);
+        }
+        Ok(recovered)
     }
 
     /// Hands everything that is due now to the smarthosts, and waits until all of it is settled. For tests and single runs.
@@ -222,7 +243,8 @@ impl Relay {
                 return LOOK;
             }
             let now = self.shared.now();
-            let leases = match self.shared.store.queue_lease(now, room).await {
+            let bulk = LEASED_BULK.saturating_sub(self.shared.leased_bulk.load(Ordering::SeqCst));
+            let leases = match self.shared.store.queue_lease(now, room, bulk).await {
                 Ok(leases) => leases,
                 Err(error) => {
                     tracing::warn!(%error, "the queue can't be read; trying again");
@@ -231,6 +253,7 @@ impl Relay {
             };
             let full = leases.len() == room;
             self.shared.leased.fetch_add(leases.len(), Ordering::SeqCst);
+            self.shared.leased_bulk.fetch_add(leases.iter().filter(|lease| lease.bulk).count(), Ordering::SeqCst);
             for lease in leases {
                 self.place(lease);
             }
@@ -252,10 +275,20 @@ impl Relay {
         let current = self.shared.config();
         let (candidates, problem) = candidates(&current, &lease);
         let job = Job { lease, candidates, second_try: false };
-        match job.candidates.is_empty() {
-            true => self.shared.settle_all(job, &Ruling::Later(problem, Duration::ZERO)),
-            false => self.enqueue(job),
+        let Some(candidate) = job.candidates.front() else {
+            return self.shared.settle_all(job, &Ruling::Later(problem, Duration::ZERO));
+        };
+        let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+        let windows = &candidate.smarthost.window;
+        let now = self.shared.now();
+        let opens = jiff::Timestamp::from_millisecond(now)
+            .map_or(now, |now| schedule::opens(windows, &now.to_zoned(zone)).timestamp().as_millisecond());
+        if opens > now {
+            let hours = windows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let why = format!("waits for the hours of smarthost “{}”: {hours}", candidate.smarthost.name);
+            return self.shared.give_back(job, opens, &why);
         }
+        self.enqueue(job);
     }
 
     fn enqueue(&mut self, job: Job) {
@@ -312,7 +345,10 @@ impl Shared {
     /// Back to the queue without having had its turn.
     fn give_back(self: &Arc<Self>, job: Job, due: i64, why: &str) {
         let outcomes = job.lease.recipients.iter().map(|r| (r.address.clone(), Outcome::Delayed(due), why.to_owned())).collect();
-        self.commit(Settlement { id: job.id(), outcomes, attempted: false, notice: None, tray: None, notified: false, unanswered: false });
+        self.commit(
+            Settlement { id: job.id(), outcomes, attempted: false, notice: None, tray: None, notified: false, unanswered: false },
+            job.lease.bulk,
+        );
     }
 
     /// Writes down what became of a mail, however long the store needs.
@@ -323,29 +359,30 @@ impl Shared {
             let reason = rulings.iter().find_map(|ruling| if let Ruling::Login(text) = ruling { Some(text.as_str()) } else { None });
             self.alarm(&candidate.key(), reason.unwrap_or_default());
         }
-        let shared = self.clone();
+        let (shared, bulk) = (self.clone(), job.lease.bulk);
         let current = self.config();
         tokio::spawn(async move {
             let settlement = loop {
                 match settle::settlement(&shared.store, &current, &job, &rulings, shared.now()).await {
                     Ok(settlement) => break settlement,
-                    Err(StoreError::Closed) => return shared.settled(),
+                    Err(StoreError::Closed) => return shared.settled(bulk),
                     Err(error) => {
                         tracing::error!(mail = job.id().0, %error, "the outcome of a mail can't be worked out; trying again");
                         tokio::time::sleep(STORE_PAUSE).await;
                     }
                 }
             };
-            shared.commit(settlement);
+            shared.commit(settlement, bulk);
         });
     }
 
-    fn settled(&self) {
+    fn settled(&self, bulk: bool) {
+        self.leased_bulk.fetch_sub(usize::from(bulk), Ordering::SeqCst);
         self.leased.fetch_sub(1, Ordering::SeqCst);
         self.room.notify_one();
     }
 
-    fn commit(self: &Arc<Self>, mut settlement: Settlement) {
+    fn commit(self: &Arc<Self>, mut settlement: Settlement, bulk: bool) {
         let shared = self.clone();
         tokio::spawn(async move {
             let _permit = shared.settling.clone().acquire_owned().await;
@@ -363,7 +400,7 @@ impl Shared {
                     }
                 }
             }
-            shared.settled();
+            shared.settled(bulk);
         });
     }
 
