@@ -56,7 +56,11 @@ fn when(command: &Command) -> When {
         | C::Unauthenticate
         | C::GetQuota(_)
         | C::GetQuotaRoot(_)
-        | C::SetQuota => When::AfterLogin,
+        | C::SetQuota
+        | C::GetAcl(_)
+        | C::MyRights(_)
+        | C::ListRights { .. }
+        | C::ChangeAcl => When::AfterLogin,
         C::Check
         | C::Close
         | C::Unselect

@@ -108,6 +108,8 @@ pub struct ListReturn {
     pub children: bool,
     /// `SPECIAL-USE`
     pub special_use: bool,
+    /// `MYRIGHTS` (RFC 8440)
+    pub my_rights: bool,
     /// `STATUS (…)` (RFC 5819)
     pub status: Vec<StatusItem>,
 }
@@ -255,6 +257,7 @@ fn returns(lexer: &mut Lexer) -> Result<ListReturn, Invalid> {
             "SUBSCRIBED" => returns.subscribed = true,
             "CHILDREN" => returns.children = true,
             "SPECIAL-USE" => returns.special_use = true,
+            "MYRIGHTS" => returns.my_rights = true,
             "STATUS" => {
                 lexer.space()?;
                 returns.status = status_items(lexer)?;

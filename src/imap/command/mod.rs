@@ -85,6 +85,10 @@ pub enum Command {
     GetQuota(String),
     GetQuotaRoot(String),
     SetQuota,
+    GetAcl(String),
+    MyRights(String),
+    ListRights { mailbox: String, identifier: String },
+    ChangeAcl,
     Check,
     Close,
     Unselect,
@@ -150,7 +154,7 @@ fn plain(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
     })
 }
 
-const WITH_ARGUMENTS: [&str; 19] = [
+const WITH_ARGUMENTS: [&str; 24] = [
     "ID",
     "AUTHENTICATE",
     "LOGIN",
@@ -169,6 +173,11 @@ const WITH_ARGUMENTS: [&str; 19] = [
     "GETQUOTAROOT",
     "SETQUOTA",
     "COMPRESS",
+    "GETACL",
+    "MYRIGHTS",
+    "LISTRIGHTS",
+    "SETACL",
+    "DELETEACL",
     "APPEND",
 ];
 
@@ -215,9 +224,16 @@ fn with_arguments(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
         }
         "GETQUOTA" => Command::GetQuota(lexer.astring_text()?),
         "GETQUOTAROOT" => Command::GetQuotaRoot(lexer.mailbox()?),
-        "SETQUOTA" => {
+        "GETACL" => Command::GetAcl(lexer.mailbox()?),
+        "MYRIGHTS" => Command::MyRights(lexer.mailbox()?),
+        "LISTRIGHTS" => {
+            let mailbox = lexer.mailbox()?;
+            lexer.space()?;
+            Command::ListRights { mailbox, identifier: lexer.astring_text()? }
+        }
+        "SETQUOTA" | "SETACL" | "DELETEACL" => {
             *lexer = Lexer::new(b"", lexer.dialect);
-            Command::SetQuota
+            if name == "SETQUOTA" { Command::SetQuota } else { Command::ChangeAcl }
         }
         _ => return Err(Invalid::new("The message of APPEND is missing.")),
     })

@@ -47,6 +47,11 @@ impl Session {
             }
             line.push_str("\r\n");
             self.send(line.as_bytes()).await?;
+            if options.returns.my_rights && level.folder.is_some() {
+                let place = self.place(name).await?;
+                let line = self.my_rights_line(name, &place);
+                self.send(line.as_bytes()).await?;
+            }
             if let Some(folder) = level.folder.filter(|_| !options.returns.status.is_empty()) {
                 let line = self.status_line(folder, &options.returns.status);
                 self.send(line.as_bytes()).await?;

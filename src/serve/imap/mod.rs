@@ -4,6 +4,7 @@
 //! answer than a page: output leaves before more of it is made. A broken store is `NO [UNAVAILABLE]`, never a lost connection, unless
 //! half of an answer is out already.
 
+mod acl;
 mod append;
 mod compress;
 mod fetch;
@@ -217,6 +218,10 @@ impl Session {
             Command::GetQuota(root) => self.get_quota(&root).await,
             Command::GetQuotaRoot(mailbox) => self.get_quota_root(&mailbox).await,
             Command::SetQuota => Err(Failure::no("NOPERM", "Quotas are set by the administrator: mailroom user add --quota.")),
+            Command::GetAcl(mailbox) => self.get_acl(&mailbox).await,
+            Command::MyRights(mailbox) => self.my_rights(&mailbox).await,
+            Command::ListRights { mailbox, identifier } => self.list_rights(&mailbox, &identifier).await,
+            Command::ChangeAcl => Err(Failure::no("NOPERM", "Mailboxes are shared by the administrator: [shared] in the mapping files.")),
             Command::Close => self.close().await,
             Command::Unselect => self.unselect(),
             Command::Expunge { uids } => self.expunge(uids.as_ref()).await,
@@ -237,7 +242,8 @@ impl Session {
         const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ENABLE ID IDLE";
         const LOGGED_IN: &str = "NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT CONDSTORE QRESYNC SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES \
                                  LIST-EXTENDED LIST-STATUS STATUS=SIZE WITHIN OBJECTID SAVEDATE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES \
-                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE PREVIEW";
+                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE PREVIEW \
+                                 ACL RIGHTS=kxte LIST-MYRIGHTS";
         let mut list = ALWAYS.to_owned();
         if self.account.is_some() {
             list.push(' ');

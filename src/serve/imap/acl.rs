@@ -1,0 +1,65 @@
+//! Who may do what with a mailbox (RFC 4314): a user everything with his own, the members of a shared one all but giving it away. It is the
+//! mapping files that share; clients can look.
+
+use super::Session;
+use super::outcome::{Done, Failure, Performed};
+use super::shared::Place;
+use crate::imap::response;
+use crate::store::folders::INBOX;
+
+/// Lookup, read, seen, write, insert, post, create, delete messages, expunge.
+const EVERYBODY: &str = "lrswipkte";
+/// What RFC 2086 called some of these (RFC 4314 §2.1.1).
+const OBSOLETE: &str = "cd";
+
+impl Session {
+    pub(super) async fn my_rights(&mut self, mailbox: &str) -> Performed {
+        let place = self.existing(mailbox).await?;
+        let line = self.my_rights_line(mailbox, &place);
+        self.queue(&line);
+        Ok(Done::ok("These are your rights."))
+    }
+
+    /// `* MYRIGHTS …`, for MYRIGHTS and for LIST (RFC 8440).
+    pub(super) fn my_rights_line(&self, mailbox: &str, place: &Place) -> String {
+        format!("* MYRIGHTS {} {}\r\n", self.name(mailbox), rights(place))
+    }
+
+    pub(super) async fn get_acl(&mut self, mailbox: &str) -> Performed {
+        let place = self.administered(mailbox).await?;
+        let owner = response::mailbox(self.account()?.name(), true);
+        self.queue(&format!("* ACL {} {owner} {}\r\n", self.name(mailbox), rights(&place)));
+        Ok(Done::ok("This is the access control list."))
+    }
+
+    /// Nobody can be given anything here: the owner has his rights, everybody else none.
+    pub(super) async fn list_rights(&mut self, mailbox: &str, identifier: &str) -> Performed {
+        let place = self.administered(mailbox).await?;
+        let required = if self.account()?.name() == identifier { rights(&place) } else { "\"\"".into() };
+        self.queue(&format!("* LISTRIGHTS {} {} {required}\r\n", self.name(mailbox), response::mailbox(identifier, true)));
+        Ok(Done::ok("These are the rights that can be given."))
+    }
+
+    /// Asking for others' rights takes the right to administer (RFC 4314 §4).
+    async fn administered(&mut self, mailbox: &str) -> Result<Place, Failure> {
+        match self.existing(mailbox).await? {
+            place if place.shared.is_none() => Ok(place),
+            _ => Err(Failure::no("NOPERM", "The administrator says who reads a shared mailbox.")),
+        }
+    }
+
+    async fn existing(&mut self, mailbox: &str) -> Result<Place, Failure> {
+        let place = self.place(mailbox).await?;
+        match self.find(mailbox).await? {
+            Some(_) => Ok(place),
+            None => Err(Failure::nonexistent("NONEXISTENT")),
+        }
+    }
+}
+
+/// INBOX, a user's own or a shared one, can't be deleted; only one's own can be administered.
+fn rights(place: &Place) -> String {
+    let delete = if place.name == INBOX { "" } else { "x" };
+    let administer = if place.shared.is_none() { "a" } else { "" };
+    format!("{EVERYBODY}{delete}{administer}{OBSOLETE}")
+}
