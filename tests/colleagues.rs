@@ -163,4 +163,27 @@ fn a_manager_has_copies_of_all_ways_and_hands_mail_over() {
     let events = team.office.json(&["trace", "in@far.example", "--json"]);
     let last = events.as_array().unwrap().last().unwrap();
     assert_eq!((&last["event"], &last["detail"]), (&Value::from("given"), &Value::from("the admin gave it to carol")));
+    let way_out = team.office.json(&["trace", "out@office.lan", "--json"]);
+    let events: Vec<&str> = way_out.as_array().unwrap().iter().filter_map(|event| event["event"].as_str()).collect();
+    assert!(events.contains(&"queued") && events.last() == Some(&"relayed"), "{way_out}");
+}
+
+#[test]
+fn one_person_gets_one_copy_however_it_comes() {
+    let users = [("alice", "Alice"), ("bob", "Bob"), ("carol", "Carol")];
+    let mapping = "[addresses]\n\"sales@example.com\" = \"group:sales\"\n\"info@example.com\" = [\"bob\", \"group:sales\"]\n\
+                   [groups]\nsales = { members = [\"carol\", \"group:more\"] }\nmore = { members = [\"bob\", \"carol\"] }\n";
+    let team = Colleagues::new("[\"example.com\"]", "all@isp.example", &users, mapping);
+    let gateway = team.office.run();
+    let first = mail("once", "sales@example.com, info@example.com, Bob <bob@example.com>", "");
+    assert_eq!(team.fetch(&[first.clone()])["delivered"], 1);
+    assert_eq!((has(&gateway, "bob"), has(&gateway, "carol")), (vec!["once".to_owned()], vec!["once".to_owned()]));
+    // The provider stored one for each recipient, each with its own line on top; and a forwarder sends the same to alice too.
+    let again = format!("Delivered-To: bob@example.com\r\n{first}");
+    let other = mail("once", "alice@example.com", "");
+    let figures = team.fetch(&[first, again, other]);
+    assert_eq!((&figures["known"], &figures["duplicate"], &figures["delivered"]), (&Value::from(1), &Value::from(1), &Value::from(1)));
+    assert_eq!((has(&gateway, "bob").len(), has(&gateway, "carol").len(), has(&gateway, "alice").len()), (1, 1, 1));
+    let events = team.office.json(&["trace", "once@far.example", "--json"]);
+    assert!(events.as_array().unwrap().iter().any(|event| event["event"] == "duplicate"), "{events}");
 }

@@ -260,7 +260,7 @@ async fn collectors(config: Option<&Config>, store: &Store, running: bool) -> an
         let at = seen.iter().position(|(name, _)| *name == collector.name);
         let seen = at.map(|at| seen.swap_remove(at).1).unwrap_or_default();
         let probe = if habits::matter(collector) { Some(habits::read(store, collector).await?) } else { None };
-        let books = store.reconcile(&collector.endpoint.host.to_ascii_lowercase(), &collector.username).await?;
+        let books = store.reconcile(&collector.endpoint.host.to_ascii_lowercase(), collector.log_in_as()).await?;
         let state = state(collector.enabled, &seen, running);
         collectors.push(Collector { name: collector.name.clone(), state, seen, books: Some(books), probe });
     }

@@ -151,7 +151,7 @@ fn warn_of_twins(root: &Table<'_>, collectors: &[Collector]) {
     for (index, one) in collectors.iter().enumerate() {
         let same = |other: &&Collector| {
             other.endpoint.host == one.endpoint.host
-                && other.username == one.username
+                && other.log_in_as() == one.log_in_as()
                 && other.folders.iter().any(|(folder, _)| one.folders.iter().any(|(mine, _)| mine == folder))
         };
         let Some(twin) = collectors[..index].iter().find(same) else { continue };

@@ -31,7 +31,7 @@ pub async fn reconcile_if_due(store: &Store, current: &Current, now: i64) -> Res
 pub async fn of_all(store: &Store, current: &Current) -> Result<Vec<(String, Reconciliation)>, StoreError> {
     let mut all = Vec::with_capacity(current.config.collectors.len());
     for collector in &current.config.collectors {
-        let books = store.reconcile(&collector.endpoint.host.to_ascii_lowercase(), &collector.username).await?;
+        let books = store.reconcile(&collector.endpoint.host.to_ascii_lowercase(), collector.log_in_as()).await?;
         all.push((collector.name.clone(), books));
     }
     Ok(all)

@@ -140,7 +140,7 @@ impl Run<'_> {
         let collector = &self.order.collector;
         let deadline = Instant::now() + LEASE_WAIT;
         loop {
-            if let Some(lease) = self.order.store.lease(&collector.endpoint.host.to_ascii_lowercase(), &collector.username)? {
+            if let Some(lease) = self.order.store.lease(&collector.endpoint.host.to_ascii_lowercase(), collector.log_in_as())? {
                 return Ok(lease);
             }
             if Instant::now() > deadline || *self.order.stop.borrow() {

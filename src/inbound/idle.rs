@@ -32,7 +32,7 @@ impl Watcher {
     /// Waits for news of the collector's first folder from now on.
     pub fn watch(&mut self, collector: &Arc<Collector>, store: &Store) {
         let folder = collector.folders.first().map_or("INBOX", |(upstream, _)| upstream).to_owned();
-        let key = (collector.endpoint.clone(), collector.username.clone(), folder);
+        let key = (collector.endpoint.clone(), collector.log_in_as().to_owned(), folder);
         if self.waiting.as_ref().is_some_and(|(waiting, task)| *waiting == key && !task.is_finished()) {
             return;
         }

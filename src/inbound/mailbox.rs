@@ -45,8 +45,11 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     pub(super) fn open(run: &'a mut Run<'b>, folder: &'a str) -> Self {
         let order = run.order;
         let collector = &order.collector;
-        let source =
-            Source { host: collector.endpoint.host.to_ascii_lowercase(), login: collector.username.clone(), folder: folder.to_owned() };
+        let source = Source {
+            host: collector.endpoint.host.to_ascii_lowercase(),
+            login: collector.log_in_as().to_owned(),
+            folder: folder.to_owned(),
+        };
         let storing = Arc::new(Storing {
             store: order.store.clone(),
             current: Arc::clone(&order.current),

@@ -81,6 +81,7 @@ impl Target {
         };
         if table.has("share") && table.has("to") {
             table.mark().wrong_with("\"to\" and \"share\" exclude each other", "for a share, \"otherwise\" says who gets the rest");
+            let _ = table.get("to");
         } else if !table.has("share") {
             // Asked for, so that a mistyped key is told which ones there are.
             let _ = (table.get("share"), table.get("otherwise"));

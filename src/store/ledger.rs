@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub struct Source {
     /// Lower case.
     pub host: String,
-    /// As configured.
+    /// Whose mailbox is opened, as configured.
     pub login: String,
     /// IMAP folder; `INBOX` for POP3.
     pub folder: String,

@@ -87,6 +87,25 @@ async fn a_mark_is_set_with_its_mail_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn answers_find_their_writer_for_400_days_and_as_long_as_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = office(dir.path()).await;
+    for (days, journal, expected) in [(399, 30, 1), (401, 30, 0), (401, 500, 1), (501, 500, 0)] {
+        store
+            .write(SMALL, move |work| {
+                work.execute("DELETE FROM sent", [])?;
+                work.execute("INSERT INTO sent (message_id, account, time) SELECT '1@x', id, ?1 FROM account", [now() - days * DAY])?;
+                Ok(())
+            })
+            .await
+            .unwrap();
+        let journal = Some(std::time::Duration::from_secs(journal * 86_400));
+        store.forget(housekeeping::Ages { journal, ..housekeeping::Ages::default() }).await.unwrap();
+        assert_eq!(store.sent_by(vec!["1@x".into()]).await.unwrap().len(), expected, "{days} days, {journal:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_older_store_is_migrated_after_a_backup() {
     let dir = tempfile::tempdir().unwrap();
     let (store, inbox) = office(dir.path()).await;

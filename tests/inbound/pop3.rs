@@ -196,7 +196,7 @@ async fn trap_26_a_message_that_is_too_large_becomes_a_stub_and_stays() {
 }
 
 #[tokio::test]
-async fn remote_mail_stays_upstream() {
+async fn trap_37_remote_mail_stays_upstream() {
     let text =
         "Delivered-To: gone@example.com\r\nReceived: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\nTo: gone@example.com\r\n\r\nx\r\n";
     let isp = Pop3Upstream::start(&[("r", text)], Faults::default()).await;

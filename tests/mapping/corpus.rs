@@ -60,7 +60,7 @@ fn the_envelope_stage_names_the_truth() {
 }
 
 #[test]
-fn nobody_is_named_by_a_forgery() {
+fn trap_32_nobody_is_named_by_a_forgery() {
     let Some((folder, rows)) = manifest() else { return };
     let office = office(&["office.example"], &["anna", "bert", "carl", "boss", "ceo"]);
     let mapping = mapping("", &office);

@@ -6,6 +6,7 @@ mod habits;
 mod mistakes;
 mod properties;
 mod stages;
+mod traps;
 
 use mailroom::address::{Address, Domain};
 use mailroom::inbound::recipients::{self, Mail, Source};

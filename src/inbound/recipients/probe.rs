@@ -80,7 +80,7 @@ impl Probe {
     /// What was kept, if it is of this collector's mailbox as it is configured now; else a new one.
     pub fn of(kept: Option<Probe>, collector: &Collector) -> Probe {
         let pinned = collector.envelope.as_ref().map_or(String::new(), |pinned| format!("/{pinned:?}"));
-        let mailbox = format!("{}/{}{pinned}", collector.endpoint.host.to_ascii_lowercase(), collector.username);
+        let mailbox = format!("{}/{}{pinned}", collector.endpoint.host.to_ascii_lowercase(), collector.log_in_as());
         kept.filter(|probe| probe.mailbox == mailbox).unwrap_or_else(|| Probe { mailbox, ..Probe::default() })
     }
 

@@ -112,7 +112,7 @@ impl<'d> Reader<'d, '_> {
                 "this expectation is about nothing",
                 "add to = \"sales@example.com\", message = \"FILE\" or sender = \"alice\"",
             );
-        } else if expectation.expected == Expected::default() {
+        } else if !["gets", "outcome", "folder", "leaves_as", "via"].iter().any(|key| table.has(key)) {
             table.mark().wrong_with("this expectation expects nothing", "add gets = [\"alice\"], outcome, folder, leaves_as or via");
         }
         table.finish();
