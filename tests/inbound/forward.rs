@@ -55,7 +55,7 @@ async fn trap_38_what_goes_on_goes_in_our_name_and_answers_reach_the_writer() {
     let isp = Pop3Upstream::start(&[("1", APPLICATION)], Faults::default()).await;
     let office = Office::new("pop3", isp.port, SMARTHOST).await;
     office.fetch_well().await;
-    let mail = office.store.queue_lease(i64::MAX, 10).await.unwrap().remove(0);
+    let mail = office.store.queue_lease(i64::MAX, 10, 10).await.unwrap().remove(0);
     assert_eq!(mail.sender.unwrap().to_string(), "alice@example.com", "SPF looks at this one");
     assert_eq!(mail.owner, "alice", "who hears of a bounce");
     let header = String::from_utf8(mail.header.unwrap().to_vec()).unwrap();
