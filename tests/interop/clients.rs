@@ -1,4 +1,5 @@
-//! Mail programs that nobody here wrote read and send through the gateway: Python's library, curl, mutt, mbsync, mpop, fetchmail, msmtp.
+//! Mail programs that nobody here wrote read and send through the gateway: Python's library, curl, mutt, neomutt, mbsync, offlineimap, mpop,
+//! fetchmail, getmail, msmtp.
 
 use std::fs;
 use std::io::Write;
@@ -12,9 +13,10 @@ use crate::support::office::{self, Gateway, Office};
 const MAILS: usize = 25;
 
 fn mail(number: usize) -> String {
+    let minute = number % 60;
     format!(
         "From: Bob <bob@out.example>\r\nTo: alice@example.com\r\nSubject: =?utf-8?q?Angebot_f=C3=BCr_Nr=2E_{number}?=\r\nMessage-ID: <c{number}@out.example>\r\n\
-         Date: Mon, 23 Nov 2026 10:{number:02}:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         Date: Mon, 23 Nov 2026 10:{minute:02}:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
          --b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nneedle{number} in the text\r\n.\r\n..\r\n--b\r\nContent-Type: application/pdf; name=\"a.pdf\"\r\n\
          Content-Disposition: attachment; filename=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQK\r\n--b--\r\n"
     )
@@ -22,8 +24,12 @@ fn mail(number: usize) -> String {
 
 /// An office whose user alice has mail, and the running gateway.
 fn office() -> (Office, Gateway) {
+    office_with(MAILS)
+}
+
+fn office_with(mails: usize) -> (Office, Gateway) {
     let dovecot = Dovecot::start();
-    let mails: Vec<String> = (0..MAILS).map(mail).collect();
+    let mails: Vec<String> = (0..mails).map(mail).collect();
     dovecot.deliver("alice", mails.iter().map(String::as_bytes));
     let office = Office::new(
         &format!(
@@ -34,7 +40,7 @@ fn office() -> (Office, Gateway) {
     );
     office.write("isp.pass", isp::PASSWORD);
     office.add_users(&["alice", "bob"]);
-    assert_eq!(office.fetch()[0]["delivered"], MAILS);
+    assert_eq!(office.fetch()[0]["delivered"], mails.len());
     let gateway = office.run();
     (office, gateway)
 }
@@ -68,8 +74,8 @@ fn run(program: &str, arguments: &[&str], folder: &Path, input: &str) -> String 
     // a program that reads nothing may be gone by now
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
-    assert_ne!(output.status.code(), Some(127), "{program} is not here: tests/run installs what the tests need");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), office::errors(&output));
+    assert!(!text.contains("timeout: failed to run"), "{program} is not here: tests/run installs what the tests need");
     assert!(output.status.success(), "{program} {} ended with {}:\n{text}", arguments.join(" "), output.status);
     text
 }
@@ -127,7 +133,8 @@ fn curl_reads_by_every_protocol_and_sends() {
 
 #[test]
 fn mbsync_mirrors_both_ways_and_then_finds_nothing_to_do() {
-    let (office, gateway) = office();
+    const MANY: usize = 2000;
+    let (office, gateway) = office_with(MANY);
     let folder = office.path("");
     fs::create_dir(folder.join("mirror")).unwrap();
     write_private(
@@ -143,14 +150,14 @@ fn mbsync_mirrors_both_ways_and_then_finds_nothing_to_do() {
     );
     run("mbsync", &["-c", "mbsyncrc", "c"], &folder, "");
     let inbox = folder.join("mirror/INBOX");
-    assert_eq!(maildir(&inbox), MAILS);
+    assert_eq!(maildir(&inbox), MANY);
     // one is thrown away here, one written: the gateway has to follow
     let gone = fs::read_dir(inbox.join("cur")).unwrap().chain(fs::read_dir(inbox.join("new")).unwrap()).flatten().next().unwrap();
     fs::remove_file(gone.path()).unwrap();
     fs::write(inbox.join("new/1.new.here"), "From: a@b.example\nSubject: written here\n\nx\n").unwrap();
     run("mbsync", &["-c", "mbsyncrc", "c"], &folder, "");
     let served = crate::support::reader::Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
-    assert_eq!(served.len(), MAILS);
+    assert_eq!(served.len(), MANY);
     assert!(served.iter().any(|message| String::from_utf8_lossy(message).contains("written here")));
     let quiet = run("mbsync", &["-V", "-c", "mbsyncrc", "c"], &folder, "");
     for action in ["Pulling", "Pushing", "Trashing", "Expunging", "Flagging"] {
@@ -160,6 +167,15 @@ fn mbsync_mirrors_both_ways_and_then_finds_nothing_to_do() {
 
 #[test]
 fn mutt_opens_the_mailbox_and_saves_a_message() {
+    a_reader_at_a_terminal("mutt");
+}
+
+#[test]
+fn neomutt_opens_the_mailbox_and_saves_a_message() {
+    a_reader_at_a_terminal("neomutt");
+}
+
+fn a_reader_at_a_terminal(program: &str) {
     let (office, gateway) = office();
     let folder = office.path("");
     write_private(
@@ -172,9 +188,9 @@ fn mutt_opens_the_mailbox_and_saves_a_message() {
             port = gateway.port("imaps"),
         ),
     );
-    // mutt wants a terminal: script gives it one. `exec`, for in a process group of its own it would be stopped by the terminal
+    // it wants a terminal: script gives it one. `exec`, for in a process group of its own it would be stopped by the terminal
     let _ = Command::new("timeout")
-        .args(["--kill-after=5", "60", "script", "-qec", "exec mutt -F muttrc", "/dev/null"])
+        .args(["--kill-after=5", "60", "script", "-qec", &format!("exec {program} -F muttrc"), "/dev/null"])
         .current_dir(&folder)
         .env("HOME", &folder)
         .env("SHELL", "/bin/sh")
@@ -187,6 +203,60 @@ fn mutt_opens_the_mailbox_and_saves_a_message() {
     assert_eq!(archived.len(), 1, "{:?}", imap.folders());
     assert!(String::from_utf8_lossy(&archived[0]).contains("needle9 "));
     assert_eq!(imap.messages("INBOX").len(), MAILS - 1);
+}
+
+#[test]
+fn offlineimap_mirrors_both_ways() {
+    let (office, gateway) = office();
+    let folder = office.path("");
+    write_private(
+        &folder.join("offlineimaprc"),
+        &format!(
+            "[general]\naccounts = a\nui = basic\nmetadata = {dir}/offlineimap\n[Account a]\nlocalrepository = near\nremoterepository = far\n\
+             [Repository near]\ntype = Maildir\nlocalfolders = {dir}/mirror\n\
+             [Repository far]\ntype = IMAP\nremotehost = localhost\nremoteport = {}\nremoteuser = alice\nremotepass = {}\nssl = yes\nsslcacertfile = {}\n",
+            gateway.port("imaps"),
+            office::PASSWORD,
+            authority(&office),
+            dir = folder.display(),
+        ),
+    );
+    run("offlineimap", &["-c", "offlineimaprc", "-o"], &folder, "");
+    let inbox = folder.join("mirror/INBOX");
+    assert_eq!(maildir(&inbox), MAILS);
+    let gone = ["new", "cur"].iter().flat_map(|part| fs::read_dir(inbox.join(part)).unwrap().flatten()).next().unwrap();
+    fs::remove_file(gone.path()).unwrap();
+    fs::write(inbox.join("new/1.new.here"), "From: a@b.example\nSubject: written here\nMessage-ID: <here@b.example>\n\nx\n").unwrap();
+    run("offlineimap", &["-c", "offlineimaprc", "-o"], &folder, "");
+    let served = crate::support::reader::Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
+    assert_eq!(served.len(), MAILS);
+    assert!(served.iter().any(|message| String::from_utf8_lossy(message).contains("written here")));
+    let quiet = run("offlineimap", &["-c", "offlineimaprc", "-o"], &folder, "");
+    for action in ["Copy message", "Adding flags", "Deleting"] {
+        assert!(!quiet.contains(action), "a third run still has something to do:\n{quiet}");
+    }
+}
+
+#[test]
+fn getmail_fetches_everything_from_us() {
+    let (office, gateway) = office();
+    let folder = office.path("");
+    write_private(
+        &folder.join("getmailrc"),
+        &format!(
+            "[retriever]\ntype = SimplePOP3SSLRetriever\nserver = localhost\nport = {}\nusername = alice\npassword = {}\nca_certs = {}\n\
+             [destination]\ntype = MDA_external\npath = /bin/sh\narguments = (\"-c\", \"cat >> {dir}/all.mbox\")\nallow_root_commands = true\n[options]\ndelete = true\nread_all = false\n",
+            gateway.port("pop3s"),
+            office::PASSWORD,
+            authority(&office),
+            dir = folder.display(),
+        ),
+    );
+    let getmaildir = format!("--getmaildir={}", folder.display());
+    run("getmail", &["--rcfile=getmailrc", &getmaildir], &folder, "");
+    let all = fs::read_to_string(folder.join("all.mbox")).unwrap();
+    assert_eq!(all.matches("needle").count(), MAILS);
+    assert_eq!(crate::support::reader::Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX").len(), 0);
 }
 
 #[test]
