@@ -262,4 +262,19 @@ mod tests {
             assert_eq!(Domain::parse(domain).unwrap().registered(), registered);
         }
     }
+
+    #[test]
+    fn trap_54_no_address_holds_a_line_end() {
+        for end in ["\r", "\n", "\r\n", "\0"] {
+            for text in [
+                format!("a{end}b@example.com"),
+                format!("a@exam{end}ple.com"),
+                format!("\"a{end}b\"@example.com"),
+                format!("a@example.com{end}"),
+            ] {
+                assert!(!Address::parse(&text).is_ok_and(|address| address.to_string().contains(['\r', '\n', '\0'])), "{text:?}");
+            }
+            assert!(Address::new(&format!("a{end}RCPT TO:<x>"), &Domain::parse("example.com").unwrap()).is_err());
+        }
+    }
 }

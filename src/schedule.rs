@@ -110,6 +110,8 @@ pub fn next(schedules: &[Schedule], last: Option<&Zoned>, now: &Zoned, minimum: 
 pub enum Failure {
     /// No connection, no TLS, or one that broke.
     Network,
+    /// The server's certificate is not what it should be.
+    Certificate,
     /// The server is there but can't now (`[SYS/TEMP]`, `[UNAVAILABLE]`, 4xx), or the mailbox is in use (`[IN-USE]`).
     Temporary,
     /// It said that we come too often (`[LOGIN-DELAY]`, `[LIMIT]`).
@@ -169,6 +171,7 @@ impl Backoff {
         match failure {
             Failure::Network => minutes(&[1, 2, 5, 10, 15, 30]),
             Failure::Temporary => minutes(&[2, 5, 10, 15, 30]),
+            Failure::Certificate => minutes(&[5, 15, 30, 60]),
             Failure::Throttled => minutes(&[15, 30, 60]),
             Failure::Consent => Verdict::Suspend,
             Failure::LogIn | Failure::LogInPerhaps => self.refused(failure == Failure::LogInPerhaps, now),
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals() {
+    fn trap_46_a_jump_of_the_clock_or_a_long_sleep_means_one_run() {
         check("every 5m", None, "2025-01-01T12:00:00", "2025-01-01T12:00:00");
         check("every 5m", Some("2025-01-01T12:00:00"), "2025-01-01T12:01:00", "2025-01-01T12:05:00");
         // The machine slept for a night: one run, at once.

@@ -4,6 +4,7 @@
 mod admin;
 mod architecture;
 mod colleagues;
+mod collectors;
 mod config;
 mod corpus;
 mod desk;
@@ -20,3 +21,4 @@ mod smarthosts;
 mod smtp;
 mod store;
 mod support;
+mod traps;

@@ -311,3 +311,30 @@ fn trace(listing: &Listing<'_>, decision: &Decision, size: u64) -> Vec<(&'static
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trap_30_the_date_shown_is_when_it_came_and_not_when_it_was_fetched() {
+        const NOW: i64 = 1_800_000_000_000;
+        const RECEIVED: &str = "Received: from a by b; Thu, 1 Jan 2026 10:00:00 +0000\r\n";
+        const DATE: &str = "Date: Fri, 2 Jan 2026 10:00:00 +0000\r\n";
+        const FUTURE: &str = "Date: Sat, 2 Jan 2100 10:00:00 +0000\r\n";
+        let check = |internal: Option<i64>, header: &str, expected: i64| {
+            let facts = Facts::of(format!("{header}Subject: x\r\n\r\n").as_bytes());
+            let item = super::super::upstream::Item { handle: 1, id: (String::new(), 0), size: None, arrived: None };
+            let raw = Raw { item, internal_date: internal, bytes: RawBytes::Inline(Bytes::new()), _room: None };
+            assert_eq!(internal_date(&raw, &facts.header(), &facts, NOW), expected, "{internal:?} {header}");
+        };
+        let both = format!("{RECEIVED}{DATE}");
+        check(Some(1_700_000_000_000), &both, 1_700_000_000_000);
+        check(Some(4_000_000_000_000), &both, 1_767_261_600_000);
+        check(None, &both, 1_767_261_600_000);
+        check(None, DATE, 1_767_348_000_000);
+        check(None, FUTURE, NOW);
+        check(None, "Received: nonsense\r\nDate: nonsense\r\n", NOW);
+        check(None, "", NOW);
+    }
+}

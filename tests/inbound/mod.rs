@@ -5,7 +5,9 @@ mod forward;
 mod headers;
 mod hostile;
 mod imap;
+mod log_in;
 mod pop3;
+mod starttls;
 mod traps;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use crate::support::imap_upstream;
 use crate::support::pop3_upstream::{Faults, Pop3Upstream};
 use crate::support::reader::Imap;
 use mailroom::mapping::Mailbox;
+use mailroom::schedule::Failure;
 use mailroom::store::ledger::State;
 
 /// To alice, unless it says otherwise.
@@ -286,7 +287,7 @@ async fn trap_19_mail_is_delivered_while_more_is_fetched() {
     let mut office = Office::new("pop3", isp.port, "").await;
     office.moment = Duration::from_secs(60);
     let watching = async {
-        while office.has("alice").await < 149 {
+        while office.has("alice").await < 100 {
             tokio::task::yield_now().await;
         }
     };
@@ -358,17 +359,16 @@ async fn trap_40_a_pause_that_the_server_wants_is_kept() {
 async fn trap_48_capabilities_count_in_any_case_and_anew_after_the_log_in() {
     // Offered before the log-in and no longer after it: one request at a time.
     let capabilities = ["user\r\ntop\r\npipelining\r\n", "top\r\nuidl\r\n"];
-    let isp = isp(&letters(3), Faults { capabilities, false_pipelining: true, ..Faults::default() }).await;
-    let office = Office::new("pop3", isp.port, "").await;
+    let before = isp(&letters(3), Faults { capabilities, ..Faults::default() }).await;
+    let office = Office::new("pop3", before.port, "").await;
     assert_eq!(office.fetch_well().await.fetched, 3);
-    assert_eq!(isp.count("USER"), 1, "nothing went wrong that had to be tried again");
-    // Written small, it counts as well.
+    assert_eq!(before.state.lock().unwrap().ahead, 0);
+    // Offered after it, and written small.
     let capabilities = ["user\r\n", "top\r\npipelining\r\n"];
-    isp.faults(Faults { capabilities, false_pipelining: true, ..Faults::default() });
-    isp.state.lock().unwrap().messages = letters(3).into_iter().enumerate().map(|(n, text)| (format!("v{n}"), text.into_bytes())).collect();
-    isp.forget_commands();
-    office.fetch_well().await;
-    assert_eq!(isp.count("USER"), 2, "it was believed, and latched off");
+    let after = isp(&letters(3), Faults { capabilities, ..Faults::default() }).await;
+    let office = Office::new("pop3", after.port, "").await;
+    assert_eq!(office.fetch_well().await.fetched, 3);
+    assert_eq!(after.state.lock().unwrap().ahead, 2);
 }
 
 #[tokio::test]
@@ -438,4 +438,51 @@ async fn broken_books_are_found_out() {
     assert_eq!(books().await.unaccounted, 3);
     tamper(&office, "UPDATE source SET missing = 4");
     assert_eq!((books().await.unaccounted, books().await.listed), (7, 7));
+}
+
+#[tokio::test]
+async fn every_kind_of_failure_has_its_class_and_is_said_in_plain_words() {
+    for (answer, failure, words) in [
+        ("-ERR [SYS/TEMP] later", Failure::Temporary, "the server can't do this now"),
+        ("-ERR [IN-USE] locked", Failure::Temporary, "the mailbox is in use by another session"),
+        ("-ERR [LOGIN-DELAY] slow down", Failure::Throttled, "a longer pause between log-ins"),
+        ("-ERR [AUTH] no", Failure::LogIn, "the server refused user name or password"),
+        ("-ERR no", Failure::LogInPerhaps, "perhaps because of the password"),
+    ] {
+        let isp = isp(&letters(1), Faults { answers: vec![("PASS", answer)], ..Faults::default() }).await;
+        let outcome = Office::new("pop3", isp.port, "").await.fetch().await;
+        assert_eq!(outcome.failure, Some(failure), "{answer}");
+        let error = outcome.figures.error.unwrap_or_default();
+        assert!(error.contains(words) && error.contains(&answer[5..]), "{error}");
+    }
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let silent = isp(&[], Faults { stall: Some("greeting"), ..Faults::default() }).await;
+    let dovecot = Dovecot::start();
+    for (port, more, failure, words) in [
+        (closed, "", Failure::Network, "nothing listens there; check host and port"),
+        (silent.port, "", Failure::Network, "waiting for the server's greeting: no answer in time"),
+        (dovecot.pop3s, "tls = \"implicit\"", Failure::Certificate, "nobody whom this machine trusts has signed it"),
+    ] {
+        let mut office = Office::new("pop3", port, more).await;
+        office.moment = Duration::from_secs(2);
+        let outcome = office.fetch().await;
+        assert_eq!(outcome.failure, Some(failure), "{:?}", outcome.figures.error);
+        assert!(outcome.figures.error.as_deref().is_some_and(|error| error.contains(words)), "{:?}", outcome.figures.error);
+    }
+}
+
+/// Some servers hang up on what they can't read, and send not a byte of it.
+#[tokio::test]
+async fn trap_20_a_message_at_which_the_server_hangs_up_blocks_nothing_behind_it() {
+    let isp = isp(&letters(3), Faults { hangs_up_at: Some("u2"), ..Faults::default() }).await;
+    let office = Office::new("pop3", isp.port, "").await;
+    for round in 0..5 {
+        office.fetch().await;
+        let new = mail(&format!("round {round}"), "", "new");
+        isp.state.lock().unwrap().messages.push((format!("round {round}"), new.into_bytes()));
+    }
+    assert!(office.has("alice").await >= 5);
+    assert!(office.tray().await.iter().any(|reason| reason.contains("broke off")), "{:?}", office.states().await);
+    office.fetch_well().await;
+    assert_eq!(isp.uidls(), ["u2"], "the original stays at the provider");
 }

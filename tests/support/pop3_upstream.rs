@@ -20,6 +20,8 @@ pub struct Faults {
     pub keeps_deleted: bool,
     /// Lists so many at a time, and those that were retrieved never again.
     pub shows: Option<usize>,
+    /// Hangs up at this message (its UIDL) without a byte.
+    pub hangs_up_at: Option<&'static str>,
     /// Falls silent at this message (its UIDL).
     pub silent_at: Option<&'static str>,
     /// What LIST says of every size.
@@ -48,6 +50,8 @@ pub struct State {
     pub messages: Vec<(String, Vec<u8>)>,
     pub faults: Faults,
     pub commands: Vec<String>,
+    /// Requests for messages that came before the one before them was answered.
+    pub ahead: usize,
 }
 
 /// A running server.
@@ -59,7 +63,7 @@ pub struct Pop3Upstream {
 impl Pop3Upstream {
     pub async fn start(messages: &[(&str, &str)], faults: Faults) -> Self {
         let messages = messages.iter().map(|(uidl, text)| ((*uidl).to_owned(), text.as_bytes().to_vec())).collect();
-        let state = Arc::new(Mutex::new(State { messages, faults, commands: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { messages, faults, commands: Vec::new(), ahead: 0 }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::clone(&state);
@@ -149,9 +153,11 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
                 (1..).zip(&messages).for_each(|(n, (uidl, _))| text += &format!("{n} {uidl}\r\n"));
                 stream.write_all((text + ".\r\n").as_bytes()).await?;
             }
+            ("RETR", Some((uidl, _))) if faults.hangs_up_at == Some(uidl) => return Ok(()),
             ("RETR", Some((uidl, _))) if faults.silent_at == Some(uidl) => return std::future::pending().await,
             ("RETR", Some((uidl, message))) => {
                 retrieved[number - 1] = true;
+                state.lock().unwrap().ahead += usize::from(stream.buffer().starts_with(b"RETR"));
                 let encoded = if faults.forgets_stuffing { [message.as_slice(), b".\r\n"].concat() } else { stuffed(message) };
                 if faults.cut.is_some_and(|(at, _)| at == uidl) && cuts_left(state) {
                     stream.write_all(b"+OK\r\n").await?;

@@ -124,6 +124,19 @@ impl Client {
         self.remove(uids).await
     }
 
+    /// Asks to be told of news in other folders, too (NOTIFY, RFC 5465): they come as STATUS, in an IDLE as well. False: it won't.
+    pub async fn notify(&mut self, folders: &[&str]) -> Result<bool, ClientError> {
+        let folders: Vec<String> = folders.iter().map(|folder| mailbox(folder)).collect();
+        // MessageNew without MessageExpunge is an error (§5).
+        let events = "(MessageNew MessageExpunge)";
+        let command = format!("NOTIFY SET (SELECTED {events}) (MAILBOXES ({}) {events})", folders.join(" "));
+        match self.command(&command, "NOTIFY", Phase::Command, |_| Ok(())).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits by IDLE (RFC 2177) until something arrives or `until` has come. An IDLE that lasts longer than NAT tables live is deaf:
     /// ask again every few minutes. May be dropped while waiting; then the session must be ended.
     pub async fn idle(&mut self, until: Instant) -> Result<News, ClientError> {
@@ -142,8 +155,10 @@ impl Client {
             if line.first() == Some(&b'+') {
                 accepted = true;
             } else if let Some(rest) = line.strip_prefix(b"* ") {
-                let mut words = rest.split(u8::is_ascii_whitespace).skip(1);
-                if words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"EXISTS") || word.eq_ignore_ascii_case(b"RECENT")) {
+                let mut words = rest.split(u8::is_ascii_whitespace);
+                let elsewhere = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"STATUS"));
+                let here = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"EXISTS") || word.eq_ignore_ascii_case(b"RECENT"));
+                if here || elsewhere {
                     news = News::Arrived;
                 }
                 self.unasked(rest).await?;

@@ -13,6 +13,7 @@ use crate::config::{Endpoint, Tls};
 use crate::schedule::Failure;
 use crate::wire::dial::{self, DialError, Patience, Phase};
 use crate::wire::sasl::SaslError;
+use crate::wire::tls::TlsError;
 use crate::wire::{Connection, Instant, LineEnd, Stream, WireError, redact};
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
@@ -104,6 +105,7 @@ impl ClientError {
             Self::Sasl(SaslError::Refused) => Failure::LogIn,
             Self::Sasl(SaslError::Downgrade) => Failure::LogInPerhaps,
             Self::Sasl(_) => Failure::Temporary,
+            Self::Dial(DialError::Tls(TlsError::Certificate { .. })) => Failure::Certificate,
             Self::Dial(_) | Self::Wire { .. } | Self::OutOfStep(_) => Failure::Network,
         }
     }

@@ -3,6 +3,7 @@
 use crate::schedule::Failure;
 use crate::wire::dial::{DialError, Phase};
 use crate::wire::sasl::SaslError;
+use crate::wire::tls::TlsError;
 use crate::wire::{WireError, redact};
 
 /// Why a session ended, or what it could not do.
@@ -72,6 +73,7 @@ impl ClientError {
     /// What it means for the next attempt.
     pub fn failure(&self) -> Failure {
         match self {
+            Self::Dial(DialError::Tls(TlsError::Certificate { .. })) => Failure::Certificate,
             Self::Dial(_) | Self::Wire { .. } | Self::OutOfStep(_) => Failure::Network,
             Self::Refused { refusal: Refusal::InUse | Refusal::Temporary | Refusal::Permanent, .. } => Failure::Temporary,
             Self::Refused { refusal: Refusal::LoginDelay, .. } => Failure::Throttled,

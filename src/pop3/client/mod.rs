@@ -67,6 +67,8 @@ pub struct Client {
     capabilities: Capabilities,
     timestamp: Option<Bytes>,
     pipelining: bool,
+    /// We may, if it offers that: before the log-in, or only behind it.
+    may_pipeline: bool,
     /// [`AHEAD`] is on its way, or what is left of it.
     ahead: bool,
     /// It is not known yet that the server has no TOP.
@@ -117,6 +119,7 @@ impl Client {
             capabilities: Capabilities::default(),
             timestamp: None,
             pipelining: false,
+            may_pipeline: false,
             ahead: false,
             top: true,
             waiting: VecDeque::new(),
@@ -139,6 +142,7 @@ impl Client {
             client.say("CAPA", Phase::Command).await?;
         }
         client.read_capabilities().await?;
+        client.may_pipeline = pipeline;
         client.pipelining = pipeline && client.capabilities.has("PIPELINING");
         Ok(client)
     }
@@ -156,7 +160,7 @@ impl Client {
             self.say("CAPA", Phase::Command).await?;
         }
         self.read_capabilities().await?;
-        self.pipelining &= self.capabilities.has("PIPELINING");
+        self.pipelining = self.may_pipeline && self.capabilities.has("PIPELINING");
         Ok(())
     }
 
