@@ -226,10 +226,6 @@ fn pushed(folders: &str, place: &str) {
     Imap::login(dovecot.imap, "mailbox", isp::PASSWORD).run("CREATE Second");
     let gateway = office.run();
     until("the first fetch", || office.json(&["status", "--json"])["users"][0]["messages"] == 1);
-    let first = last_run(&office);
-    // The session that waits says once that it has begun, and that fetch is over: from now on only it can tell.
-    until("the session that waits", || last_run(&office) != first);
-    until("its first word to be heard", || office.json(&["status", "--json"])["collectors"][0]["state"] == "idle");
     let mut program = BufReader::new(TcpStream::connect(("127.0.0.1", gateway.port("imap"))).unwrap());
     program.get_ref().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     for (command, answer) in
@@ -238,16 +234,21 @@ fn pushed(folders: &str, place: &str) {
         program.get_ref().write_all(format!("{command}\r\n").as_bytes()).unwrap();
         wait_for(&mut program, answer);
     }
-    let began = std::time::Instant::now();
-    // By the provider's own server, as an ISP's delivery would: it tells nobody of files that others put there.
-    let url = format!("imap://127.0.0.1:{}/{place}", dovecot.imap);
-    office.write("news", &letter("news", "x"));
-    let login = format!("mailbox:{}", isp::PASSWORD);
-    let append = Command::new("timeout").args(["60", "curl", "-sS", "-u", &login, "-T"]).arg(office.path("news")).arg(url).output().unwrap();
-    assert!(append.status.success(), "{}", errors(&append));
-    wait_for(&mut program, "* 2 EXISTS");
-    eprintln!("from arrival at {place} to the notice: {} ms", began.elapsed().as_millis());
-    assert!(began.elapsed() < Duration::from_secs(10));
+    // The session that waits looks once when it begins, which may bring the first of these; the second only it can tell of.
+    for (id, notice) in [("one", "* 2 EXISTS"), ("two", "* 3 EXISTS")] {
+        let began = std::time::Instant::now();
+        // By the provider's own server, as an ISP's delivery would: it tells nobody of files that others put there.
+        let url = format!("imap://127.0.0.1:{}/{place}", dovecot.imap);
+        office.write("news", &letter(id, "x"));
+        let login = format!("mailbox:{}", isp::PASSWORD);
+        let append =
+            Command::new("timeout").args(["60", "curl", "-sS", "-u", &login, "-T"]).arg(office.path("news")).arg(url).output().unwrap();
+        assert!(append.status.success(), "{}", errors(&append));
+        let arrived = began.elapsed();
+        wait_for(&mut program, notice);
+        eprintln!("from arrival in {place} to the notice: {} ms", (began.elapsed() - arrived).as_millis());
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
 }
 
 fn wait_for(program: &mut BufReader<TcpStream>, wanted: &str) {
@@ -256,11 +257,6 @@ fn wait_for(program: &mut BufReader<TcpStream>, wanted: &str) {
         line.clear();
         assert_ne!(program.read_line(&mut line).expect("no notice came"), 0);
     }
-}
-
-fn last_run(office: &Office) -> Option<i64> {
-    let database = rusqlite::Connection::open(office.path("store/mailroom.db")).unwrap();
-    database.query_row("SELECT last_run FROM collector", [], |row| row.get(0)).unwrap()
 }
 
 #[test]
