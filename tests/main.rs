@@ -16,6 +16,7 @@ mod interop;
 mod mapping;
 mod outbound;
 mod pop3;
+mod search;
 mod setup;
 mod smarthosts;
 mod smtp;

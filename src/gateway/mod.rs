@@ -6,6 +6,7 @@ mod books;
 mod digest;
 pub mod files;
 mod housekeeping;
+mod indexing;
 mod quota;
 mod reload;
 mod requests;

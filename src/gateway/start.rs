@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::files::{self, Compiled};
 use super::reload::Reloader;
 use super::tasks::Tasks;
-use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, StartError, housekeeping, requests, switch};
+use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, StartError, housekeeping, indexing, requests, switch};
 use crate::config::{Config, Current};
 use crate::inbound::scheduler::Scheduler;
 use crate::outbound::relay::{Relay, system_clock};
@@ -138,6 +138,8 @@ fn serve(tasks: &mut Tasks, listeners: Vec<Listener>, context: &Arc<Context>, st
 fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>>, tls: &Acceptor, stop: &Stop) {
     let (s, c, t, end) = (store.clone(), current.clone(), tls.clone(), stop.clone());
     tasks.keep("housekeeping", stop.clone(), move || housekeeping::run(s.clone(), c.clone(), t.clone(), end.clone()));
+    let (s, end) = (store.clone(), stop.clone());
+    tasks.keep("indexing", stop.clone(), move || indexing::run(s.clone(), end.clone()));
     let scheduler = Scheduler::new(store.clone(), current.clone());
     let (s, c, f, end) = (store.clone(), current.clone(), scheduler.clone(), stop.clone());
     tasks.keep("requests", stop.clone(), move || requests::run(s.clone(), c.clone(), f.clone(), end.clone()));

@@ -1,14 +1,15 @@
 //! Whether a message answers a SEARCH: the keys, made ready once, tried on one message after the other. Pure.
 //!
-//! What is in bodies is found out only when nothing cheaper has decided: [`Program::test`] answers `None` until it is told.
+//! What is in bodies is found out only when nothing cheaper has decided: [`Program::test`] answers `None` until it is told. Whoever knows
+//! where a text may be learns from [`Program::reach`] which messages are worth a look.
 
 use jiff::civil::Date;
 
 use super::command::{DateField, Key};
 use super::date;
 use super::sequence::{Ranges, SequenceSet};
-use crate::message::address_list;
-use crate::message::header::{Field, Header};
+use crate::message::header::Header;
+use crate::message::searched::{self, Sought, fold};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -17,20 +18,11 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 pub struct Program {
     tests: Vec<Test>,
     /// Texts that are looked for in bodies.
-    pub needles: Vec<Needle>,
+    pub needles: Vec<Sought>,
     /// Headers are needed.
     pub header: bool,
     /// A mod-sequence is asked for: the answer names the highest (RFC 7162 §3.1.5).
     pub modseq: bool,
-}
-
-/// A text that is looked for in the decoded text parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Needle {
-    /// Folded.
-    pub text: String,
-    /// In headers too.
-    pub header: bool,
 }
 
 /// One condition that is ready.
@@ -81,8 +73,8 @@ pub struct Candidate<'a> {
     pub email_id: &'a str,
     /// If the program wants it.
     pub header: Option<&'a Header<'a>>,
-    /// For each needle whether it was found, once somebody looked.
-    pub found: Option<&'a [bool]>,
+    /// For each needle whether it is there, as far as it is known; beyond the end nothing is.
+    pub found: &'a [Option<bool>],
 }
 
 impl Program {
@@ -152,7 +144,7 @@ impl Program {
         if text.is_empty() {
             return Test::Always(true);
         }
-        let needle = Needle { text: fold(text), header };
+        let needle = Sought { text: fold(text), header };
         let known = self.needles.iter().position(|known| *known == needle);
         Test::Needle(known.unwrap_or_else(|| {
             self.needles.push(needle);
@@ -164,21 +156,52 @@ impl Program {
     pub fn test(&self, candidate: &Candidate) -> Option<bool> {
         all(&self.tests, candidate)
     }
-}
 
-/// How texts are compared: in lower case, white space of any length being one space.
-pub fn fold(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_whitespace() {
-            if !folded.ends_with(' ') {
-                folded.push(' ');
-            }
-        } else {
-            folded.extend(character.to_lowercase());
+    /// Texts that it helps to know the whereabouts of, each once. `header`: also in what a delivery put above the message.
+    pub fn sought(&self) -> Vec<Sought> {
+        let mut sought = Vec::new();
+        self.tests.iter().for_each(|test| self.seek(test, &mut sought));
+        sought
+    }
+
+    fn seek(&self, test: &Test, sought: &mut Vec<Sought>) {
+        let mut add = |text: &str, header| match sought.iter_mut().find(|known| known.text == text) {
+            Some(known) => known.header |= header,
+            None => sought.push(Sought { text: text.to_owned(), header }),
+        };
+        match test {
+            Test::Header { name, text } => add(text, searched::may_stand_above(name)),
+            Test::Needle(at) => self.needles.get(*at).into_iter().for_each(|needle| add(&needle.text, needle.header)),
+            Test::Not(test) => self.seek(test, sought),
+            Test::Or(tests) => [&tests.0, &tests.1].into_iter().for_each(|test| self.seek(test, sought)),
+            Test::And(tests) => tests.iter().for_each(|test| self.seek(test, sought)),
+            _ => {}
         }
     }
-    folded
+
+    /// Messages that may pass, given the messages that may hold a text (`None`: any). `None`: any may.
+    pub fn reach<'a>(&self, whereabouts: &dyn Fn(&str) -> Option<&'a Ranges>) -> Option<Ranges> {
+        self.reach_of_all(&self.tests, whereabouts)
+    }
+
+    fn reach_of_all<'a>(&self, tests: &[Test], whereabouts: &dyn Fn(&str) -> Option<&'a Ranges>) -> Option<Ranges> {
+        let reaches = tests.iter().filter_map(|test| self.reach_of(test, whereabouts));
+        reaches.reduce(|all, reach| all.intersection(&reach))
+    }
+
+    fn reach_of<'a>(&self, test: &Test, whereabouts: &dyn Fn(&str) -> Option<&'a Ranges>) -> Option<Ranges> {
+        match test {
+            Test::Uids(uids) => Some(uids.clone()),
+            Test::Header { text, .. } => whereabouts(text).cloned(),
+            Test::Needle(at) => whereabouts(&self.needles.get(*at)?.text).cloned(),
+            Test::Or(tests) => {
+                let (one, other) = (self.reach_of(&tests.0, whereabouts)?, self.reach_of(&tests.1, whereabouts)?);
+                Some(Ranges::from_pairs(one.as_slice().iter().chain(other.as_slice()).copied()))
+            }
+            Test::And(tests) => self.reach_of_all(tests, whereabouts),
+            _ => None,
+        }
+    }
 }
 
 fn ago(now: i64, seconds: u32) -> i64 {
@@ -214,8 +237,10 @@ fn holds(test: &Test, candidate: &Candidate) -> Option<bool> {
         Test::Smaller(size) => candidate.size < *size,
         Test::ModSeq(modseq) => candidate.modseq >= *modseq,
         Test::EmailId(id) => candidate.email_id == id,
-        Test::Header { name, text } => candidate.header.is_some_and(|header| header.all(name).any(|field| mentions(field, name, text))),
-        Test::Needle(index) => return candidate.found.map(|found| found.get(*index).copied().unwrap_or(false)),
+        Test::Header { name, text } => candidate.header.is_some_and(|header| {
+            header.all(name).any(|field| text.is_empty() || searched::readings(field).any(|reading| reading.contains(text)))
+        }),
+        Test::Needle(index) => return candidate.found.get(*index).copied().flatten(),
         Test::Not(test) => !holds(test, candidate)?,
         Test::Or(tests) => match (holds(&tests.0, candidate), holds(&tests.1, candidate)) {
             (Some(true), _) | (_, Some(true)) => true,
@@ -224,18 +249,6 @@ fn holds(test: &Test, candidate: &Candidate) -> Option<bool> {
         },
         Test::And(tests) => return all(tests, candidate),
     })
-}
-
-/// Whether a field contains the text: as written or, for addresses, as `name <address>` without the comments and spaces inside.
-fn mentions(field: &Field, name: &str, text: &str) -> bool {
-    const ADDRESSES: [&str; 6] = ["from", "to", "cc", "bcc", "sender", "reply-to"];
-    if text.is_empty() || fold(&field.text()).contains(text) {
-        return true;
-    }
-    ADDRESSES.iter().any(|address| address.eq_ignore_ascii_case(name))
-        && address_list::mailboxes(field.value)
-            .iter()
-            .any(|mailbox| fold(&format!("{} <{}>", mailbox.name.as_deref().unwrap_or_default(), mailbox.address)).contains(text))
 }
 
 /// The day that a Date field names, in whatever zone: `[day-name ","] day month year` (RFC 5322 §3.3).
@@ -276,7 +289,7 @@ mod tests {
             modseq: 5,
             email_id: "m1",
             header: Some(&header),
-            found: None,
+            found: &[],
         };
         assert_eq!(program(keys).test(&candidate), expected, "{keys}");
     }
@@ -315,5 +328,31 @@ mod tests {
         check("NOT TEXT x", None);
         check("BODY \"\"", Some(true));
         assert_eq!(program("OR BODY x BODY X TEXT x").needles.len(), 2);
+    }
+
+    #[test]
+    fn where_to_look() {
+        let (a, b) = (Ranges::from_pairs([(1, 3)]), Ranges::from_pairs([(3, 5)]));
+        let whereabouts = |text: &str| match text {
+            "aaa" => Some(&a),
+            "bbb" => Some(&b),
+            _ => None,
+        };
+        let check = |keys: &str, expected: Option<&str>| {
+            assert_eq!(program(keys).reach(&whereabouts).map(|reach| reach.to_string()).as_deref(), expected, "{keys}");
+        };
+        check("SEEN", None);
+        check("TEXT AAA", Some("1:3"));
+        check("BODY aaa SUBJECT bbb", Some("3"));
+        check("OR BODY aaa BODY bbb", Some("1:5"));
+        check("OR BODY aaa BODY x", None);
+        check("OR (BODY aaa BODY x) BODY bbb", Some("1:5"));
+        check("NOT BODY aaa", None);
+        check("TEXT aaa 2:9", Some("2:3"));
+        let sought = |keys: &str| program(keys).sought().into_iter().map(|sought| (sought.text, sought.header)).collect::<Vec<_>>();
+        assert_eq!(
+            sought("NOT BODY aaa SUBJECT AAA OR HEADER Received bbb FROM c"),
+            [("aaa".to_owned(), false), ("bbb".to_owned(), true), ("c".to_owned(), false)]
+        );
     }
 }

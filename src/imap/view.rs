@@ -47,25 +47,36 @@ pub enum Notice {
     Fetch(u32, Changed),
 }
 
-/// The messages as the client counts them.
+/// The messages as the client counts them. Kept as runs of UIDs: most mailboxes have few gaps, and the largest fits into some kilobytes.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// Ascending.
-    uids: Vec<u32>,
-    /// Gone, but the client was not told: ascending, a part of `uids`.
+    /// Ascending, with gaps between them.
+    runs: Vec<Run>,
+    /// Gone, but the client was not told: ascending, a part of the above.
     pending: Vec<u32>,
     modseq: u64,
 }
 
+/// UIDs side by side.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: u32,
+    last: u32,
+    /// Messages in the runs before.
+    before: u32,
+}
+
 impl View {
-    /// Of a mailbox just opened: its UIDs, ascending.
-    pub fn new(uids: Vec<u32>, modseq: u64) -> View {
-        View { uids, pending: Vec::new(), modseq }
+    /// Of a mailbox just opened.
+    pub fn new(uids: &Ranges, modseq: u64) -> View {
+        let mut view = View { runs: Vec::with_capacity(uids.as_slice().len()), pending: Vec::new(), modseq };
+        uids.as_slice().iter().for_each(|(first, last)| view.push(*first, *last));
+        view
     }
 
     /// Messages, as the client counts them.
     pub fn exists(&self) -> u32 {
-        u32::try_from(self.uids.len()).unwrap_or(u32::MAX)
+        self.runs.last().map_or(0, |run| run.before + (run.last - run.first) + 1)
     }
 
     /// The mod-sequence up to which everything is known.
@@ -75,24 +86,25 @@ impl View {
 
     /// The largest UID; 0 in an empty mailbox.
     pub fn last_uid(&self) -> u32 {
-        self.uids.last().copied().unwrap_or(0)
+        self.runs.last().map_or(0, |run| run.last)
     }
 
-    /// All UIDs, ascending: the message with number n is at n - 1.
-    pub fn uids(&self) -> &[u32] {
-        &self.uids
+    /// All UIDs, ascending.
+    pub fn uids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.runs.iter().flat_map(|run| run.first..=run.last)
     }
 
     /// The number of a message.
     pub fn number(&self, uid: u32) -> Option<u32> {
-        let at = self.uids.binary_search(&uid).ok()?;
-        u32::try_from(at + 1).ok()
+        let run = self.runs[..self.runs.partition_point(|run| run.first <= uid)].last()?;
+        (uid <= run.last).then(|| run.before + (uid - run.first) + 1)
     }
 
     /// The UID of a message.
     pub fn uid(&self, number: u32) -> Option<u32> {
-        let at = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.uids.get(at).copied()
+        let run = self.runs[..self.runs.partition_point(|run| run.before < number)].last()?;
+        let uid = run.first.checked_add(number - run.before - 1)?;
+        (uid <= run.last).then_some(uid)
     }
 
     /// Whether a message is gone though the client was not told yet.
@@ -127,18 +139,17 @@ impl View {
 
     /// How many messages of the mailbox lie in `ranges`.
     pub fn count(&self, ranges: &Ranges) -> usize {
-        let below = |limit: u32| self.uids.partition_point(|uid| *uid < limit);
-        let up_to = |limit: u32| self.uids.partition_point(|uid| *uid <= limit);
-        ranges.as_slice().iter().map(|(low, high)| up_to(*high) - below(*low)).sum()
+        ranges.as_slice().iter().map(|(low, high)| (self.up_to(*high) - self.up_to(low.saturating_sub(1))) as usize).sum()
     }
 
     /// The UIDs of the mailbox that lie in `ranges`, ascending.
     pub fn within(&self, ranges: &Ranges) -> Vec<u32> {
         let mut found = Vec::new();
         for (low, high) in ranges.as_slice() {
-            let start = self.uids.partition_point(|uid| uid < low);
-            let end = self.uids.partition_point(|uid| uid <= high);
-            found.extend_from_slice(&self.uids[start..end]);
+            let start = self.runs.partition_point(|run| run.last < *low);
+            for run in self.runs[start..].iter().take_while(|run| run.first <= *high) {
+                found.extend(run.first.max(*low)..=run.last.min(*high));
+            }
         }
         found
     }
@@ -147,7 +158,7 @@ impl View {
     pub fn update(&mut self, delta: Delta, may_expunge: bool) -> Vec<Notice> {
         let mut notices = Vec::new();
         for uid in delta.gone {
-            if self.uids.binary_search(&uid).is_ok()
+            if self.number(uid).is_some()
                 && let Err(at) = self.pending.binary_search(&uid)
             {
                 self.pending.insert(at, uid);
@@ -156,10 +167,10 @@ impl View {
         if may_expunge {
             notices.extend(self.expunge());
         }
-        let before = self.uids.len();
+        let before = self.exists();
         let last = self.last_uid();
-        self.uids.extend(delta.new.into_iter().filter(|uid| *uid > last));
-        if self.uids.len() > before {
+        delta.new.into_iter().filter(|uid| *uid > last).for_each(|uid| self.push(uid, uid));
+        if self.exists() > before {
             notices.push(Notice::Exists(self.exists()));
         }
         // A client asks for the flags of new messages itself.
@@ -180,8 +191,37 @@ impl View {
         }
         let pending = std::mem::take(&mut self.pending);
         let numbers = pending.iter().rev().filter_map(|uid| self.number(*uid)).collect();
-        self.uids.retain(|uid| pending.binary_search(uid).is_err());
-        Some(Notice::Expunged { uids: Ranges::from_sorted(pending), numbers })
+        let gone = Ranges::from_sorted(pending);
+        let mut cuts = gone.as_slice().iter().copied().peekable();
+        for run in std::mem::take(&mut self.runs) {
+            let mut first = run.first;
+            // What is pending is in the view, so no cut reaches beyond its run.
+            while let Some((from, to)) = cuts.next_if(|(from, _)| *from <= run.last) {
+                if from > first {
+                    self.push(first, from - 1);
+                }
+                first = to.saturating_add(1);
+            }
+            if first <= run.last {
+                self.push(first, run.last);
+            }
+        }
+        Some(Notice::Expunged { uids: gone, numbers })
+    }
+
+    /// Adds UIDs above all others.
+    fn push(&mut self, first: u32, last: u32) {
+        let before = self.exists();
+        match self.runs.last_mut() {
+            Some(run) if run.last.checked_add(1) == Some(first) => run.last = last,
+            _ => self.runs.push(Run { first, last, before }),
+        }
+    }
+
+    /// Messages with a UID up to this one.
+    fn up_to(&self, uid: u32) -> u32 {
+        let runs = &self.runs[..self.runs.partition_point(|run| run.first <= uid)];
+        runs.last().map_or(0, |run| run.before + (uid.min(run.last) - run.first) + 1)
     }
 }
 
@@ -215,7 +255,7 @@ mod tests {
         fn a_client_that_counts_agrees(events in prop::collection::vec(event(), 0..60)) {
             let mut mailbox: Vec<u32> = vec![1, 2, 3];
             let mut next = 4;
-            let mut view = View::new(mailbox.clone(), 1);
+            let mut view = View::new(&Ranges::from_sorted(mailbox.iter().copied()), 1);
             let mut client: Vec<u32> = mailbox.clone();
             let mut delta = Delta::default();
             let drain = |view: &mut View, delta: &mut Delta, client: &mut Vec<u32>, may_expunge| {
@@ -235,7 +275,11 @@ mod tests {
                         Notice::Fetch(number, changed) => prop_assert_eq!(view.uid(number), Some(changed.uid)),
                     }
                 }
-                prop_assert_eq!(&*client, view.uids());
+                prop_assert_eq!(&*client, &view.uids().collect::<Vec<_>>());
+                prop_assert_eq!(client.len(), view.exists() as usize);
+                for (uid, number) in client.iter().zip(1..) {
+                    prop_assert_eq!((view.uid(number), view.number(*uid)), (Some(*uid), Some(number)));
+                }
                 Ok(())
             };
             for event in events {
@@ -270,7 +314,7 @@ mod tests {
     #[test]
     fn sets_in_a_mailbox() {
         use crate::imap::sequence::End::{self, Number as N, Star};
-        let view = View::new(vec![10, 20, 30, 40], 1);
+        let view = View::new(&Ranges::from_sorted([10, 20, 30, 40]), 1);
         let check = |ranges: &[(End, End)], by_uid, expected: Result<&[u32], NoSuchNumber>| {
             let set = SequenceSet::Ranges(ranges.to_vec());
             let found = view.spans(&set, by_uid, &Ranges::default()).map(|spans| view.within(&spans));
@@ -283,5 +327,11 @@ mod tests {
         check(&[(N(15), N(35))], true, Ok(&[20, 30]));
         check(&[(N(50), Star)], true, Ok(&[40]));
         check(&[(N(1), N(5)), (N(40), N(40))], true, Ok(&[40]));
+        let view = View::new(&Ranges::from_pairs([(3, 5), (9, 9)]), 1);
+        assert_eq!([1, 3, 4, 5].map(|number| view.uid(number)), [Some(3), Some(5), Some(9), None]);
+        assert_eq!(view.uid(0), None);
+        assert_eq!([2, 3, 6, 9, 10].map(|uid| view.number(uid)), [None, Some(1), None, Some(4), None]);
+        assert_eq!(view.within(&Ranges::from_pairs([(1, 4), (8, 20)])), [3, 4, 9]);
+        assert_eq!(view.count(&Ranges::from_pairs([(0, 4), (8, 20)])), 3);
     }
 }

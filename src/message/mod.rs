@@ -15,6 +15,7 @@ pub mod mime;
 pub mod part;
 pub mod received;
 pub mod rewrite;
+pub mod searched;
 pub mod subject;
 pub mod text;
 pub mod trace;

@@ -1,8 +1,9 @@
 //! Originals: their bytes in chunks, their facts, and the sweep of what nobody refers to any more.
 
-use super::{Store, StoreError, now};
+use super::{Store, StoreError, fulltext, now};
 use bytes::{Bytes, BytesMut};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::blob::Blob;
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 use tokio::sync::oneshot;
 
 /// Of one stored original.
@@ -189,6 +190,7 @@ fn append(connection: &Connection, id: Option<ContentId>, at: u64, piece: &[u8])
 pub fn insert(connection: &Connection, bytes: &[u8], facts: &ContentFacts) -> Result<ContentId, StoreError> {
     let id = insert_row(connection, Some(0), bytes.len() as u64, facts)?;
     insert_chunks(connection, id, 0, bytes)?;
+    fulltext::added(connection, id.0)?;
     Ok(id)
 }
 
@@ -219,7 +221,7 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
         facts.display_to,
         facts.parts,
     ])?;
-    if changed == 1 { Ok(()) } else { Err(missing(id)) }
+    if changed == 1 { fulltext::added(connection, id.0) } else { Err(missing(id)) }
 }
 
 fn insert_row(connection: &Connection, refs: Option<i64>, size: u64, facts: &ContentFacts) -> Result<ContentId, StoreError> {
@@ -269,27 +271,62 @@ fn chunk_id(id: ContentId, sequence: u64) -> Result<i64, StoreError> {
 
 /// Appends bytes `offset..offset + length` of an original to `into`; fewer at its end.
 pub fn read(connection: &Connection, id: ContentId, offset: u64, length: usize, into: &mut BytesMut) -> Result<(), StoreError> {
-    let size: u64 = {
-        let mut select = connection.prepare_cached("SELECT size FROM content WHERE id = ?1")?;
-        select.query_row([id.0], |row| row.get(0)).optional()?.ok_or_else(|| missing(id))?
-    };
-    let end = offset.saturating_add(length as u64).min(size);
-    if offset >= end {
-        return Ok(());
+    Chunks::new(connection).read(id, offset, length, into)
+}
+
+/// Reads pieces of originals. A blob reads the pages that it is asked for, where a SELECT would read a whole chunk for the header at its
+/// front; opening one costs more than moving it to another row, so whoever reads of many originals keeps this.
+pub struct Chunks<'c> {
+    connection: &'c Connection,
+    blob: Option<Blob<'c>>,
+}
+
+impl<'c> Chunks<'c> {
+    /// Nothing is open yet.
+    pub fn new(connection: &'c Connection) -> Chunks<'c> {
+        Chunks { connection, blob: None }
     }
-    into.reserve((end - offset) as usize);
-    let chunk = CHUNK as u64;
-    let mut select = connection.prepare_cached("SELECT data FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
-    let mut rows = select.query([chunk_id(id, offset / chunk)?, chunk_id(id, (end - 1) / chunk)?])?;
-    let mut at = offset / chunk * chunk;
-    while let Some(row) = rows.next()? {
-        let data = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        let from = offset.saturating_sub(at).min(data.len() as u64) as usize;
-        let to = (end - at).min(data.len() as u64) as usize;
-        into.extend_from_slice(&data[from..to]);
-        at += chunk;
+
+    /// What it reads with.
+    pub fn connection(&self) -> &'c Connection {
+        self.connection
     }
-    Ok(())
+
+    /// See [`read`].
+    pub fn read(&mut self, id: ContentId, offset: u64, length: usize, into: &mut BytesMut) -> Result<(), StoreError> {
+        let size: u64 = {
+            let mut select = self.connection.prepare_cached("SELECT size FROM content WHERE id = ?1")?;
+            select.query_row([id.0], |row| row.get(0)).optional()?.ok_or_else(|| missing(id))?
+        };
+        let end = offset.saturating_add(length as u64).min(size);
+        if offset >= end {
+            return Ok(());
+        }
+        let chunk = CHUNK as u64;
+        let start = into.len();
+        into.resize(start + (end - offset) as usize, 0);
+        let mut rest = &mut into[start..];
+        for sequence in offset / chunk..=(end - 1) / chunk {
+            let at = sequence * chunk;
+            let from = offset.saturating_sub(at);
+            let (now, later) = rest.split_at_mut(((end - at).min(chunk) - from) as usize);
+            self.at(chunk_id(id, sequence)?)?.read_at_exact(now, from as usize)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn at(&mut self, chunk: i64) -> Result<&Blob<'c>, StoreError> {
+        // One whose reopening failed is of no use any more.
+        let blob = match self.blob.take() {
+            Some(mut blob) => {
+                blob.reopen(chunk)?;
+                blob
+            }
+            None => self.connection.blob_open(MAIN_DB, "chunk", "data", chunk, true)?,
+        };
+        Ok(self.blob.insert(blob))
+    }
 }
 
 /// Content that nothing refers to after all is left to the sweep.
@@ -328,6 +365,7 @@ pub fn sweep(connection: &Connection, released: i64, spooled: i64) -> Result<usi
             .prepare_cached("DELETE FROM chunk WHERE id BETWEEN ?1 AND ?2")?
             .execute([id << CHUNK_BITS, ((id + 1) << CHUNK_BITS) - 1])?;
         connection.prepare_cached("DELETE FROM content WHERE id = ?1")?.execute([id])?;
+        fulltext::removed(connection, *id)?;
     }
     Ok(ids.len())
 }

@@ -2,6 +2,7 @@
 //!
 //! A message's bytes are its prefix and then its original. A copy shares both with what it was copied from.
 
+use super::content::Chunks;
 use super::{ContentId, Folder, FolderId, Store, StoreError, content, folders};
 use bytes::{Bytes, BytesMut};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -32,6 +33,17 @@ pub struct View {
     pub folder: Folder,
     /// By UID.
     pub rows: Vec<ViewRow>,
+}
+
+/// A folder as it is opened: which messages it has, but not how they are.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The folder, its highest modseq included.
+    pub folder: Folder,
+    /// UIDs: ranges, ascending, disjoint.
+    pub uids: Vec<(u32, u32)>,
+    /// The first message without `\Seen`.
+    pub first_unseen: Option<u32>,
 }
 
 /// What changed in a folder after a modseq.
@@ -149,6 +161,23 @@ impl Store {
         .await
     }
 
+    /// A folder at one moment, without a look at each of its messages: that of half a million opens as quickly as any. [`StoreError::NotFound`]
+    /// if it was deleted.
+    pub async fn open_folder(&self, folder: FolderId) -> Result<Opened, StoreError> {
+        self.read(move |connection| {
+            let folder = folders::require(connection, folder)?;
+            let uids = match uids_by_what_vanished(connection, &folder)? {
+                Some(uids) => uids,
+                None => uids_by_rows(connection, folder.id)?,
+            };
+            let (first, last) = ids(folder.id, &(1..=u32::MAX));
+            let mut select = connection.prepare_cached("SELECT min(id) FROM message WHERE flags & 1 = 0 AND id BETWEEN ?1 AND ?2")?;
+            let first_unseen = select.query_row([first, last], |row| row.get::<_, Option<i64>>(0))?.map(uid);
+            Ok(Opened { folder, uids, first_unseen })
+        })
+        .await
+    }
+
     /// What changed since `modseq` (exclusive). New messages are among `changed`.
     pub async fn changes_since(&self, folder: FolderId, modseq: u64) -> Result<Changes, StoreError> {
         self.read(move |connection| {
@@ -195,8 +224,9 @@ impl Store {
                 }
             }
             if wanted.header {
+                let mut chunks = Chunks::new(connection);
                 for row in &mut rows {
-                    row.header = header(connection, folder, row)?;
+                    row.header = header(&mut chunks, folder, row)?;
                 }
             }
             Ok(rows)
@@ -260,6 +290,39 @@ fn view_rows(connection: &Connection, folder: FolderId, uids: &[RangeInclusive<u
     Ok(rows)
 }
 
+/// UIDs of a folder: all that were given out but for those that vanished. `None` if not all of these are remembered any more.
+fn uids_by_what_vanished(connection: &Connection, folder: &Folder) -> Result<Option<Vec<(u32, u32)>>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT first, last FROM vanished WHERE folder = ?1")?;
+    let mut vanished =
+        select.query_map([folder.id.0], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    vanished.sort_unstable();
+    let mut uids = Vec::with_capacity(vanished.len() + 1);
+    let mut next = 1;
+    for (first, last) in vanished.into_iter().chain([(folder.uidnext, folder.uidnext)]) {
+        if first > next {
+            uids.push((next, first - 1));
+        }
+        next = last.saturating_add(1);
+    }
+    let count: u64 = uids.iter().map(|(first, last)| u64::from(last - first) + 1).sum();
+    Ok((count == u64::from(folder.messages)).then_some(uids))
+}
+
+/// The same by looking at every message.
+fn uids_by_rows(connection: &Connection, folder: FolderId) -> Result<Vec<(u32, u32)>, StoreError> {
+    let (first, last) = ids(folder, &(1..=u32::MAX));
+    let mut select = connection.prepare_cached("SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+    let mut uids: Vec<(u32, u32)> = Vec::new();
+    for id in select.query_map([first, last], |row| row.get(0))? {
+        let uid = uid(id?);
+        match uids.last_mut() {
+            Some((_, last)) if *last + 1 == uid => *last = uid,
+            _ => uids.push((uid, uid)),
+        }
+    }
+    Ok(uids)
+}
+
 /// Costly columns are NULL unless wanted, so that their overflow pages are not read.
 fn select_rows(wanted: Wanted) -> String {
     let column = |wanted: bool, name: &'static str| if wanted { name } else { "NULL" };
@@ -314,20 +377,21 @@ fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
 }
 
 /// Prefix and original header of a row, unless they are too long.
-fn header(connection: &Connection, folder: FolderId, row: &MessageRow) -> Result<Option<Bytes>, StoreError> {
+fn header(chunks: &mut Chunks<'_>, folder: FolderId, row: &MessageRow) -> Result<Option<Bytes>, StoreError> {
     if row.header_size > MAX_INLINE_HEADER as u64 {
         return Ok(None);
     }
     let mut bytes = BytesMut::with_capacity(row.header_size as usize);
     if row.prefix_size > 0 {
-        let mut select =
-            connection.prepare_cached("SELECT data FROM message JOIN prefix ON prefix.id = message.prefix WHERE message.id = ?1")?;
+        let mut select = chunks
+            .connection()
+            .prepare_cached("SELECT data FROM message JOIN prefix ON prefix.id = message.prefix WHERE message.id = ?1")?;
         let mut found = select.query([id(folder, row.view.uid)])?;
         if let Some(found) = found.next()? {
             bytes.extend_from_slice(found.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
         }
     }
-    content::read(connection, row.content, 0, (row.header_size - u64::from(row.prefix_size)) as usize, &mut bytes)?;
+    chunks.read(row.content, 0, (row.header_size - u64::from(row.prefix_size)) as usize, &mut bytes)?;
     Ok(Some(bytes.freeze()))
 }
 

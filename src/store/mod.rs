@@ -10,7 +10,7 @@
 //! | [`arrival`] | what becomes true when a message comes in: one transaction |
 //! | [`content`] | originals, their facts, their chunks, and the sweep of what nobody refers to |
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
-//! | [`folders`], [`messages`], [`search`], [`maildrop`] | what clients read |
+//! | [`folders`], [`messages`], [`search`], [`fulltext`], [`maildrop`] | what clients read |
 //! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`housekeeping`] | what is forgotten with time, and the sweep |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
@@ -24,6 +24,7 @@ pub mod content;
 mod database;
 pub mod failpoint;
 pub mod folders;
+pub mod fulltext;
 pub mod housekeeping;
 pub mod journal;
 pub mod ledger;

@@ -1,8 +1,8 @@
 //! Passwords: argon2id for those that arrive in clear, salted keys for SCRAM (RFC 5802, RFC 7677). Never kept otherwise.
 
 use super::{Account, AccountId, Change, SMALL, Store, StoreError, accounts};
-use argon2::password_hash::SaltString;
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
+use argon2::password_hash::{Output, Salt, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
 use rusqlite::{OptionalExtension, params};
@@ -173,14 +173,45 @@ fn argon2() -> Result<Argon2<'static>, StoreError> {
 
 fn hash(password: &str) -> Result<String, StoreError> {
     let failed = |error: argon2::password_hash::Error| StoreError::Database(format!("hashing a password failed: {error}"));
-    let salt = SaltString::encode_b64(&random::<SALT>()?).map_err(failed)?;
-    Ok(argon2()?.hash_password(password.as_bytes(), &salt).map_err(failed)?.to_string())
+    let argon2 = argon2()?;
+    let salt = random::<SALT>()?;
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    let hashed = argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut output, working_memory(argon2.params()));
+    hashed.map_err(|error| failed(error.into()))?;
+    let salt = SaltString::encode_b64(&salt).map_err(failed)?;
+    let phc = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: argon2.params().try_into().map_err(failed)?,
+        salt: Some(salt.as_salt()),
+        hash: Some(Output::new(&output).map_err(failed)?),
+    };
+    Ok(phc.to_string())
 }
 
 /// With the parameters that the stored text names, whatever this program uses for new ones.
 fn verify(phc: &str, password: &str) -> bool {
-    let Ok(parsed) = PasswordHash::new(phc) else { return false };
-    argon2().is_ok_and(|argon2| argon2.verify_password(password.as_bytes(), &parsed).is_ok())
+    let right = || {
+        let parsed = PasswordHash::new(phc).ok()?;
+        let version = parsed.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+        let argon2 = Argon2::new(Algorithm::try_from(parsed.algorithm).ok()?, version, Params::try_from(&parsed).ok()?);
+        let (mut salt, expected) = ([0; Salt::MAX_LENGTH], parsed.hash?);
+        let salt = parsed.salt?.decode_b64(&mut salt).ok()?;
+        let mut output = vec![0; expected.len()];
+        argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut output, working_memory(argon2.params())).ok()?;
+        // Outputs compare in constant time.
+        Some(Output::new(&output).ok()? == expected)
+    };
+    right().unwrap_or(false)
+}
+
+/// What a hash is computed in. The GNU C library keeps what was freed for later unless it was more than 32 MB; small things then settle in
+/// it, and after twenty log-ins a gateway would hold 380 MB for nothing. So more is asked for, and what is not used is never touched.
+fn working_memory(params: &Params) -> Vec<Block> {
+    const GIVEN_BACK: usize = 33 * 1024 * 1024 / Block::SIZE;
+    let mut blocks = Vec::with_capacity(params.block_count().max(GIVEN_BACK));
+    blocks.resize(params.block_count(), Block::default());
+    blocks
 }
 
 /// RFC 5802 §3.

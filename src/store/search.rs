@@ -1,7 +1,7 @@
 //! Finding messages of a folder by what is stored beside them, without reading their bytes.
 
 use super::messages::Uids;
-use super::{FolderId, Store, StoreError, folders};
+use super::{FolderId, Store, StoreError, flags, folders};
 use rusqlite::types::Value;
 
 /// What can be told from rows and stored keys without reading headers. Everything that is set must hold.
@@ -88,8 +88,12 @@ impl Conditions {
             self.add("flags & ?1 = ?1".replace("?1", &filter.set.to_string()).as_str(), Value::Null);
             self.values.pop();
         }
-        if filter.unset != 0 {
-            self.add("flags & ? = 0", i64::from(filter.unset));
+        if filter.unset & flags::SEEN != 0 {
+            // Written as in the index of unseen messages, so that it is used.
+            self.sql.push_str(" AND flags & 1 = 0");
+        }
+        if filter.unset & !flags::SEEN != 0 {
+            self.add("flags & ? = 0", i64::from(filter.unset & !flags::SEEN));
         }
         if let Some(larger) = filter.larger {
             self.add("message.size > ?", number(larger));

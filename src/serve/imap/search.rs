@@ -1,4 +1,7 @@
-//! SEARCH (RFC 9051 §6.4.4, RFC 4731, RFC 5182). What rows can tell is asked of the store; headers and bodies are scanned, page by page.
+//! SEARCH (RFC 9051 §6.4.4, RFC 4731, RFC 5182). What rows can tell is asked of the store, and where a text may be as well; headers and
+//! bodies of what is left are looked through, page by page.
+
+use std::collections::HashMap;
 
 use super::Session;
 use super::fetch::{Pages, uids};
@@ -7,21 +10,18 @@ use super::section::Message;
 use crate::imap::command::{ResultOption, Search};
 use crate::imap::partial::Partial;
 use crate::imap::response::Esearch;
-use crate::imap::search::{Candidate, Needle, Program, Test, fold};
+use crate::imap::search::{Candidate, Program, Test};
 use crate::imap::sequence::{Ranges, SequenceSet};
-use crate::message::content_type::MediaType;
 use crate::message::header::Header;
-use crate::message::layout::Kind;
-use crate::message::{text, transfer, words};
+use crate::message::searched::{MAX_HEADER, Sought};
 use crate::store::messages::{MessageRow, Wanted};
 use crate::store::search::Filter;
+use crate::store::{FolderId, Store, StoreError};
 
 /// Messages between two looks at the store.
-const PAGE: usize = 128;
-/// Of one text part that is searched. Deviation: what stands behind it is not found; nobody wrote so much by hand.
-const MAX_SEARCHED_PART: u64 = 8 * 1024 * 1024;
-/// Of one header that is searched.
-const MAX_SEARCHED_HEADER: u64 = 256 * 1024;
+const PAGE: usize = 256;
+/// Headers are up to 64 KB each.
+const PAGE_WITH_HEADERS: usize = 64;
 /// What a page of a day's difference may be: Date fields are compared as written, the store compares instants.
 const A_DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -99,14 +99,28 @@ impl Session {
         };
         let program = Program::new(&search.keys, now, &Ranges::from_pairs(selected.recent.iter().copied()), &resolve);
         let last = view.last_uid();
-        let (filter, covered) = filter(&program, last);
+        let whereabouts = self.whereabouts(&program, last).await?;
+        let (filter, covered) = filter(&program, last, &whereabouts);
         let candidates = self.filtered(filter).await?;
         if program.modseq {
             self.enable_condstore().await?;
         } else if covered {
             return Ok(Found { uids: candidates, modseqs: None });
         }
-        self.scan(&program, &Ranges::from_sorted(candidates)).await
+        self.scan(&program, &whereabouts, &Ranges::from_sorted(candidates)).await
+    }
+
+    /// Which messages may hold the texts of a program.
+    async fn whereabouts(&mut self, program: &Program, last: u32) -> Result<Whereabouts, Failure> {
+        let store = self.store();
+        let folder = self.selected()?.folder.id;
+        let mut whereabouts = Whereabouts::new();
+        for sought in program.sought() {
+            if let Some(uids) = store.whereabouts(folder, 1..=last, &sought.text, sought.header).await? {
+                whereabouts.insert(sought.text, Ranges::from_sorted(uids));
+            }
+        }
+        Ok(whereabouts)
     }
 
     /// `* SEARCH` or `* SORT` with its numbers, which may be many.
@@ -123,101 +137,119 @@ impl Session {
         Ok(())
     }
 
-    async fn scan(&mut self, program: &Program, candidates: &Ranges) -> Result<Found, Failure> {
+    async fn scan(&mut self, program: &Program, whereabouts: &Whereabouts, candidates: &Ranges) -> Result<Found, Failure> {
         let wanted = Wanted { header: program.header, ..Wanted::default() };
+        let page = if program.header { PAGE_WITH_HEADERS } else { PAGE };
         let mut found = Found { uids: Vec::new(), modseqs: program.modseq.then(Vec::new) };
         let mut pages = Pages::new(candidates);
         while !pages.rest().is_empty() {
             let store = self.store();
             let folder = self.selected()?.folder.id;
-            let rows = store.rows(folder, pages.rest(), wanted, PAGE).await?;
-            pages.go_behind(rows.last().filter(|_| rows.len() == PAGE).map(|row| row.view.uid));
-            for row in &rows {
-                if Box::pin(self.passes(program, row)).await? {
-                    found.uids.push(row.view.uid);
-                    if let Some(modseqs) = &mut found.modseqs {
-                        modseqs.push(row.view.modseq);
-                    }
+            let rows = store.rows(folder, pages.rest(), wanted, page).await?;
+            pages.go_behind(rows.last().filter(|_| rows.len() == page).map(|row| row.view.uid));
+            for row in self.passing(program, whereabouts, rows).await? {
+                found.uids.push(row.view.uid);
+                if let Some(modseqs) = &mut found.modseqs {
+                    modseqs.push(row.view.modseq);
                 }
             }
         }
         Ok(found)
     }
 
-    async fn passes(&mut self, program: &Program, row: &MessageRow) -> Result<bool, Failure> {
+    /// Those of the rows that pass. The bytes of those that nothing else decides are looked through.
+    async fn passing(&mut self, program: &Program, whereabouts: &Whereabouts, rows: Vec<MessageRow>) -> Result<Vec<MessageRow>, Failure> {
+        let mut verdicts = Vec::with_capacity(rows.len());
+        let mut open = Vec::new();
+        for row in &rows {
+            let header = if program.header { self.header(row).await? } else { bytes::Bytes::new() };
+            let known: Vec<Option<bool>> = program
+                .needles
+                .iter()
+                .map(|needle| whereabouts.get(&needle.text).filter(|uids| !uids.contains(row.view.uid)).map(|_| false))
+                .collect();
+            let verdict = self.verdict(program, row, &header, &known)?;
+            if verdict.is_none() {
+                open.push(row.view.uid);
+            }
+            verdicts.push((verdict, header));
+        }
         let store = self.store();
-        let selected = self.selected()?;
-        let mut message = Message::new(store, selected.folder.id, row);
-        let keywords = selected.keyword_names(row.view.keywords);
-        let bytes = match (&row.header, program.header) {
-            (Some(header), true) => header.clone(),
-            (None, true) => message.collect(0, row.header_size.min(MAX_SEARCHED_HEADER)).await?,
-            (_, false) => bytes::Bytes::new(),
-        };
-        let header = program.header.then(|| Header::parse(&bytes));
-        let mut candidate = Candidate {
+        let folder = self.selected()?.folder.id;
+        let looked = look(&store, folder, &open, &program.needles).await?;
+        let mut passing = Vec::new();
+        for (row, (verdict, header)) in rows.into_iter().zip(verdicts) {
+            let passes = match (verdict, looked.get(&row.view.uid)) {
+                (Some(verdict), _) => verdict,
+                (None, Some(found)) => self.verdict(program, &row, &header, found)?.unwrap_or(false),
+                (None, None) => false,
+            };
+            if passes {
+                passing.push(row);
+            }
+        }
+        Ok(passing)
+    }
+
+    fn verdict(&mut self, program: &Program, row: &MessageRow, header: &[u8], found: &[Option<bool>]) -> Result<Option<bool>, Failure> {
+        let header = program.header.then(|| Header::parse(header));
+        Ok(program.test(&Candidate {
             uid: row.view.uid,
             flags: row.view.flags,
-            keywords: &keywords,
+            keywords: &self.selected()?.keyword_names(row.view.keywords),
             internal_date: row.internal_date,
             saved: row.saved,
             size: row.size,
             modseq: row.view.modseq,
             email_id: &row.email_id,
             header: header.as_ref(),
-            found: None,
-        };
-        if let Some(decided) = program.test(&candidate) {
-            return Ok(decided);
+            found,
+        }))
+    }
+
+    /// As far as it is searched.
+    async fn header(&mut self, row: &MessageRow) -> Result<bytes::Bytes, Failure> {
+        if let Some(header) = &row.header {
+            return Ok(header.clone());
         }
-        let found = look(&mut message, row, &program.needles).await?;
-        candidate.found = Some(&found);
-        Ok(program.test(&candidate).unwrap_or(false))
+        let store = self.store();
+        let folder = self.selected()?.folder.id;
+        Message::new(store, folder, row).collect(0, row.header_size.min(MAX_HEADER)).await
     }
 }
 
-/// Which needles are in the text parts (and, for TEXT, in the headers) of a message, transfer encodings and charsets taken off.
-/// Deviation: of HTML only the words count, not its tags: people look for what they read.
-async fn look(message: &mut Message<'_>, row: &MessageRow, needles: &[Needle]) -> Result<Vec<bool>, Failure> {
-    let mut found = vec![false; needles.len()];
-    let mut note = |text: &str, is_header: bool| {
-        let text = fold(text);
-        for (needle, found) in needles.iter().zip(&mut found) {
-            *found |= (needle.header || !is_header) && text.contains(&needle.text);
-        }
-        found.iter().all(|found| *found)
-    };
-    let prefix = u64::from(row.prefix_size);
-    let places = message.layout().await?.places().to_vec();
-    for (at, place) in places.iter().enumerate() {
-        let start = if at == 0 { 0 } else { prefix + place.start };
-        let header = message.collect(start, (prefix + place.body).saturating_sub(start).min(MAX_SEARCHED_HEADER)).await?;
-        let header = Header::parse(&header);
-        let fields = header.fields().iter().map(|field| format!("{}: {}", words::lossless(field.name), field.text()));
-        let of_message = at == 0;
-        if note(&fields.collect::<Vec<_>>().join("\n"), of_message) {
-            break;
-        }
-        if place.kind != Kind::Leaf {
-            continue;
-        }
-        let media = header.first("content-type").and_then(|field| MediaType::parse(field.value)).unwrap_or_else(MediaType::plain_text);
-        if !media.main.eq_ignore_ascii_case(b"text") {
-            continue;
-        }
-        let body = message.collect(prefix + place.body, (place.end - place.body).min(MAX_SEARCHED_PART)).await?;
-        let text = text::readable(&media, &transfer::decode(place.encoding, &body));
-        if note(&text, false) {
-            break;
-        }
+/// Messages that may hold a folded text; texts that nobody can tell of are not in it.
+type Whereabouts = HashMap<String, Ranges>;
+
+/// Which of the texts are in which message. Two of the store's readers work at it, so that others find one free.
+async fn look(store: &Store, folder: FolderId, uids: &[u32], sought: &[Sought]) -> Result<HashMap<u32, Vec<Option<bool>>>, StoreError> {
+    let (one, other) = uids.split_at(uids.len() / 2);
+    let (one, other) = tokio::try_join!(look_through(store, folder, one, sought), look_through(store, folder, other, sought))?;
+    Ok(one.into_iter().chain(other).collect())
+}
+
+async fn look_through(
+    store: &Store,
+    folder: FolderId,
+    mut uids: &[u32],
+    sought: &[Sought],
+) -> Result<Vec<(u32, Vec<Option<bool>>)>, StoreError> {
+    let mut all = Vec::with_capacity(uids.len());
+    while !uids.is_empty() {
+        let mentions = store.look(folder, uids.to_vec(), sought.to_vec()).await?;
+        uids = &uids[mentions.len().clamp(1, uids.len())..];
+        all.extend(mentions.into_iter().map(|mentions| (mentions.uid, mentions.found.into_iter().map(Some).collect())));
     }
-    Ok(found)
+    Ok(all)
 }
 
 /// What the store can decide of a program, and whether that is all of it.
-fn filter(program: &Program, last: u32) -> (Filter, bool) {
+fn filter(program: &Program, last: u32, whereabouts: &Whereabouts) -> (Filter, bool) {
     let mut filter = Filter::default();
     let mut spans = Ranges::from_pairs([(1, last)]);
+    if let Some(reach) = program.reach(&|text| whereabouts.get(text)) {
+        spans = spans.intersection(&reach);
+    }
     let mut covered = true;
     for test in program.tests() {
         match test {

@@ -8,9 +8,8 @@ use crate::imap::command::{Qresync, Select};
 use crate::imap::response;
 use crate::imap::sequence::Ranges;
 use crate::imap::view::View;
-use crate::store::messages::ViewRow;
+use crate::store::Folder;
 use crate::store::search::Filter;
-use crate::store::{Folder, flags};
 
 /// The open mailbox.
 pub struct Selected {
@@ -37,11 +36,7 @@ pub struct Selected {
 impl Selected {
     /// Messages with `\Recent`.
     pub fn recent(&self) -> usize {
-        let count = |low: u32, high: u32| {
-            let uids = self.view.uids();
-            uids.partition_point(|uid| *uid <= high) - uids.partition_point(|uid| *uid < low)
-        };
-        self.recent.iter().map(|(low, high)| count(*low, *high)).sum()
+        self.view.count(&Ranges::from_pairs(self.recent.iter().copied()))
     }
 
     /// Whether this message has `\Recent`.
@@ -77,12 +72,12 @@ impl Session {
         let folder = self.find(&select.mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
         let name = self.name(&folder.name);
         let recent_from = if select.read_only { folder.recent_from } else { store.folder_take_recent(folder.id).await? };
-        let view = store.view(folder.id).await?;
-        let first_unseen = view.rows.iter().position(|row| row.flags & flags::SEEN == 0);
-        let uids: Vec<u32> = view.rows.iter().map(|row| row.uid).collect();
+        let opened = store.open_folder(folder.id).await?;
+        let view = View::new(&Ranges::from_pairs(opened.uids), opened.folder.highest_modseq);
+        let first_unseen = opened.first_unseen.and_then(|uid| view.number(uid));
         let mut selected = Selected {
-            view: View::new(uids, view.folder.highest_modseq),
-            folder: view.folder,
+            view,
+            folder: opened.folder,
             shared,
             read_only: select.read_only,
             recent: Vec::new(),
@@ -101,7 +96,7 @@ impl Session {
         } else {
             lines.push_str(&format!("* {recent} RECENT\r\n"));
             if let Some(first) = first_unseen {
-                lines.push_str(&format!("* OK [UNSEEN {}] The first unseen message.\r\n", first + 1));
+                lines.push_str(&format!("* OK [UNSEEN {}] The first unseen message.\r\n", first));
             }
         }
         lines.push_str(&format!("* OK [UIDVALIDITY {}] UIDs are valid.\r\n", folder.uidvalidity));
@@ -110,14 +105,14 @@ impl Session {
         lines.push_str(&format!("* OK [MAILBOXID ({})] The mailbox.\r\n", folder.object_id));
         self.queue(&lines);
         if let Some(known) = select.qresync.filter(|known| known.uidvalidity == folder.uidvalidity) {
-            self.resynchronise(&known, &view.rows).await?;
+            self.resynchronise(&known).await?;
         }
         let code = if select.read_only { "READ-ONLY" } else { "READ-WRITE" };
         Ok(Done::with_code(code, "The mailbox is open."))
     }
 
     /// What a returning client missed (RFC 7162 §3.2.5.1).
-    async fn resynchronise(&mut self, known: &Qresync, rows: &[ViewRow]) -> Result<(), Failure> {
+    async fn resynchronise(&mut self, known: &Qresync) -> Result<(), Failure> {
         let store = self.store();
         let selected = self.selected()?;
         let (folder, last) = (selected.folder.id, selected.folder.uidnext.saturating_sub(1));
@@ -126,13 +121,13 @@ impl Session {
         let vanished = if changes.complete {
             Ranges::from_sorted(changes.vanished.into_iter().filter(|uid| asked.contains(*uid)))
         } else {
-            absent(&asked, rows, last)
+            absent(&asked, &selected.view, last)
         };
-        let lines: Vec<(u32, crate::imap::view::Changed)> = rows
+        let lines: Vec<(u32, crate::imap::view::Changed)> = changes
+            .changed
             .iter()
-            .enumerate()
-            .filter(|(_, row)| row.modseq > known.modseq && asked.contains(row.uid))
-            .filter_map(|(at, row)| Some((u32::try_from(at + 1).ok()?, selected.changed(row))))
+            .filter(|row| asked.contains(row.uid))
+            .filter_map(|row| Some((selected.view.number(row.uid)?, selected.changed(row))))
             .collect();
         if !vanished.is_empty() {
             let line = response::vanished(&vanished, true);
@@ -154,8 +149,8 @@ impl Session {
             return Ok(Ranges::from_sorted(changes.vanished.into_iter().filter(|uid| asked.contains(*uid))));
         }
         let last = selected.folder.uidnext.saturating_sub(1);
-        let view = store.view(selected.folder.id).await?;
-        Ok(absent(asked, &view.rows, last))
+        let opened = store.open_folder(selected.folder.id).await?;
+        Ok(absent(asked, &View::new(&Ranges::from_pairs(opened.uids), 0), last))
     }
 
     /// CLOSE expunges without saying so.
@@ -195,18 +190,17 @@ impl Session {
     }
 }
 
-/// UIDs of `asked` up to `last` that no row has.
-fn absent(asked: &Ranges, rows: &[ViewRow], last: u32) -> Ranges {
+/// UIDs of `asked` up to `last` that no message has.
+fn absent(asked: &Ranges, view: &View, last: u32) -> Ranges {
     let mut gaps = Vec::new();
     for (low, high) in asked.as_slice() {
         let high = (*high).min(last);
         let mut next = *low;
-        let start = rows.partition_point(|row| row.uid < *low);
-        for row in rows[start..].iter().take_while(|row| row.uid <= high) {
-            if row.uid > next {
-                gaps.push((next, row.uid - 1));
+        for (first, end) in Ranges::from_sorted(view.within(&Ranges::from_pairs([(*low, high)]))).as_slice() {
+            if *first > next {
+                gaps.push((next, first - 1));
             }
-            next = row.uid + 1;
+            next = end + 1;
         }
         if next <= high {
             gaps.push((next, high));
@@ -221,9 +215,9 @@ mod tests {
 
     #[test]
     fn gaps() {
-        let rows: Vec<ViewRow> = [2, 3, 7].map(|uid| ViewRow { uid, flags: 0, keywords: 0, modseq: 1 }).into();
+        let view = View::new(&Ranges::from_sorted([2, 3, 7]), 1);
         let check =
-            |asked: &[(u32, u32)], expected: &str| assert_eq!(absent(&Ranges::from_pairs(asked.to_vec()), &rows, 9).to_string(), expected);
+            |asked: &[(u32, u32)], expected: &str| assert_eq!(absent(&Ranges::from_pairs(asked.to_vec()), &view, 9).to_string(), expected);
         check(&[(1, 20)], "1,4:6,8:9");
         check(&[(2, 3), (7, 7)], "");
         check(&[(4, 5), (8, 8)], "4:5,8");

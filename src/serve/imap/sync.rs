@@ -178,7 +178,7 @@ impl Selected {
         let there = |uid: &u32| rows.binary_search_by_key(uid, |row| row.uid).is_ok();
         Delta {
             new: rows.iter().map(|row| row.uid).filter(|uid| *uid > last).collect(),
-            gone: self.view.uids().iter().copied().filter(|uid| !there(uid)).collect(),
+            gone: self.view.uids().filter(|uid| !there(uid)).collect(),
             changed: rows.iter().filter(|row| row.uid <= last && row.modseq > known).map(|row| self.changed(row)).collect(),
             modseq,
         }

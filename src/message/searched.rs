@@ -1,0 +1,183 @@
+//! What of a message is found by its words (RFC 9051 §6.4.4): header fields as people read them, and text parts without transfer
+//! encoding, charset and tags. Whoever looks for a text, and whoever keeps an index of texts, takes them from here.
+//!
+//! Deviation: of HTML only the words count, not its tags: people look for what they read.
+
+use super::address_list;
+use super::content_type::MediaType;
+use super::header::{Field, Header};
+use super::layout::{Kind, Layout, Place};
+use super::{text, transfer, words};
+use std::ops::ControlFlow;
+
+/// Of one text part. Deviation: what stands behind it is not found; nobody wrote so much by hand.
+pub const MAX_PART: u64 = 8 * 1024 * 1024;
+/// Of one header.
+pub const MAX_HEADER: u64 = 256 * 1024;
+
+/// Fields that a delivery may put above a message: see [`super::trace::Prefix`].
+const ABOVE: [&str; 3] = ["return-path", "delivered-to", "received"];
+/// Fields whose addresses are also found as `name <address>`, without the comments and spaces inside.
+const ADDRESSES: [&str; 6] = ["from", "to", "cc", "bcc", "sender", "reply-to"];
+
+/// A text that is looked for in messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// Folded, see [`fold`].
+    pub text: String,
+    /// In the message's own header too (TEXT), not only behind it (BODY).
+    pub header: bool,
+}
+
+/// Where a text of a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A field of the message's own header.
+    Header,
+    /// A text part, or the header of a part.
+    Body,
+}
+
+/// How texts are compared: in lower case, white space of any length being one space.
+pub fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        // Nearly all text is ASCII, which needs no tables.
+        let ascii = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
+        for byte in rest[..ascii].bytes() {
+            match byte {
+                b' ' | b'\t'..=b'\r' => push_space(&mut folded),
+                _ => folded.push(char::from(byte.to_ascii_lowercase())),
+            }
+        }
+        if ascii > 0 {
+            rest = &rest[ascii..];
+            continue;
+        }
+        if first.is_whitespace() {
+            push_space(&mut folded);
+        } else {
+            folded.extend(first.to_lowercase());
+        }
+        rest = &rest[first.len_utf8()..];
+    }
+    folded
+}
+
+fn push_space(folded: &mut String) {
+    if !folded.ends_with(' ') {
+        folded.push(' ');
+    }
+}
+
+/// The ways in which a field's value can be read, folded: as written, and each address as `name <address>`.
+pub fn readings(field: &Field) -> impl Iterator<Item = String> {
+    let is_list = ADDRESSES.iter().any(|name| field.is(name));
+    let mailboxes = if is_list { address_list::mailboxes(field.value) } else { Vec::new() };
+    let rendered =
+        mailboxes.into_iter().map(|mailbox| fold(&format!("{} <{}>", mailbox.name.as_deref().unwrap_or_default(), mailbox.address)));
+    std::iter::once(fold(&field.text())).chain(rendered)
+}
+
+/// Whether a delivery may have put a field of this name above the message.
+pub fn may_stand_above(name: &str) -> bool {
+    ABOVE.iter().any(|above| above.eq_ignore_ascii_case(name))
+}
+
+/// Every text of a header, folded, until `each` has enough.
+pub fn header_texts(header: &[u8], origin: Origin, each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>) -> ControlFlow<()> {
+    for field in Header::parse(header).fields() {
+        let name = fold(&words::lossless(field.name));
+        for (at, reading) in readings(field).enumerate() {
+            if at == 0 {
+                each(origin, &format!("{name}: {reading}"))?;
+            } else {
+                each(origin, &reading)?;
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Every text of a message, folded, until `each` has enough. `read` gives bytes from one offset to another.
+pub fn texts<B: AsRef<[u8]>, E>(
+    layout: &Layout,
+    mut read: impl FnMut(u64, u64) -> Result<B, E>,
+    each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>,
+) -> Result<(), E> {
+    for (at, place) in layout.places().iter().enumerate() {
+        let header = read(place.start, place.body.min(place.start.saturating_add(MAX_HEADER)))?;
+        let origin = if at == 0 { Origin::Header } else { Origin::Body };
+        if header_texts(header.as_ref(), origin, each).is_break() {
+            return Ok(());
+        }
+        let Some(media) = text_part(place, header.as_ref()) else { continue };
+        let body = read(place.body, place.end.min(place.body.saturating_add(MAX_PART)))?;
+        let body = transfer::decode(place.encoding, body.as_ref());
+        if each(Origin::Body, &fold(&text::readable(&media, &body))).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What kind of text a part is; `None`: it is none.
+fn text_part(place: &Place, header: &[u8]) -> Option<MediaType> {
+    if place.kind != Kind::Leaf {
+        return None;
+    }
+    let header = Header::parse(header);
+    let media = header.first("content-type").and_then(|field| MediaType::parse(field.value)).unwrap_or_else(MediaType::plain_text);
+    media.main.eq_ignore_ascii_case(b"text").then_some(media)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::facts::Facts;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_text_of_a_message() {
+        let message = "From: Rom (city) <rom@x.example>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= aus\r\n  Rom\r\n\
+             Content-Type: multipart/mixed; boundary=b\r\n\r\nPreamble\r\n--b\r\nContent-Type: text/html; charset=iso-8859-1\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\n<p class=hidden>Sch=F6nen  Tag\r\n--b\r\n\
+             Content-Type: image/png; name=photo.png\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b--\r\n";
+        let mut found = Vec::new();
+        let read = |from: u64, to: u64| Ok::<_, ()>(&message.as_bytes()[from as usize..to as usize]);
+        texts(&Facts::of(message.as_bytes()).layout(), read, &mut |origin, text| {
+            found.push((origin, text.trim_end().to_owned()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        let expected = [
+            (Origin::Header, "from: rom (city) <rom@x.example>"),
+            (Origin::Header, "rom <rom@x.example>"),
+            (Origin::Header, "subject: grüße aus rom"),
+            (Origin::Header, "content-type: multipart/mixed; boundary=b"),
+            (Origin::Body, "content-type: text/html; charset=iso-8859-1"),
+            (Origin::Body, "content-transfer-encoding: quoted-printable"),
+            (Origin::Body, "schönen tag"),
+            (Origin::Body, "content-type: image/png; name=photo.png"),
+            (Origin::Body, "content-transfer-encoding: base64"),
+        ];
+        assert_eq!(found, expected.map(|(origin, text)| (origin, text.to_owned())));
+    }
+
+    proptest! {
+        /// The fast way for ASCII is the same way.
+        #[test]
+        fn folding(text in "(A|b| |\t|\r\n|ß|İ|Σ|\u{a0}|\u{2003}|é|日){0,20}") {
+            let mut expected = String::new();
+            for character in text.chars() {
+                match character.is_whitespace() {
+                    true if expected.ends_with(' ') => {}
+                    true => expected.push(' '),
+                    false => expected.extend(character.to_lowercase()),
+                }
+            }
+            prop_assert_eq!(fold(&text), expected);
+        }
+    }
+}
