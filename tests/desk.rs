@@ -271,6 +271,39 @@ fn remap_moves_what_is_in_the_wrong_place_and_takes_it_back() {
 }
 
 #[test]
+fn remap_moves_between_folders_and_shared_mailboxes_and_back() {
+    let mails = [mail("a", "info@example.com", ""), mail("b", "odd@example.com", "")];
+    let mapping = |info: &str, odd: &str| {
+        format!(
+            "[addresses]\n\"info@example.com\" = {info}\n\"odd@example.com\" = {odd}\n[shared]\nhelp = {{ members = [\"alice\", \"bob\"] }}\n"
+        )
+    };
+    let desk = Desk::with(&mails.each_ref().map(String::as_str), "", &mapping("\"alice\"", "\"shared:help\""));
+    let gateway = desk.office.run();
+    let where_they_are = || {
+        let mut alice = Imap::login(gateway.port("imap"), "alice", PASSWORD);
+        let mut bob = Imap::login(gateway.port("imap"), "bob", PASSWORD);
+        let of = |session: &mut Imap, folder: &str| match session.folders().iter().any(|known| known == folder) {
+            true => session.messages(folder).len(),
+            false => 0,
+        };
+        [of(&mut alice, "INBOX"), of(&mut alice, "Info"), of(&mut bob, "Shared/help"), of(&mut bob, "INBOX")]
+    };
+    assert_eq!(where_they_are(), [1, 0, 1, 0]);
+    let remap = |mapping: &str| {
+        desk.office.write("mappings/office.toml", mapping);
+        desk.office.must(&["remap", "--since", "7d"])
+    };
+    let said = remap(&mapping("{ to = \"alice\", folder = \"Info\" }", "\"bob\""));
+    assert!(said.contains("alice → alice (folder Info)") && said.contains("shared:help → bob"), "{said}");
+    assert_eq!(where_they_are(), [0, 1, 0, 1]);
+    remap(&mapping("\"shared:help\"", "\"shared:help\""));
+    assert_eq!(where_they_are(), [0, 0, 2, 0]);
+    assert!(desk.office.must(&["remap", "--undo"]).contains("2 mails are back"));
+    assert_eq!(where_they_are(), [0, 1, 0, 1]);
+}
+
+#[test]
 fn remap_leaves_what_was_dealt_with_by_hand() {
     let mails = [mail("a", "new@example.com", ""), mail("b", "odd@example.com", "")];
     let desk = Desk::new(&mails.each_ref().map(String::as_str));
@@ -309,6 +342,31 @@ fn last_digest(desk: &Desk, day: &str) {
     let store = mailroom::store::Store::open(&desk.office.path("store")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(store.setting_set("digest", Some(day))).unwrap();
+}
+
+#[test]
+fn what_was_learnt_of_a_providers_headers_is_shown_and_explained() {
+    let list_mail = |number: usize, last: &str| {
+        format!(
+            "Received: from lists.far.example (lists.far.example [198.51.100.1]) by mx.isp.example; x\r\nFrom: x@far.example\r\nTo: l@far.example\r\n\
+             Message-ID: <{number}@far.example>\r\n{last}\r\nNo {number}\r\n"
+        )
+    };
+    let appended = |number: usize| list_mail(number, &format!("X-RCPT-TO: <{}@example.com>\r\n", ["alice", "bob"][number % 2]));
+    let mails: Vec<String> = (0..50).map(appended).collect();
+    let desk = Desk::new(&mails.iter().map(String::as_str).collect::<Vec<_>>());
+    let envelope = || desk.office.json(&["status", "--json"])["collectors"][0]["envelope"].clone();
+    assert_eq!((&envelope()["found"], &envelope()["lost"]), (&json!("X-RCPT-TO"), &Value::Null));
+    desk.office.write("new.eml", &appended(51));
+    let explained = desk.office.json(&["explain", "--collector", "isp", "--json", "new.eml"]);
+    assert_eq!((&explained["recipients"][0]["user"], &explained["steps"][0]["stage"]), (&json!("bob"), &json!("envelope")));
+    desk._upstream.state.lock().unwrap().messages = (100..120).map(|n| (format!("u{n}"), list_mail(n, "").into_bytes())).collect();
+    desk.office.fetch();
+    assert_eq!((&envelope()["found"], &envelope()["lost"]), (&Value::Null, &json!("X-RCPT-TO")));
+    assert!(desk.office.must(&["status"]).contains("most mail comes without the header X-RCPT-TO now"));
+    let gateway = desk.office.run();
+    let letters = has(&gateway, "alice");
+    assert_eq!(letters.iter().filter(|letter| letter.contains("Subject: Mailroom: X-RCPT-TO is missing in the mail of isp")).count(), 1);
 }
 
 #[test]

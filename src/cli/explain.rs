@@ -15,7 +15,7 @@ use crate::document::nearest;
 use crate::gateway::LoadError;
 use crate::inbound::recipients::{self, Mail, Source};
 use crate::inbound::{deliver, habits};
-use crate::mapping::{Decision, Direction, Sender, Step};
+use crate::mapping::{Decision, Direction, Sender};
 use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::received;
@@ -117,36 +117,11 @@ fn usual_habits(header: &Header<'_>, profiles: &Profiles) -> Vec<EnvelopeHabit> 
 
 /// The JSON of one message.
 pub fn as_json(file: &str, decision: &Decision) -> Value {
-    let recipients: Vec<Value> = decision
-        .recipients
-        .iter()
-        .map(|one| {
-            let folder = one.folder.as_deref().unwrap_or("INBOX");
-            json!({ "user": one.mailbox.to_string(), "folder": folder, "address": one.address.as_ref().map(Address::to_string) })
-        })
-        .collect();
-    let forwards: Vec<String> = decision.forwards.iter().map(|forward| forward.to.to_string()).collect();
-    let steps: Vec<Value> = decision.steps.iter().map(step_as_json).collect();
-    let mut document = json!({
-        "file": file,
-        "outcome": decision.outcome().as_str(),
-        "recipients": recipients,
-        "forwards": forwards,
-        "steps": steps,
-    });
-    if let Some(held) = &decision.held {
-        document["reason"] = json!(held.reason);
-    }
-    if !decision.lmtp.is_empty() {
-        document["lmtp"] = deliver::handed_over(decision);
+    let mut document = json!({ "file": file });
+    if let (Value::Object(all), Value::Object(more)) = (&mut document, deliver::decision_json(decision)) {
+        all.extend(more);
     }
     document
-}
-
-fn step_as_json(step: &Step) -> Value {
-    let addresses: Vec<String> = step.addresses.iter().map(Address::to_string).collect();
-    let rule = step.rule.as_ref().map(ToString::to_string);
-    json!({ "stage": step.stage, "evidence": step.evidence, "addresses": addresses, "rule": rule, "result": step.result })
 }
 
 fn as_text(file: &str, decision: &Decision) -> String {

@@ -208,7 +208,7 @@ pub fn decision_json(decision: &Decision) -> Value {
 }
 
 /// The other mail systems of a decision, for JSON.
-pub fn handed_over(decision: &Decision) -> Value {
+fn handed_over(decision: &Decision) -> Value {
     decision.lmtp.iter().map(|(server, address)| json!({ "server": server, "address": address.to_string() })).collect()
 }
 

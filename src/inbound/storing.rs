@@ -70,7 +70,9 @@ impl Storing {
             {
                 group.push(raw);
             }
-            self.store_group(group, &handling, &mut stored).await;
+            if let Err(error) = self.store_group(group, &handling, &mut stored).await {
+                stored.error = Some(error);
+            }
             if stored.error.is_some() {
                 break;
             }
@@ -78,13 +80,7 @@ impl Storing {
         stored
     }
 
-    async fn store_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) {
-        if let Err(error) = self.try_group(group, handling, stored).await {
-            stored.error = Some(error);
-        }
-    }
-
-    async fn try_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) -> Result<(), StoreError> {
+    async fn store_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) -> Result<(), StoreError> {
         let now = jiff::Timestamp::now().as_millisecond();
         let mark_key = self.store.mark_key().await?;
         let mut probe = habits::read(&self.store, &self.collector).await?;
@@ -149,7 +145,8 @@ fn observe(probe: &mut Probe, listing: &Listing<'_>, scanned: &[(Raw, Option<Sca
     let said = scanned.iter().filter_map(|(_, scanned)| scanned.as_ref().map(Scanned::said));
     let observe = |facts: &Facts| {
         let header = facts.header();
-        probe.observe(listing.mapping, Mail { header: &header, size: facts.size, returned: None }, listing.origin())
+        let mail = Mail { header: &header, size: facts.size, returned: None };
+        catch_unwind(AssertUnwindSafe(|| probe.observe(listing.mapping, mail, listing.origin()))).ok().flatten()
     };
     said.filter_map(observe).collect()
 }
