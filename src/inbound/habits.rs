@@ -61,11 +61,12 @@ fn words(language: Language, collector: &Collector, habit: &EnvelopeHabit) -> (S
     match language {
         Language::English => {
             let what = match pinned {
-                true => format!(
+                true => {
                     "That header is pinned in mailroom.toml, so these mails wait in the tray. Look at one of them (“mailroom tray show \
-                     NUMBER”): if the provider writes another header now, name it in “envelope” of the collector, and give the mails with \
-                     “mailroom remap --since 7d”."
-                ),
+                         NUMBER”): if the provider writes another header now, name it in “envelope” of the collector, and give the mails \
+                         with “mailroom remap --since 7d”."
+                        .to_owned()
+                }
                 false => {
                     "Until another header is found, whom a mail is for is told by other evidence, and where there is none, by To and Cc; \
                           what they do not tell waits in the tray."
