@@ -64,6 +64,7 @@ impl Office {
             header: None,
             lmtp,
             from_outside,
+            approval: None,
         };
         let content = NewContent::Inline(text.into(), Box::new(facts));
         let arrival = Arrival { queue: vec![mail], ..Arrival::new(content) };

@@ -456,6 +456,7 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
         header: None,
         lmtp: None,
         from_outside: false,
+        approval: None,
     };
     let arrival = Arrival { queue: vec![mail], sent_by: Some("alice".into()), ..Arrival::new(inline(&message(1), Some("1@x"))) };
     let id = arrive(&store, arrival).await.unwrap().queue[0];

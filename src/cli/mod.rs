@@ -3,6 +3,7 @@
 //! What a command prints on stdout is its result (with `--json` one document and nothing else); logs, warnings and errors go to stderr.
 //! Exit codes: 0 done, 1 something failed and was said on stderr, 2 usage or configuration.
 
+mod absence;
 mod always;
 mod ask;
 mod check;
@@ -79,9 +80,9 @@ enum Command {
     /// Add, list and change users
     User(user::Arguments),
     /// A user's auto-reply
-    Vacation(planned::Vacation),
+    Vacation(absence::Vacation),
     /// Copies of a user's mail for somebody else
-    Copy(planned::Copy),
+    Copy(absence::Copy),
     /// Outgoing mail
     Queue(queue::Arguments),
     /// Encrypted passwords for collectors and smarthosts; never shown again
@@ -179,8 +180,8 @@ async fn perform(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Man(arguments) => man::run(arguments),
         Command::Give(arguments) => give::run(arguments, global).await,
         Command::Remap(arguments) => remap::run(arguments, global).await,
-        Command::Vacation(_) => planned::refuse("vacation"),
-        Command::Copy(_) => planned::refuse("copy"),
+        Command::Vacation(arguments) => absence::vacation(arguments, &global).await,
+        Command::Copy(arguments) => absence::copy(arguments, &global).await,
         Command::Import(_) => planned::refuse("import"),
         Command::Export(_) => planned::refuse("export"),
         Command::Backup(_) => planned::refuse("backup"),

@@ -6,40 +6,6 @@ use clap::Args;
 
 use super::Exit;
 
-/// `vacation USER on|off …`
-#[derive(Debug, Args)]
-pub struct Vacation {
-    /// Whose
-    user: String,
-    /// on or off
-    #[arg(value_parser = ["on", "off"])]
-    state: String,
-    /// First day
-    #[arg(long, value_name = "DATE")]
-    from: Option<String>,
-    /// Last day
-    #[arg(long, value_name = "DATE")]
-    until: Option<String>,
-    /// What it says
-    #[arg(long, value_name = "FILE")]
-    text: Option<PathBuf>,
-}
-
-/// `copy USER to OTHER [--until DATE]`
-#[derive(Debug, Args)]
-pub struct Copy {
-    /// Whose mail
-    user: String,
-    /// The word `to`
-    #[arg(value_parser = ["to"])]
-    to: String,
-    /// Who gets copies
-    other: String,
-    /// Last day
-    #[arg(long, value_name = "DATE")]
-    until: Option<String>,
-}
-
 /// `import KIND …`
 #[derive(Debug, Args)]
 pub struct Import {

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Exit, Global, configuration, show, store_of};
+use super::{Exit, Global, Office, configuration, show, store_of};
 use crate::config::Config;
 use crate::mapping::LmtpServer;
+use crate::outbound::approval;
 use crate::store::queue::{MailId, Order, Queued};
 
 /// `queue`
@@ -39,6 +40,16 @@ enum Action {
     Hold(Which),
     /// Send what was held
     Release(Which),
+    /// Send what waits for somebody's approval
+    Approve(Which),
+    /// Don't send what waits for approval; its sender is told
+    Reject {
+        /// Its number
+        id: i64,
+        /// Why, for the sender
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
     /// Send through another smarthost, or hand to another mail system
     Reroute {
         #[command(flatten)]
@@ -102,6 +113,8 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         Action::Retry(which) => (which.json, order(&which, Order::Retry).await?, "is tried again now"),
         Action::Hold(which) => (which.json, order(&which, Order::Hold).await?, "is held"),
         Action::Release(which) => (which.json, order(&which, Order::Release).await?, "is released"),
+        Action::Approve(which) => (which.json, order(&which, Order::Approve("the admin".to_owned())).await?, "is approved"),
+        Action::Reject { id, reason } => return reject(global, id, &reason).await,
         Action::Reroute { which, smarthost } => {
             let new = match smarthost.as_deref().and_then(|name| name.strip_prefix("lmtp:")) {
                 Some(server) => {
@@ -121,6 +134,17 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         true => println!("{}", json!({ "mails": done })),
         false => println!("{} {what}", show::count(done as u64, "mail", "mails")),
     }
+    Ok(Exit::Done)
+}
+
+async fn reject(global: &Global, id: i64, reason: &str) -> anyhow::Result<Exit> {
+    let office = Office::open(global).await?;
+    let mails = office.store.queue().await?;
+    let mail = mails.iter().find(|mail| mail.id == MailId(id)).ok_or_else(|| anyhow::anyhow!("there is no mail {id} in the queue"))?;
+    anyhow::ensure!(mail.approval.is_some(), "mail {id} does not wait for approval; `queue delete {id}` takes it out");
+    let reason = show::safe(reason);
+    approval::reject(&office.store, &office.compiled.current, mail, "the admin", &reason, Timestamp::now().as_millisecond()).await?;
+    println!("mail {id} is not sent; {} is told so", mail.owner);
     Ok(Exit::Done)
 }
 
@@ -170,6 +194,7 @@ fn json(mail: &Queued, zone: &TimeZone) -> Value {
     json!({
         "id": mail.id.0, "from": sender(mail), "recipients": recipients, "size": mail.size, "subject": mail.subject, "owner": mail.owner,
         "message_id": mail.message_id, "queued": show::rfc3339(mail.queued_at, zone), "smarthost": mail.smarthost, "lmtp": mail.lmtp,
+        "approval": mail.approval.as_ref().map(|approval| &approval.manager),
         "possibly_sent_twice": mail.data_sent
     })
 }

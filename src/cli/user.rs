@@ -107,12 +107,20 @@ async fn add(store: &Store, name: &str, password: &Password, full_name: Option<&
 }
 
 async fn list(store: &Store, as_json: bool) -> anyhow::Result<Exit> {
+    let (away, copies) = (store.vacations().await?, store.copy_readers().await?);
+    let now = jiff::Timestamp::now().as_millisecond();
+    let is_away = |name: &str| away.iter().any(|away| away.user == name && away.holds(now));
+    let readers = |name: &str| -> Vec<&str> {
+        let holds = |ends: Option<i64>| ends.is_none_or(|ends| now < ends);
+        copies.iter().filter(|one| one.user == name && holds(one.ends)).map(|one| one.reader.as_str()).collect()
+    };
     let users: Vec<Account> = store.accounts().await?.into_iter().filter(|account| matches!(account.mailbox, Mailbox::User(_))).collect();
     if as_json {
         let user = |user: &Account| {
             json!({
                 "name": user.name(), "full_name": user.full_name, "disabled": user.disabled,
-                "messages": user.messages, "bytes": user.bytes, "quota": user.quota
+                "messages": user.messages, "bytes": user.bytes, "quota": user.quota,
+                "away": is_away(user.name()), "copies_to": readers(user.name())
             })
         };
         println!("{}", serde_json::to_string_pretty(&users.iter().map(user).collect::<Vec<_>>())?);
@@ -127,13 +135,20 @@ async fn list(store: &Store, as_json: bool) -> anyhow::Result<Exit> {
             show::count(user.messages, "message", "messages"),
             show::size(user.bytes),
             user.quota.map_or(String::new(), |quota| format!("of {}", show::size(quota))),
-            if user.disabled { "disabled".into() } else { String::new() },
+            notes(user, is_away(user.name()), &readers(user.name())),
         ]);
     }
     if !users.is_empty() {
         println!("{}", table.trim_fmt());
     }
     Ok(Exit::Done)
+}
+
+/// What is out of the ordinary about a user.
+fn notes(user: &Account, away: bool, readers: &[&str]) -> String {
+    let copies = (!readers.is_empty()).then(|| format!("copies to {}", readers.join(", ")));
+    let words = [user.disabled.then(|| "disabled".to_owned()), away.then(|| "away".to_owned()), copies];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 async fn passwd(store: &Store, name: &str, password: &Password) -> anyhow::Result<Exit> {

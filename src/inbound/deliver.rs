@@ -126,6 +126,14 @@ fn queue(listing: &Listing<'_>, facts: &Facts, decision: &mut Decision) -> Vec<q
     mails
 }
 
+/// Whom an automatic reply would go to: the envelope's sender, or where the provider says nothing of it, the writer.
+pub fn answerable_sender(facts: &Facts) -> Option<Address> {
+    match facts.header().first("return-path") {
+        Some(_) => envelope_sender(facts),
+        None => facts.from.as_ref().map(|mailbox| mailbox.address.clone()),
+    }
+}
+
 /// What the provider wrote down of the envelope; without its word it is the null sender.
 fn envelope_sender(facts: &Facts) -> Option<Address> {
     let header = facts.header();

@@ -12,6 +12,7 @@ use super::scanned::Scanned;
 use crate::config::{Collector, Current};
 use crate::mapping::Mailbox;
 use crate::message::facts::Facts;
+use crate::outbound::vacation;
 use crate::store::{Arrived, Store, StoreError, ledger};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,10 +108,17 @@ impl Storing {
         let mut handles = Vec::with_capacity(scanned.len());
         let mut rooms = Vec::with_capacity(scanned.len());
         let mut prepared = Vec::with_capacity(scanned.len());
+        let (away, mut replies) = (self.store.vacations().await?, Vec::new());
         for (mut raw, scanned) in scanned {
             handles.push(raw.item.handle);
             rooms.push(raw._room.take());
-            prepared.push(prepare(&listing, raw, scanned, handling, &sent));
+            let facts = scanned.as_ref().filter(|_| !away.is_empty()).map(|scanned| scanned.said().clone());
+            let ready = prepare(&listing, raw, scanned, handling, &sent);
+            if let Some(facts) = facts {
+                let sender = deliver::answerable_sender(&facts);
+                replies.extend(vacation::replies(&self.current, &away, &facts, sender.as_ref(), &ready.arrival.deposits, now));
+            }
+            prepared.push(ready);
         }
         let (mut arrivals, counts): (Vec<_>, Vec<_>) = prepared.into_iter().map(|p| (p.arrival, (p.outcome, p.size))).unzip();
         let deposits: Vec<bool> = arrivals.iter().map(|arrival| arrival.queue.is_empty() && arrival.tray.is_none()).collect();
@@ -118,6 +126,7 @@ impl Storing {
         if let Some(last) = arrivals.last_mut().filter(|_| probe != before) {
             last.settings.push((habits::setting(&self.collector.name), serde_json::to_string(&probe).unwrap_or_default()));
         }
+        arrivals.extend(replies);
         let results = self.store.arrive(arrivals).await;
         news.iter().for_each(|news| habits::tell(&self.collector.name, news));
         drop(rooms);

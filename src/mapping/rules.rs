@@ -18,6 +18,8 @@ pub(crate) struct Rule {
     pub(crate) add: Vec<Target>,
     pub(crate) folder: Option<String>,
     pub(crate) stop: bool,
+    /// Who has to agree before it goes out.
+    pub(crate) approve: Option<String>,
     pub(crate) place: Place,
 }
 
@@ -149,7 +151,7 @@ impl Rules {
 
 impl Rule {
     fn only_folder(&self) -> bool {
-        self.folder.is_some() && self.to.is_none() && self.add.is_empty() && !self.stop
+        self.folder.is_some() && self.to.is_none() && self.add.is_empty() && self.approve.is_none() && !self.stop
     }
 }
 

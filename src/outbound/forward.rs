@@ -62,6 +62,7 @@ impl Forwarding<'_> {
             recipients: vec![forward.to.clone()],
             lmtp: None,
             from_outside: false,
+            approval: None,
         })
     }
 }

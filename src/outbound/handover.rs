@@ -47,6 +47,7 @@ pub fn mails(decision: &Decision, header: &[u8], origin: &Origin, mark_key: &[u8
             header: Some(forward::outside(new, hop.clone())),
             lmtp: Some(server.to_owned()),
             from_outside: origin.from_outside,
+            approval: None,
         }
     };
     (systems.into_iter().map(mail).collect(), problem)

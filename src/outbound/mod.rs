@@ -1,5 +1,6 @@
 //! From the people to the outside: submit → route → queue → relay.
 
+pub mod approval;
 pub mod complete;
 pub mod credentials;
 pub mod dsn;
@@ -13,3 +14,4 @@ pub mod relay;
 pub mod route;
 pub mod size;
 pub mod submit;
+pub mod vacation;

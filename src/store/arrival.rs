@@ -2,8 +2,8 @@
 
 use super::messages::changing;
 use super::{
-    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, accounts, content, folders, journal, ledger, now,
-    queue, settings, trace, tray,
+    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, absence, accounts, content, folders, journal,
+    ledger, now, queue, settings, trace, tray,
 };
 use crate::mapping::Mailbox;
 use bytes::Bytes;
@@ -61,6 +61,8 @@ pub struct Arrival {
     pub counts: bool,
     /// Settings that become true with it, by name: that something was told, say.
     pub settings: Vec<(String, String)>,
+    /// It is an automatic reply: nothing becomes of it if that sender was told lately.
+    pub telling: Option<absence::Telling>,
 }
 
 /// What became of an [`Arrival`].
@@ -85,6 +87,7 @@ impl Arrival {
             ledger: None,
             journal: None,
             trace: vec![],
+            telling: None,
             sent_by: None,
             counts: false,
             settings: vec![],
@@ -165,11 +168,17 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
         }
         None => (None, None),
     };
+    if let Some(telling) = &arrival.telling
+        && !absence::tell(work, telling)?
+    {
+        return Ok(Arrived { content: ContentId(0), deposits: vec![], queue: vec![] });
+    }
     let original = original(work, &arrival.content)?;
     let mut arrived = Arrived { content: original.id, deposits: vec![], queue: vec![] };
     for deposit in &arrival.deposits {
         arrived.deposits.push(deliver(work, &original, deposit)?);
     }
+    copy(work, &original, arrival, &arrived)?;
     for mail in &arrival.queue {
         arrived.queue.push(queue::insert(work, original.id, mail)?);
     }
@@ -267,6 +276,27 @@ fn dedupe_key(facts: &ContentFacts) -> [u8; 16] {
     let mut key = [0; 16];
     key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     key
+}
+
+/// Those who get copies of somebody's mail have this one too, unless it is for them anyway.
+fn copy(work: &mut Work<'_>, original: &Original, arrival: &Arrival, arrived: &Arrived) -> Result<(), StoreError> {
+    for (deposit, delivered) in arrival.deposits.iter().zip(&arrived.deposits) {
+        if delivered.is_none() {
+            continue;
+        }
+        for reader in absence::readers(work, &deposit.mailbox)? {
+            let mailbox = Mailbox::User(reader);
+            if arrival.deposits.iter().any(|other| other.mailbox == mailbox) {
+                continue;
+            }
+            let detail = format!("to {mailbox}, who gets copies of what is for {}", deposit.mailbox);
+            let copy = Deposit { mailbox, folder: None, flags: 0, ..deposit.clone() };
+            if deliver(work, original, &copy)?.is_some() {
+                trace::insert(work, Some(original.id), original.message_id.as_deref(), &[("copied", detail)])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One copy for one mailbox; `None` if its owner has it already.

@@ -10,6 +10,7 @@
 //! | [`arrival`] | what becomes true when a message comes in: one transaction |
 //! | [`content`] | originals, their facts, their chunks, and the sweep of what nobody refers to |
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
+//! | [`absence`] | who is away, and who gets copies |
 //! | [`folders`], [`messages`], [`search`], [`fulltext`], [`maildrop`] | what clients read |
 //! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`housekeeping`] | what is forgotten with time, and the sweep |
@@ -17,6 +18,7 @@
 //!
 //! Times are milliseconds since 1970 everywhere.
 
+pub mod absence;
 pub mod accounts;
 pub mod arrival;
 pub mod collectors;

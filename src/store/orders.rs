@@ -1,6 +1,6 @@
 //! What people see of the queue, and what they can ask of it.
 
-use super::queue::{MailId, State, address};
+use super::queue::{Approval, MailId, State, address};
 use super::{Change, ContentId, SMALL, Store, StoreError, Work, now, trace};
 use crate::address::Address;
 use rusqlite::params;
@@ -14,6 +14,8 @@ pub enum Order {
     Hold,
     /// No longer held: due now.
     Release,
+    /// The same for a mail that waits for approval, by this person's word.
+    Approve(String),
     /// Through this smarthost, whatever the mapping says; `None`: as the mapping says.
     Reroute(Option<String>),
     /// To this mail system by LMTP instead of the one that the mapping named: only mail that goes to one.
@@ -43,6 +45,8 @@ pub struct Queued {
     pub smarthost: Option<String>,
     /// See [`super::queue::NewMail::lmtp`].
     pub lmtp: Option<String>,
+    /// Who has to agree before it goes out, and how he was asked.
+    pub approval: Option<Approval>,
     /// See [`super::queue::Lease::data_sent`].
     pub data_sent: bool,
     /// Those that are not done, and those that were done while others wait.
@@ -69,8 +73,8 @@ impl Store {
     pub async fn queue(&self) -> Result<Vec<Queued>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
-                "SELECT queue.id, owner, queue.sender, content, size, message_id, subject, queued_at, smarthost, data_sent <> 0, lmtp
-                 FROM queue JOIN content ON content.id = queue.content ORDER BY queue.id",
+                "SELECT queue.id, owner, queue.sender, content, size, message_id, subject, queued_at, smarthost, data_sent <> 0, lmtp, manager, question
+                 FROM queue JOIN content ON content.id = queue.content LEFT JOIN approval ON approval.mail = queue.id ORDER BY queue.id",
             )?;
             let mails = select.query_map([], |row| {
                 Ok(Queued {
@@ -85,6 +89,10 @@ impl Store {
                     smarthost: row.get(8)?,
                     data_sent: row.get(9)?,
                     lmtp: row.get(10)?,
+                    approval: match (row.get(11)?, row.get(12)?) {
+                        (Some(manager), Some(question)) => Some(Approval { manager, question }),
+                        _ => None,
+                    },
                     recipients: vec![],
                 })
             })?;
@@ -117,7 +125,14 @@ impl Store {
                 let changed = match &order {
                     Order::Retry => recipients(work, id, "state IN ('queued', 'delayed')", None, Some(now))?,
                     Order::Hold => recipients(work, id, "state IN ('queued', 'delayed')", Some("held"), None)?,
-                    Order::Release => recipients(work, id, "state = 'held'", Some("queued"), Some(now))?,
+                    Order::Release => {
+                        work.prepare_cached("DELETE FROM approval WHERE mail = ?1")?.execute([id])?;
+                        recipients(work, id, "state = 'held'", Some("queued"), Some(now))?
+                    }
+                    Order::Approve(_) => match work.prepare_cached("DELETE FROM approval WHERE mail = ?1")?.execute([id])? {
+                        0 => 0,
+                        _ => recipients(work, id, "state = 'held'", Some("queued"), Some(now))?,
+                    },
                     Order::Reroute(smarthost) => work
                         .prepare_cached("UPDATE queue SET smarthost = ?2 WHERE id = ?1 AND lmtp IS NULL")?
                         .execute(params![id, smarthost])?,
@@ -163,6 +178,7 @@ impl Order {
         match self {
             Order::Reroute(_) => Some("goes to another mail system, which only lmtp:HOST:PORT can take the place of"),
             Order::HandTo(_) => Some("goes to the outside, through a smarthost"),
+            Order::Approve(_) => Some("does not wait for approval"),
             Order::Retry | Order::Hold | Order::Release => None,
         }
     }
@@ -175,6 +191,7 @@ impl std::fmt::Display for Order {
             Order::Retry => out.write_str("to be tried again now"),
             Order::Hold => out.write_str("held"),
             Order::Release => out.write_str("released"),
+            Order::Approve(by) => write!(out, "approved by {by}"),
             Order::Reroute(Some(smarthost)) => write!(out, "rerouted through {smarthost}"),
             Order::HandTo(server) => write!(out, "rerouted to the mail system {server}"),
             Order::Reroute(None) => out.write_str("rerouted as the mapping says"),

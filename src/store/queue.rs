@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// A mail that goes on to another server, with the content of its [`super::Arrival`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NewMail {
     /// The local user (or device's bounce address) who gets bounces.
     pub owner: String,
@@ -24,6 +24,17 @@ pub struct NewMail {
     pub lmtp: Option<String>,
     /// Nobody here wrote it: what fails for good goes to the tray, for nobody outside gets a bounce.
     pub from_outside: bool,
+    /// It is held until somebody agrees.
+    pub approval: Option<Approval>,
+}
+
+/// What a held mail waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// The user who decides.
+    pub manager: String,
+    /// Message-ID of the mail that asks him, without angle brackets; nobody can guess it.
+    pub question: String,
 }
 
 /// A mail for more people than this is a mailing.
@@ -370,6 +381,16 @@ pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result
         .prepare_cached("INSERT OR IGNORE INTO queue_recipient (mail, address, state, due, changed) VALUES (?1, ?2, 'queued', ?3, ?3)")?;
     for recipient in &mail.recipients {
         insert.execute(params![id, recipient.to_string(), now()])?;
+    }
+    if let Some(approval) = &mail.approval {
+        let why = format!("waits for the approval of {}", approval.manager);
+        work.prepare_cached("UPDATE queue_recipient SET state = 'held', due = NULL, last_reply = ?2 WHERE mail = ?1")?
+            .execute(params![id, why])?;
+        work.prepare_cached("INSERT INTO approval (mail, manager, question) VALUES (?1, ?2, ?3)")?.execute(params![
+            id,
+            approval.manager,
+            approval.question
+        ])?;
     }
     work.changed(Change::Queue);
     Ok(MailId(id))

@@ -28,7 +28,6 @@ CREATE TABLE vacation (
     account INTEGER PRIMARY KEY REFERENCES account ON DELETE CASCADE,
     starts  INTEGER,
     ends    INTEGER,
-    subject TEXT,
     text    TEXT
 );
 CREATE TABLE vacation_told (

@@ -1,12 +1,15 @@
 //! The main job on real servers: Dovecot and Postfix are the ISP, the program is run as an admin runs it, and what it serves is read
 //! back by clients that nobody here wrote.
 
+mod absence;
+mod approval;
 mod bad_input;
 mod clients;
 mod fetch;
 pub mod isp;
 mod lmtp;
 mod oauth;
+mod queue_recovery;
 mod recovery;
 mod relay;
 

@@ -102,11 +102,22 @@ impl Office {
         self.try_run().unwrap_or_else(|said| panic!("the gateway did not start:\n{said}"))
     }
 
+    /// The same with a variable in its environment.
+    #[cfg(feature = "failpoints")]
+    pub fn run_with(&self, name: &str, value: &str) -> Gateway {
+        let mut command = self.command(&["run"]);
+        command.env(name, value);
+        self.start(command).unwrap_or_else(|said| panic!("the gateway did not start:\n{said}"))
+    }
+
     /// The same; on an early end what it said on stderr.
     pub fn try_run(&self) -> Result<Gateway, String> {
+        self.start(self.command(&["run"]))
+    }
+
+    fn start(&self, mut command: Command) -> Result<Gateway, String> {
         let log = self.path(&format!("log-{}", fs::read_dir(self.folder.path()).unwrap().count()));
-        let mut child =
-            self.command(&["run"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let (send, receive) = mpsc::channel();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -162,6 +173,16 @@ impl Gateway {
             .find_map(|s| s.strip_prefix(&format!("{key}=")))
             .unwrap_or_else(|| panic!("no {key} in “{}”", self.sockets));
         socket.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn id(&self) -> u32 {

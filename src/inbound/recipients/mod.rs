@@ -124,8 +124,10 @@ pub fn decide_outgoing(mapping: &Mapping, user: &str, to: &[Address], mail: Mail
     case.sender = Some(Sender::User(user));
     let keys: Vec<String> = to.iter().map(|address| address.key().to_owned()).collect();
     let users = || vec![user.to_owned()];
-    let instead = case.matching(Direction::Out, &keys, &users).iter().any(|rule| rule.to.is_some() && rule.stop);
-    Outgoing { instead, decision: case.ruled(Direction::Out, &keys, &users, &Decision::default) }
+    let rules = case.matching(Direction::Out, &keys, &users);
+    let instead = rules.iter().any(|rule| rule.to.is_some() && rule.stop);
+    let approve = rules.iter().find_map(|rule| rule.approve.clone()).filter(|manager| manager != user);
+    Outgoing { instead, approve, decision: case.ruled(Direction::Out, &keys, &users, &Decision::default) }
 }
 
 /// See [`decide_outgoing`].
@@ -133,6 +135,8 @@ pub fn decide_outgoing(mapping: &Mapping, user: &str, to: &[Address], mail: Mail
 pub struct Outgoing {
     /// A rule has a `to`: the message goes there and not out.
     pub instead: bool,
+    /// This user has to agree before it goes out.
+    pub approve: Option<String>,
     /// Copies for people here, or where it goes instead; empty if no rule says anything.
     pub decision: Decision,
 }

@@ -66,6 +66,7 @@ impl<'a> Case<'a> {
                 parts.push(format!("also {}", found.words()));
                 self.join(&mut decision, found);
             }
+            parts.extend(rule.approve.iter().map(|manager| format!("{manager} has to approve it")));
             if let (Some(folder), None) = (&rule.folder, &rule.to) {
                 parts.push(format!("folder {folder}"));
                 if rule.users().is_empty() {

@@ -21,9 +21,20 @@ impl<'d> Reader<'d, '_> {
         let add: Vec<_> = add.iter().filter_map(|value| self.target(value)).collect();
         let folder = table.get("folder").and_then(|value| value.parse(folder_name));
         let stop = table.boolean("stop");
+        let approve = table.get("approve").and_then(|value| self.user(&value));
+        if let Some(mark) = table.key_mark("approve").filter(|_| when.direction != [Direction::Out]) {
+            mark.wrong_with("only mail that goes out can wait for approval", "add direction = \"out\" to \"when\"");
+        }
         let mark = table.mark();
-        if to.is_none() && add.is_empty() && folder.is_none() && !table.has("add") && !table.has("folder") {
-            mark.wrong_with("this rule does nothing", "add \"to\", \"add\" or \"folder\"");
+        if approve.is_none()
+            && !table.has("approve")
+            && to.is_none()
+            && add.is_empty()
+            && folder.is_none()
+            && !table.has("add")
+            && !table.has("folder")
+        {
+            mark.wrong_with("this rule does nothing", "add \"to\", \"add\", \"folder\" or, for outgoing mail, \"approve\"");
         }
         if let Some(stop) = stop
             && stop.value
@@ -40,7 +51,7 @@ impl<'d> Reader<'d, '_> {
             None => None,
         };
         self.marks.rules.insert(mark.place(), mark);
-        Some(Rule { name, when, to, add, folder, stop, place: mark.place() })
+        Some(Rule { name, when, to, add, folder, stop, approve, place: mark.place() })
     }
 
     fn when(&mut self, table: Table<'d>) -> When {

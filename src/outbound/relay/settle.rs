@@ -67,6 +67,10 @@ pub(super) async fn settlement(
     if job.lease.sender.is_none() {
         return Ok(settlement);
     }
+    // What a program sent by itself is nobody's concern (RFC 3834 §3.3).
+    if !(failed.is_empty() && delayed.is_empty()) && is_automatic(store, job).await? {
+        return Ok(settlement);
+    }
     let late = now - job.lease.queued_at >= milliseconds(NOTICE) && !job.lease.notified;
     if !failed.is_empty() {
         settlement.notice = notice::report(store, current, job, Fate::Failed, &failed, now).await?.map(Box::new);
@@ -75,6 +79,12 @@ pub(super) async fn settlement(
         settlement.notified = settlement.notice.is_some();
     }
     Ok(settlement)
+}
+
+async fn is_automatic(store: &Store, job: &Job) -> Result<bool, StoreError> {
+    let header = notice::header(store, &job.lease).await?;
+    let submitted = Header::parse(&header).text("Auto-Submitted");
+    Ok(submitted.is_some_and(|value| value.trim().to_lowercase().starts_with("auto-replied")))
 }
 
 /// A place in the tray for a mail that another mail system does not take, with that system's words.

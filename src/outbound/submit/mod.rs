@@ -10,7 +10,7 @@ mod plan;
 use crate::address::Address;
 use crate::config::{Current, Device, DeviceSender};
 use crate::message::address_list;
-use crate::outbound::{intake, size};
+use crate::outbound::{approval, intake, size, vacation};
 use crate::smtp::command::{Mail, Path, Rcpt};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Envelope, too_large};
@@ -118,6 +118,9 @@ pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, ut
     if address.needs_smtputf8() && !utf8 {
         return Err(needs_smtputf8());
     }
+    if approval::is_desk(current, submitter, &address) {
+        return Ok(());
+    }
     match (plan::place(current, submitter, &address), submitter) {
         (Place::Here, _) => Ok(()),
         (Place::Refused(why), _) => Err(Reply::new(550, "5.7.1", why)),
@@ -165,7 +168,10 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         Ok(key) => key,
         Err(error) => return temporary(&error),
     };
-    let plan = match plan::plan(current, &submission, &from, &|id| sent.get(id).cloned(), &mark_key) {
+    if let Some(reply) = approval::answered(store, current, &submission).await {
+        return reply;
+    }
+    let mut plan = match plan::plan(current, &submission, &from, &|id| sent.get(id).cloned(), &mark_key) {
         Ok(plan) => plan,
         Err(reply) => return reply,
     };
@@ -178,6 +184,16 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
     }
     let (here, outside) = (plan.deposits.len(), plan.queue.iter().map(|mail| mail.recipients.len()).sum::<usize>());
     let message_id = submission.taken.facts.message_id.clone().unwrap_or_default();
+    let question = plan.approve.clone().and_then(|manager| {
+        let asked = approval::Asked { manager: &manager, sender: submission.submitter.user().unwrap_or_default() };
+        approval::ask(current, &asked, &submission.taken, &mut plan.queue, submission.now)
+    });
+    let away = match store.vacations().await {
+        Ok(away) => away,
+        Err(error) => return temporary(&error),
+    };
+    let sender = sender_address(current, &submission.envelope.mail.from);
+    let replies = vacation::replies(current, &away, &submission.taken.facts, sender.as_ref(), &plan.deposits, submission.now);
     let arrival = Arrival {
         deposits: plan.deposits,
         queue: plan.queue,
@@ -187,7 +203,10 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         counts: limits::counts(current, submission.submitter),
         ..Arrival::new(submission.taken.content)
     };
-    match store.arrive(vec![arrival]).await.pop() {
+    let mut arrivals = vec![arrival];
+    arrivals.extend(replies);
+    arrivals.extend(question);
+    match store.arrive(arrivals).await.into_iter().next() {
         Some(Ok(arrived)) => {
             tracing::info!(message_id, here, outside, "taken");
             let number = arrived.queue.first().map(|id| format!(", number {} in the queue", id.0)).unwrap_or_default();

@@ -11,12 +11,13 @@ use crate::message::address_list;
 use crate::message::header::Header;
 use crate::message::rewrite::Rewrite;
 use crate::message::trace::{Hop, Prefix};
+use crate::outbound::approval;
 use crate::outbound::forward::{self, Forwarding};
 use crate::outbound::handover::{self, Origin};
 use crate::outbound::{look, route};
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
-use crate::store::queue::NewMail;
+use crate::store::queue::{Approval, NewMail};
 use crate::store::tray::{Kind, NewHeld};
 
 /// Where a recipient is.
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub(super) queue: Vec<NewMail>,
     pub(super) tray: Option<NewHeld>,
     pub(super) trace: Vec<(&'static str, String)>,
+    /// Who has to agree before it goes to those outside.
+    pub(super) approve: Option<String>,
     /// As whom it goes to those outside that its sender named.
     pub(super) identity: Option<Identity>,
 }
@@ -154,9 +157,12 @@ pub(super) fn plan(
     let returned = facts.returned_id();
     let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
     let mut all = Decision::default();
-    let mut outside = Vec::new();
+    let (mut outside, mut approve) = (Vec::new(), None);
     for rcpt in &submission.envelope.recipients {
         let Some(address) = recipient_address(current, &rcpt.to) else { continue };
+        if approval::is_desk(current, submitter, &address) {
+            continue;
+        }
         match place(current, submitter, &address) {
             Place::Outside => outside.push(address),
             // The mapping may have changed since RCPT; nothing that was accepted is refused or lost now.
@@ -174,6 +180,7 @@ pub(super) fn plan(
         && !outside.is_empty()
     {
         let outgoing = recipients::decide_outgoing(&current.mapping, user, &outside, mail);
+        approve = outgoing.approve;
         join(&mut all, outgoing.decision);
         if outgoing.instead {
             outside.clear();
@@ -188,7 +195,13 @@ pub(super) fn plan(
         let identity = identity(current, submitter, from)?;
         let shown: Vec<String> = outside.iter().map(Address::to_string).collect();
         plan.trace.push(("queued", format!("for {} as {}", shown.join(", "), identity.address)));
-        plan.queue.push(outgoing(current, submission, &identity, outside));
+        if let Some(manager) = approve {
+            plan.trace.push(("held", format!("until {manager} approves it")));
+            plan.approve = Some(manager);
+        }
+        let mut mail = outgoing(current, submission, &identity, outside);
+        mail.approval = plan.approve.clone().map(|manager| Approval { manager, question: String::new() });
+        plan.queue.push(mail);
         plan.identity = Some(identity);
     }
     let forwarding = Forwarding { config: &current.config, mapping: &current.mapping, key: mark_key };
@@ -315,6 +328,7 @@ fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity,
         recipients,
         lmtp: None,
         from_outside: false,
+        approval: None,
         header: Some(forward::outside(Rewrite::new(&header), hop(current, submission))),
     }
 }

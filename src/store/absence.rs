@@ -1,0 +1,141 @@
+//! Who is away, who was told so, and who gets copies of whose mail.
+
+use super::{AccountId, Change, DAY, SMALL, Store, StoreError, Work, accounts, now};
+use crate::mapping::Mailbox;
+use rusqlite::{OptionalExtension, params};
+
+/// A sender hears of it once in so many days (RFC 5230 §4.2).
+const TOLD_DAYS: i64 = 7;
+
+/// A user who is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    /// Who.
+    pub user: String,
+    /// From when on, milliseconds since 1970; `None`: already.
+    pub starts: Option<i64>,
+    /// Until when; `None`: until it is switched off.
+    pub ends: Option<i64>,
+    /// What the reply says; `None`: the usual words.
+    pub text: Option<String>,
+}
+
+/// Somebody who gets copies of a user's mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copies {
+    /// Whose mail.
+    pub user: String,
+    /// Who gets it too.
+    pub reader: String,
+    /// Until when, milliseconds since 1970; `None`: until it is switched off.
+    pub ends: Option<i64>,
+}
+
+/// An automatic reply that is due: it is sent only if this sender has not been told lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telling {
+    /// Who is away.
+    pub user: String,
+    /// Who is told, as a key.
+    pub sender: String,
+}
+
+impl Away {
+    /// Whether the user is away at this time.
+    pub fn holds(&self, now: i64) -> bool {
+        self.starts.is_none_or(|starts| starts <= now) && self.ends.is_none_or(|ends| now < ends)
+    }
+}
+
+impl Store {
+    /// Everybody who is, was or will be away and has not switched it off.
+    pub async fn vacations(&self) -> Result<Vec<Away>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT name, starts, ends, text FROM vacation JOIN account ON account.id = vacation.account ORDER BY name",
+            )?;
+            let away = |row: &rusqlite::Row<'_>| Ok(Away { user: row.get(0)?, starts: row.get(1)?, ends: row.get(2)?, text: row.get(3)? });
+            Ok(select.query_map([], away)?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Switches a user's automatic reply on, or (`None`) off. Nobody counts as told any more.
+    pub async fn vacation_set(&self, id: AccountId, away: Option<Away>) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| {
+            work.prepare_cached("DELETE FROM vacation WHERE account = ?1")?.execute([id.0])?;
+            work.prepare_cached("DELETE FROM vacation_told WHERE account = ?1")?.execute([id.0])?;
+            if let Some(away) = away {
+                work.prepare_cached("INSERT INTO vacation (account, starts, ends, text) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+                    id.0,
+                    away.starts,
+                    away.ends,
+                    away.text
+                ])?;
+            }
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Who gets copies of whose mail.
+    pub async fn copy_readers(&self) -> Result<Vec<Copies>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT whose.name, reader.name, ends FROM copy JOIN account whose ON whose.id = copy.account
+                 JOIN account reader ON reader.id = copy.reader ORDER BY whose.name, reader.name",
+            )?;
+            let copies = |row: &rusqlite::Row<'_>| Ok(Copies { user: row.get(0)?, reader: row.get(1)?, ends: row.get(2)? });
+            Ok(select.query_map([], copies)?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// From now on, and until that time if there is one, `reader` gets what comes for the account.
+    pub async fn copy_start(&self, id: AccountId, reader: AccountId, ends: Option<i64>) -> Result<(), StoreError> {
+        self.write(SMALL, move |work| {
+            work.prepare_cached("INSERT OR REPLACE INTO copy (account, reader, ends) VALUES (?1, ?2, ?3)")?
+                .execute(params![id.0, reader.0, ends])?;
+            work.changed(Change::Users);
+            Ok(())
+        })
+        .await
+    }
+
+    /// No more copies. Whether there were any.
+    pub async fn copy_end(&self, id: AccountId, reader: AccountId) -> Result<bool, StoreError> {
+        self.write(SMALL, move |work| {
+            let ended = work.prepare_cached("DELETE FROM copy WHERE account = ?1 AND reader = ?2")?.execute([id.0, reader.0])?;
+            work.changed(Change::Users);
+            Ok(ended > 0)
+        })
+        .await
+    }
+}
+
+/// Who gets copies of a user's mail now, inside a transaction.
+pub fn readers(work: &Work<'_>, mailbox: &Mailbox) -> Result<Vec<String>, StoreError> {
+    let Mailbox::User(name) = mailbox else { return Ok(vec![]) };
+    let mut select = work.prepare_cached(
+        "SELECT reader.name FROM copy JOIN account whose ON whose.id = copy.account JOIN account reader ON reader.id = copy.reader
+         WHERE whose.kind = 'user' AND whose.name = ?1 AND (ends IS NULL OR ends > ?2) ORDER BY reader.name",
+    )?;
+    Ok(select.query_map(params![name, now()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Whether this sender is to be told now, inside a transaction; remembers that he is.
+pub fn tell(work: &Work<'_>, telling: &Telling) -> Result<bool, StoreError> {
+    let Some(account) = accounts::id_by_name(work, &Mailbox::User(telling.user.clone()))? else { return Ok(false) };
+    let mut select = work.prepare_cached("SELECT time FROM vacation_told WHERE account = ?1 AND sender = ?2")?;
+    let told: Option<i64> = select.query_row(params![account.0, telling.sender], |row| row.get(0)).optional()?;
+    if told.is_some_and(|time| time > now() - TOLD_DAYS * DAY) {
+        return Ok(false);
+    }
+    work.prepare_cached("INSERT OR REPLACE INTO vacation_told (account, sender, time) VALUES (?1, ?2, ?3)")?.execute(params![
+        account.0,
+        telling.sender,
+        now()
+    ])?;
+    Ok(true)
+}

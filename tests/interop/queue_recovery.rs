@@ -1,0 +1,193 @@
+//! kill -9 while mail is handed in and while it is relayed: what was accepted arrives, and what arrives twice was marked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use base64::Engine as _;
+
+use crate::support::office::{self, Office, until};
+use crate::support::smarthost::Smarthost;
+
+/// Mails in a round: a thousand by hand (`MAILROOM_RECOVERY_MAILS=1000`).
+fn mails() -> usize {
+    std::env::var("MAILROOM_RECOVERY_MAILS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+/// Hands mails in until that fails; the numbers of those that were accepted.
+fn hand_in(port: u16, numbers: std::ops::Range<usize>) -> Vec<usize> {
+    let mut accepted = Vec::new();
+    let _ = converse(port, numbers, &mut accepted);
+    accepted
+}
+
+fn converse(port: u16, numbers: std::ops::Range<usize>, accepted: &mut Vec<usize>) -> std::io::Result<()> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
+    let mut say = |text: &str| -> std::io::Result<()> {
+        writer.write_all(text.as_bytes())?;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            match (line.as_bytes()[0], line.as_bytes().get(3)) {
+                (b'4' | b'5', _) => return Err(std::io::Error::other(line)),
+                (_, Some(b' ')) => return Ok(()),
+                _ => {}
+            }
+        }
+    };
+    say("")?;
+    say("EHLO desk\r\n")?;
+    let login = base64::engine::general_purpose::STANDARD.encode(format!("\0alice\0{}", office::PASSWORD));
+    say(&format!("AUTH PLAIN {login}\r\n"))?;
+    for number in numbers {
+        say("MAIL FROM:<alice@example.com>\r\n")?;
+        say(&format!("RCPT TO:<a{number}@customer.example>\r\n"))?;
+        say(&format!("RCPT TO:<b{number}@customer.example>\r\n"))?;
+        say("DATA\r\n")?;
+        let body = format!("line of {number}\r\n").repeat(50 + number % 7 * 40);
+        say(&format!("From: alice@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@office.lan>\r\n\r\n{body}.\r\n"))?;
+        accepted.push(number);
+    }
+    Ok(())
+}
+
+/// How often each recipient's mail arrived.
+fn arrived(server: &Smarthost) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for recipient in server.received().into_iter().flat_map(|mail| mail.recipients) {
+        *counts.entry(recipient).or_default() += 1;
+    }
+    counts
+}
+
+struct Trial {
+    office: Office,
+    server: Smarthost,
+    accepted: BTreeSet<usize>,
+    marked: BTreeSet<String>,
+    next: usize,
+    cut: usize,
+}
+
+impl Trial {
+    fn new(server: Smarthost) -> Self {
+        let config = format!(
+            "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n[[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = {}\n\
+             tls = \"none\"\ninsecure = true\n",
+            server.address.port()
+        );
+        let office = Office::new(&config, "");
+        office.add_users(&["alice"]);
+        Self { office, server, accepted: BTreeSet::new(), marked: BTreeSet::new(), next: 0, cut: 0 }
+    }
+
+    /// Hands a round of mails in by two clients, ends the gateway in the middle, and writes down what is marked as perhaps sent twice.
+    fn round(&mut self, environment: Option<String>, after: Option<Duration>) {
+        #[cfg(not(feature = "failpoints"))]
+        let (mut gateway, _) = (self.office.run(), environment);
+        #[cfg(feature = "failpoints")]
+        let mut gateway = match environment {
+            Some(point) => self.office.run_with("MAILROOM_FAILPOINT", &point),
+            None => self.office.run(),
+        };
+        let (port, half) = (gateway.port("submission"), mails() / 2);
+        let clients: Vec<_> = (0..2)
+            .map(|client| {
+                let first = self.next + client * half;
+                std::thread::spawn(move || hand_in(port, first..first + half))
+            })
+            .collect();
+        self.next += 2 * half;
+        if let Some(after) = after {
+            std::thread::sleep(after);
+            gateway.kill();
+        }
+        for client in clients {
+            self.accepted.extend(client.join().unwrap());
+        }
+        // A failpoint may lie behind all that the round does; then it is ended all the same.
+        if gateway.is_running() {
+            gateway.kill();
+        } else {
+            self.cut += 1;
+        }
+        self.note_marks();
+    }
+
+    /// What a crash left under way is marked at the next start; before that the mark says that the final dot was about to go.
+    fn note_marks(&mut self) {
+        for mail in self.office.json(&["queue", "list", "--json"]).as_array().unwrap() {
+            if mail["possibly_sent_twice"] == true {
+                let recipients = mail["recipients"].as_array().unwrap().iter();
+                self.marked.extend(recipients.map(|recipient| recipient["address"].as_str().unwrap().to_owned()));
+            }
+        }
+    }
+
+    /// The last start, without a cut: everything leaves.
+    fn finish(mut self, what: &str) {
+        let gateway = self.office.run();
+        until("the queue to be empty", || {
+            self.office.must(&["queue", "retry", "all"]);
+            self.office.json(&["queue", "list", "--json"]).as_array().unwrap().is_empty()
+        });
+        drop(gateway);
+        self.note_marks();
+        let arrived = arrived(&self.server);
+        for number in &self.accepted {
+            for name in ["a", "b"] {
+                let address = format!("{name}{number}@customer.example");
+                assert!(arrived.contains_key(&address), "{what}: {address} was accepted and is lost");
+            }
+        }
+        let twice: Vec<_> = arrived.iter().filter(|(_, count)| **count > 1).map(|(address, _)| address).collect();
+        for address in &twice {
+            assert!(self.marked.contains(*address), "{what}: {address} arrived twice and was not marked");
+        }
+        eprintln!(
+            "{what}: ended {} times; {} mails accepted, {} recipients served, {} of them twice, {} marked",
+            self.cut,
+            self.accepted.len(),
+            arrived.len(),
+            twice.len(),
+            self.marked.len()
+        );
+        assert!(self.cut > 0, "{what}: nothing was cut");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_mail_comes_and_goes_nothing_is_lost_and_what_goes_twice_is_marked() {
+    let server = Smarthost::start([]).await;
+    let trial = tokio::task::spawn_blocking(move || {
+        let mut trial = Trial::new(server);
+        for round in 1..=5_u64 {
+            trial.round(None, Some(Duration::from_millis(150 * round * round.min(3))));
+        }
+        trial.finish("killed by chance");
+    });
+    trial.await.unwrap();
+}
+
+/// Built with `--features failpoints`; `tests/run` does.
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread")]
+async fn recovery_at_commit_points_of_the_queue() {
+    let server = Smarthost::start([]).await;
+    let trial = tokio::task::spawn_blocking(move || {
+        let mut trial = Trial::new(server);
+        for point in ["job", "before_commit", "after_commit"] {
+            for pass in [3, 10, 25, 50, 75] {
+                trial.round(Some(format!("{point}:{pass}")), None);
+            }
+        }
+        trial.finish("ended at commit points");
+    });
+    trial.await.unwrap();
+}
