@@ -139,6 +139,44 @@ fn unescaped(text: &str) -> String {
     text.replace("\\r", "\r").replace("\\n", "\n")
 }
 
+/// Our own client takes the best way that is offered: SCRAM, bound to the TLS connection. A wrong password and a name that nobody has are
+/// the same to it, and a throttled address is not even listened to.
+#[tokio::test]
+async fn log_in_by_scram_bound_to_the_connection() {
+    use mailroom::config::{Endpoint, Tls};
+    use mailroom::smtp::client::{self, ClientError, Credentials, Patience};
+    use mailroom::wire::sasl::Secret;
+
+    let lan = Lan::new("login_failures = 3\nclients = [\"127.0.0.1\"]").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (context, stop) = (lan.context.clone(), lan.stop.clone());
+    tokio::spawn(async move {
+        loop {
+            let (stream, address) = listener.accept().await.unwrap();
+            let peer = mailroom::serve::Peer { address, local: stream.local_addr().unwrap(), tls: false };
+            tokio::spawn(smtp::serve(Box::new(stream), peer, context.clone(), stop.clone()));
+        }
+    });
+    let endpoint = Endpoint { host: "localhost".into(), port, tls: Tls::Starttls, ca: Some(lan.authority()), pin: None };
+    let log_in = async |user: &str, password: &str| {
+        let credentials = Credentials { user: user.into(), secret: Secret::Password(password.to_owned().into()) };
+        client::connect(&endpoint, "pc7", Some(&credentials), Patience::default()).await
+    };
+    let client = log_in("alice@office.lan", PASSWORD).await.unwrap();
+    assert!(client.capabilities().auth.starts_with(&["SCRAM-SHA-256-PLUS".into(), "SCRAM-SHA-256".into()]), "{:?}", client.capabilities());
+    let refusal = |error: ClientError| match error {
+        ClientError::Login(reply) => reply.to_string(),
+        error => panic!("{error}"),
+    };
+    let wrong = refusal(log_in("alice", "wrong").await.unwrap_err());
+    assert!(wrong.starts_with("535 5.7.8"), "{wrong}");
+    assert_eq!(refusal(log_in("nobody", "wrong").await.unwrap_err()), wrong);
+    // carol is disabled, and hears no more than a stranger.
+    assert_eq!(refusal(log_in("carol", PASSWORD).await.unwrap_err()), wrong);
+    assert!(refusal(log_in("alice", PASSWORD).await.unwrap_err()).starts_with("454 4.7.0"));
+}
+
 /// A client that nobody here wrote: STARTTLS, AUTH, a mail to a colleague and to somebody outside.
 #[tokio::test]
 async fn lettre_hands_in_a_mail() {

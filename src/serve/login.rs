@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::config::Current;
 use crate::mapping::Mailbox;
-use crate::store::password::Verdict;
+use crate::store::password::{ITERATIONS, ScramHash, Verdict};
 use crate::store::{Account, Store, StoreError};
+use crate::wire::sasl::ScramKeys;
 
 /// How long a right password is remembered, and how long a wrong one counts.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -89,6 +90,41 @@ impl Login {
             self.failures().forget(from, &key);
         }
         outcome
+    }
+
+    /// The keys by which somebody of that name proves his password without saying it, and whose they are. Nobody of that name, or nobody who
+    /// may log in: keys that nothing fits, for one name always the same, so that a stranger learns nothing from them.
+    pub async fn keys(&self, from: IpAddr, name: &str) -> Result<(Option<Account>, ScramKeys), Refused> {
+        let current = self.current.borrow().clone();
+        if self.failures().of(from, Instant::now()) >= current.config.access.login_failures as usize {
+            tracing::warn!(client = %from, name = shown(name), "log-in not looked at: too many failures from this address");
+            return Err(Refused::Throttled);
+        }
+        let user = current.mapping.login(name).unwrap_or_else(|| name.to_owned());
+        let found = self.store.scram_keys(&user, ScramHash::Sha256).await.map_err(|error| temporary(&error))?;
+        let whole = |key: Vec<u8>| <[u8; 32]>::try_from(key).ok();
+        if let Some((account, keys)) = found
+            && let (Some(stored_key), Some(server_key)) = (whole(keys.stored_key), whole(keys.server_key))
+        {
+            return Ok((Some(account), ScramKeys { salt: keys.salt, iterations: keys.iterations, stored_key, server_key }));
+        }
+        let secret = self.store.mark_key().await.map_err(|error| temporary(&error))?;
+        let decoy = blake3::Hasher::new_derive_key("mailroom: a name that nobody has").update(&secret).update(user.as_bytes()).finalize();
+        let (salt, rest) = decoy.as_bytes().split_at(16);
+        let stored_key = *blake3::hash(rest).as_bytes();
+        Ok((None, ScramKeys { salt: salt.to_vec(), iterations: ITERATIONS, stored_key, server_key: self.key }))
+    }
+
+    /// The end of a log-in that began with [`Login::keys`]: `proved` says whether `proof` was right.
+    pub fn settle(&self, from: IpAddr, name: &str, account: Option<Account>, proved: bool, proof: &[u8]) -> Result<Account, Refused> {
+        match account {
+            Some(account) if proved => Ok(account),
+            _ => {
+                tracing::warn!(client = %from, name = shown(name), "log-in refused: wrong name or password");
+                self.failures().add(from, *blake3::hash(proof).as_bytes(), Instant::now());
+                Err(Refused::Wrong)
+            }
+        }
     }
 
     /// The account, if this very password was right a short while ago and nothing has changed since.

@@ -2,6 +2,7 @@
 //!
 //! Each server is a function `serve(stream, peer, context, stop)` that returns when its client is gone; it never fails, it replies.
 
+pub mod auth;
 pub mod imap;
 pub mod listener;
 pub mod login;
@@ -11,21 +12,37 @@ pub mod smtp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use crate::config::Current;
 use crate::store::Store;
 use crate::wire::WireError;
-use crate::wire::tls::Acceptor;
+use crate::wire::sasl::Channel;
+use crate::wire::tls::{Acceptor, server_channel};
 
 /// A connection of either kind, so that STARTTLS does not change a session's type.
 pub type Stream = Box<dyn Duplex>;
 
 /// Both directions of a connection: a socket, TLS over one, or a test's pipe.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    /// What a log-in over it can be bound to.
+    fn channel(&self) -> Channel {
+        Channel::Clear
+    }
+}
+
+impl Duplex for TcpStream {}
+impl Duplex for DuplexStream {}
+impl Duplex for TlsStream<Stream> {
+    fn channel(&self) -> Channel {
+        let (_, session) = self.get_ref();
+        server_channel(session)
+    }
+}
 
 /// What all sessions share.
 pub struct Context {

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use secrecy::SecretString;
 use tokio::time::Instant;
 
+use super::auth::{self, Dialogue, Next};
 use super::login::Refused;
 use super::{Context, Peer, Stop, Stream};
 use crate::outbound::intake::{Completion, Intake, IntakeError};
@@ -23,7 +23,7 @@ use crate::smtp::command::{Command, MAX_LINE, Mail, Rcpt};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Session, Step, Terms, too_large};
 use crate::wire::dot::Unstuffer;
-use crate::wire::{Connection, LineEnd, WireError, sasl};
+use crate::wire::{Connection, LineEnd, WireError};
 
 /// RFC 5321 §4.5.3.2.7: a server waits five minutes for a command.
 const COMMAND: Duration = Duration::from_secs(300);
@@ -71,8 +71,8 @@ async fn run(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop, door
     };
     let max_size = terms.max_size;
     let server = Server {
+        session: Session::new(terms, peer.tls, auth::mechanisms(&stream.channel()).collect()),
         connection: Connection::new(stream),
-        session: Session::new(terms, peer.tls),
         submitter: stranger.clone(),
         stranger,
         intake: None,
@@ -223,62 +223,55 @@ impl Server {
             tracing::debug!(%error, "no TLS");
             WireError::Closed
         })?;
-        self.session.secured();
+        self.session.secured(auth::mechanisms(&stream.channel()).collect());
         let submitter = self.stranger.clone();
         Ok(Server { connection: Connection::new(stream), submitter, ..self })
     }
 
     /// The SASL dialogue (RFC 4954 §4).
     async fn authenticate(&mut self, mechanism: &str, initial: Option<String>) -> Result<Flow, WireError> {
-        self.connection.hush(true);
-        let asked = match mechanism {
-            "PLAIN" => self.ask_plain(initial).await,
-            _ => self.ask_login(initial).await,
+        let channel = self.connection.get_ref().channel();
+        let Some(mut dialogue) = Dialogue::begin(mechanism, channel, self.peer.ip()) else {
+            return Ok(self.refuse(Reply::new(504, "5.5.4", "There is no such way to log in here")));
         };
+        self.connection.hush(true);
+        let ended = self.converse_sasl(&mut dialogue, initial).await;
         self.connection.hush(false);
-        let reply = match asked? {
-            Some((name, password)) => match self.context.login.check(self.peer.ip(), &name, &password).await {
-                Ok(account) => {
-                    tracing::info!(user = account.name(), "logged in");
-                    self.submitter = Some(Submitter::User(account.name().to_owned()));
-                    let reply = self.session.authenticated(account.name().to_owned());
-                    self.say(&reply);
-                    return Ok(Flow::Go);
-                }
-                Err(refused) => refusal(refused),
-            },
-            None => Reply::new(501, "5.5.2", "The log-in was cancelled, or its base64 is broken"),
+        let reply = match ended? {
+            Some(Next::In(account)) => {
+                tracing::info!(user = account.name(), mechanism, "logged in");
+                self.submitter = Some(Submitter::User(account.name().to_owned()));
+                let reply = self.session.authenticated(account.name().to_owned());
+                self.say(&reply);
+                return Ok(Flow::Go);
+            }
+            Some(Next::Refused(refused)) => refusal(refused),
+            _ => Reply::new(501, "5.5.2", "The log-in was cancelled, or makes no sense"),
         };
         Ok(self.refuse(reply))
     }
 
-    async fn ask_plain(&mut self, initial: Option<String>) -> Result<Option<(String, SecretString)>, WireError> {
-        let response = match initial {
-            Some(initial) => STANDARD.decode(initial.trim_start_matches('=')).ok(),
-            None => self.ask("").await?,
+    /// Challenges and answers up to the end. `None`: the client cancelled, or wrote no base64.
+    async fn converse_sasl(&mut self, dialogue: &mut Dialogue, initial: Option<String>) -> Result<Option<Next>, WireError> {
+        let mut message = match initial.as_deref() {
+            None => None,
+            Some("=") => Some(Vec::new()),
+            Some(initial) => match STANDARD.decode(initial) {
+                Ok(message) => Some(message),
+                Err(_) => return Ok(None),
+            },
         };
-        let response = response.and_then(|response| sasl::plain_response(&response).ok());
-        // Nobody acts for somebody else here.
-        let response = response.filter(|r| r.authorize_as.is_empty() || r.authorize_as == r.user);
-        Ok(response.map(|response| (response.user, response.password)))
-    }
-
-    async fn ask_login(&mut self, initial: Option<String>) -> Result<Option<(String, SecretString)>, WireError> {
-        let name = match initial {
-            Some(initial) => STANDARD.decode(initial).ok(),
-            None => self.ask("Username:").await?,
-        };
-        let Some(name) = name.and_then(|name| String::from_utf8(name).ok()) else { return Ok(None) };
-        let password = self.ask("Password:").await?.and_then(|password| String::from_utf8(password).ok());
-        Ok(password.map(|password| (name, SecretString::from(password))))
-    }
-
-    /// Sends a challenge. `None`: the client cancelled, or wrote no base64.
-    async fn ask(&mut self, challenge: &str) -> Result<Option<Vec<u8>>, WireError> {
-        self.say(&Reply::new(334, "", STANDARD.encode(challenge)));
-        self.flush().await?;
-        let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, Instant::now() + LOG_IN).await?;
-        Ok(STANDARD.decode(line.trim_ascii()).ok())
+        loop {
+            let challenge = match dialogue.step(&self.context.login, message.as_deref()).await {
+                Next::Ask(challenge) => challenge,
+                end => return Ok(Some(end)),
+            };
+            self.say(&Reply::new(334, "", STANDARD.encode(challenge)));
+            self.flush().await?;
+            let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, Instant::now() + LOG_IN).await?;
+            let Ok(answer) = STANDARD.decode(line.trim_ascii()) else { return Ok(None) };
+            message = Some(answer);
+        }
     }
 
     async fn sender(&mut self, mail: Mail) -> Flow {

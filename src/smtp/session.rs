@@ -92,15 +92,17 @@ pub struct Session {
     /// Name and whether EHLO was said.
     client: Option<(String, bool)>,
     tls: bool,
+    /// SASL, best first.
+    mechanisms: Vec<&'static str>,
     user: Option<String>,
     mistakes: u32,
     idle: u32,
 }
 
 impl Session {
-    /// A new connection, over TLS from the start or not.
-    pub fn new(terms: Terms, tls: bool) -> Self {
-        Self { terms, state: State::Greeting, client: None, tls, user: None, mistakes: 0, idle: 0 }
+    /// A new connection, over TLS from the start or not, with the ways to log in that it has.
+    pub fn new(terms: Terms, tls: bool, mechanisms: Vec<&'static str>) -> Self {
+        Self { terms, state: State::Greeting, client: None, tls, mechanisms, user: None, mistakes: 0, idle: 0 }
     }
 
     /// The first thing that the server says.
@@ -198,9 +200,10 @@ impl Session {
         }
     }
 
-    /// The handshake is over: all that was said before is forgotten (RFC 3207 §4.2).
-    pub fn secured(&mut self) {
+    /// The handshake is over, and these ways to log in are there now: all that was said before is forgotten (RFC 3207 §4.2).
+    pub fn secured(&mut self, mechanisms: Vec<&'static str>) {
         self.tls = true;
+        self.mechanisms = mechanisms;
         self.state = State::Greeting;
         self.client = None;
         self.user = None;
@@ -269,7 +272,7 @@ impl Session {
                 lines.push("STARTTLS".into());
             }
             if self.login_possible() {
-                lines.push("AUTH PLAIN LOGIN".into());
+                lines.push(format!("AUTH {}", self.mechanisms.join(" ")));
             }
         }
         Step::Reply(Reply::lines(250, "", lines))
@@ -298,8 +301,8 @@ impl Session {
             State::Ready if !self.login_possible() => {
                 Step::Reply(Reply::new(538, "5.7.11", "Log in over TLS: use STARTTLS first, or port 465"))
             }
-            State::Ready if matches!(mechanism.as_str(), "PLAIN" | "LOGIN") => Step::Authenticate(mechanism, initial),
-            State::Ready => Step::Reply(Reply::new(504, "5.5.4", "Use AUTH PLAIN or AUTH LOGIN")),
+            State::Ready if self.mechanisms.contains(&mechanism.as_str()) => Step::Authenticate(mechanism, initial),
+            State::Ready => Step::Reply(Reply::new(504, "5.5.4", format!("Log in by {}", self.mechanisms.join(" or ")))),
         }
     }
 
@@ -393,7 +396,7 @@ mod tests {
 
     #[test]
     fn one_mail_after_the_other() {
-        let mut session = Session::new(terms(), true);
+        let mut session = Session::new(terms(), true, vec!["PLAIN", "LOGIN"]);
         check(&mut session, &[("MAIL FROM:<a@b.example>", 503), ("EHLO pc", 250), ("MAIL FROM:<a@b.example>", 530)]);
         session.authenticated("alice".into());
         check(
@@ -416,19 +419,19 @@ mod tests {
 
     #[test]
     fn log_in_only_over_tls() {
-        let mut session = Session::new(terms(), false);
+        let mut session = Session::new(terms(), false, vec!["PLAIN", "LOGIN"]);
         check(&mut session, &[("EHLO pc", 250), ("AUTH PLAIN AGEAYg==", 538), ("MAIL FROM:<a@b.example>", 530), ("STARTTLS", 220)]);
-        session.secured();
+        session.secured(vec!["PLAIN", "LOGIN"]);
         check(&mut session, &[("AUTH PLAIN AGEAYg==", 503), ("EHLO pc", 250), ("STARTTLS", 503), ("AUTH CRAM-MD5", 504)]);
         assert_eq!(say(&mut session, "AUTH PLAIN AGEAYg=="), Step::Authenticate("PLAIN".into(), Some("AGEAYg==".into())));
     }
 
     #[test]
     fn extensions_follow_the_connection() {
-        let mut plain = Session::new(terms(), false);
+        let mut plain = Session::new(terms(), false, vec!["PLAIN", "LOGIN"]);
         let Step::Reply(reply) = say(&mut plain, "EHLO pc") else { panic!() };
         assert!(reply.lines.contains(&"STARTTLS".to_owned()) && !reply.lines.iter().any(|l| l.starts_with("AUTH")));
-        let mut secure = Session::new(terms(), true);
+        let mut secure = Session::new(terms(), true, vec!["PLAIN", "LOGIN"]);
         let Step::Reply(reply) = say(&mut secure, "EHLO pc") else { panic!() };
         assert!(!reply.lines.contains(&"STARTTLS".to_owned()) && reply.lines.contains(&"AUTH PLAIN LOGIN".to_owned()));
         assert_eq!(say(&mut secure, "HELO pc"), Step::Reply(Reply::new(250, "", "mail.office.lan greets pc")));
@@ -436,7 +439,7 @@ mod tests {
 
     #[test]
     fn chunks_exclude_data() {
-        let mut session = Session::new(Terms { anonymous: true, ..terms() }, false);
+        let mut session = Session::new(Terms { anonymous: true, ..terms() }, false, vec!["PLAIN", "LOGIN"]);
         check(&mut session, &[("BDAT 5", 503), ("EHLO pc", 250), ("MAIL FROM:<a@b.example>", 250), ("BDAT 5", 554)]);
         check(&mut session, &[("RCPT TO:<x@y.example>", 250)]);
         assert_eq!(say(&mut session, "BDAT 5"), Step::Chunk(5, false));
@@ -446,7 +449,7 @@ mod tests {
 
     #[test]
     fn an_announced_size_above_the_limit_is_refused_at_once() {
-        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true);
+        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true, vec!["PLAIN", "LOGIN"]);
         check(
             &mut session,
             &[("EHLO pc", 250), ("MAIL FROM:<a@b.example> SIZE=50000001", 552), ("MAIL FROM:<a@b.example> SIZE=50000000", 250)],
@@ -455,7 +458,7 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_refused() {
-        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true);
+        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true, vec!["PLAIN", "LOGIN"]);
         check(&mut session, &[("EHLO pc", 250), ("MAIL FROM:<a@b.example> RET=HDRS", 555), ("MAIL FROM:<a@b.example> ENVID=1", 555)]);
         check(&mut session, &[("MAIL FROM:<a@b.example>", 250), ("RCPT TO:<x@y.example> NOTIFY=NEVER", 555)]);
         check(&mut session, &[("RCPT TO:<x@y.example> ORCPT=rfc822;x@y.example", 555), ("RCPT TO:<x@y.example>", 250)]);
@@ -463,7 +466,7 @@ mod tests {
 
     #[test]
     fn endless_mistakes_end_the_connection() {
-        let mut session = Session::new(terms(), true);
+        let mut session = Session::new(terms(), true, vec!["PLAIN", "LOGIN"]);
         let steps: Vec<_> = (0..=MAX_MISTAKES).map(|_| say(&mut session, "GET / HTTP/1.1")).collect();
         assert!(matches!(steps.last(), Some(Step::Close(reply)) if reply.code == 421));
         assert!(steps[..MAX_MISTAKES as usize].iter().all(|step| code(step) == 500));
@@ -475,7 +478,7 @@ mod tests {
         fn no_data_without_log_in_and_recipients(script in proptest::collection::vec(0usize..10, 0..60), login_at in 0usize..60) {
             let lines = ["EHLO pc", "HELO pc", "MAIL FROM:<a@b.example>", "RCPT TO:<x@y.example>", "DATA", "BDAT 3 LAST", "RSET",
                 "STARTTLS", "NOOP", "QUIT"];
-            let mut session = Session::new(terms(), false);
+            let mut session = Session::new(terms(), false, vec!["PLAIN", "LOGIN"]);
             for (at, line) in script.into_iter().enumerate() {
                 if at == login_at {
                     session.authenticated("alice".into());
@@ -486,7 +489,7 @@ mod tests {
                         let envelope = session.take();
                         proptest::prop_assert!(envelope.is_some_and(|e| !e.recipients.is_empty()));
                     }
-                    Step::Starttls(_) => session.secured(),
+                    Step::Starttls(_) => session.secured(vec!["PLAIN", "LOGIN"]),
                     _ => {}
                 }
             }

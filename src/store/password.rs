@@ -53,7 +53,7 @@ const PASSES: u32 = 2;
 pub const HASHES_AT_A_TIME: usize = 2;
 
 /// RFC 7677 §4 asks for 4096 at least.
-const ITERATIONS: u32 = 10_000;
+pub const ITERATIONS: u32 = 10_000;
 
 /// Salt of every hash and key, from the system's generator.
 const SALT: usize = 16;

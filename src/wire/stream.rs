@@ -22,7 +22,7 @@ pub enum Stream {
 }
 
 /// RFC 9266 §2.
-const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+pub(super) const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 
 impl Stream {
     /// Whether it is protected.

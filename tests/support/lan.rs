@@ -67,6 +67,11 @@ impl Lan {
         Lan { store, context, stop, _switch: switch, publish, folder, text }
     }
 
+    /// The certificate of the authority that made the server's.
+    pub fn authority(&self) -> std::path::PathBuf {
+        self.folder.path().join("tls/ca.pem")
+    }
+
     /// Puts another mapping in force, as a reload does.
     pub async fn remap(&self, mapping: &str) {
         let file = self.folder.path().join("mailroom.toml");

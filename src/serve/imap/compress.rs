@@ -9,7 +9,11 @@ use tokio::io::BufReader;
 
 use super::outcome::{Done, Failure, Performed};
 use super::{Flow, Session};
+use crate::serve::{Duplex, Stream};
 use crate::wire::{Connection, WireError};
+
+/// Compression takes place inside TLS, but a log-in comes before it.
+impl Duplex for DeflateEncoder<DeflateDecoder<BufReader<Stream>>> {}
 
 impl Session {
     pub(super) fn compress(&self, mechanism: &str) -> Performed {

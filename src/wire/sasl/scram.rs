@@ -169,17 +169,26 @@ pub struct ClientFirst {
     pub user: String,
     /// Whom to act as; empty is the same.
     pub authorize_as: String,
-    header: String,
+    /// What the client's last message repeats: its `gs2-header`, and the channel's own bytes.
+    bound: Vec<u8>,
     bare: String,
     nonce: String,
 }
 
-/// Reads a client's first message (RFC 5802 §7, `client-first-message`). Channel binding (`p=`) is refused: it is not offered.
-pub fn client_first(message: &[u8]) -> Result<ClientFirst, SaslError> {
+/// Reads a client's first message (RFC 5802 §7, `client-first-message`). `offered` is what a log-in over this connection can be bound to, if
+/// that was offered; `plus` says that the client chose the mechanism that is. One that believes us to have no binding is refused where we
+/// offered it: somebody in between took it out of the offer (§6).
+pub fn client_first(message: &[u8], offered: Option<&ChannelBinding>, plus: bool) -> Result<ClientFirst, SaslError> {
     let malformed = SaslError::Malformed("SCRAM's first message");
     let text = std::str::from_utf8(message).map_err(|_| malformed.clone())?;
     let mut parts = text.splitn(3, ',');
-    let (Some("n" | "y"), Some(acting), Some(bare)) = (parts.next(), parts.next(), parts.next()) else { return Err(malformed) };
+    let (Some(flag), Some(acting), Some(bare)) = (parts.next(), parts.next(), parts.next()) else { return Err(malformed) };
+    let binding = match (flag, flag.strip_prefix("p="), offered) {
+        ("n", ..) if !plus => Vec::new(),
+        ("y", _, None) if !plus => Vec::new(),
+        (_, Some(name), Some(binding)) if plus && name == binding.name => binding.data.clone(),
+        _ => return Err(malformed),
+    };
     let authorize_as = match acting {
         "" => String::new(),
         acting => name(acting.strip_prefix("a=").ok_or(malformed.clone())?).ok_or(malformed.clone())?,
@@ -187,7 +196,7 @@ pub fn client_first(message: &[u8]) -> Result<ClientFirst, SaslError> {
     let user = attribute(bare, 0, "n=").and_then(name).filter(|user| !user.is_empty()).ok_or(malformed.clone())?;
     let nonce = attribute(bare, 1, "r=").filter(|nonce| !nonce.is_empty()).ok_or(malformed)?;
     let header = text[..text.len() - bare.len()].to_owned();
-    Ok(ClientFirst { user, authorize_as, header, nonce: nonce.to_owned(), bare: bare.to_owned() })
+    Ok(ClientFirst { user, authorize_as, bound: [header.as_bytes(), &binding].concat(), nonce: nonce.to_owned(), bare: bare.to_owned() })
 }
 
 impl ClientFirst {
@@ -196,7 +205,7 @@ impl ClientFirst {
         let nonce = format!("{}{nonce}", self.nonce);
         let first = format!("r={nonce},s={},i={}", STANDARD.encode(&keys.salt), keys.iterations);
         let before = format!("{},{first}", self.bare);
-        (first.into_bytes(), ServerFinal { keys, header: self.header, nonce, before })
+        (first.into_bytes(), ServerFinal { keys, bound: self.bound, nonce, before })
     }
 }
 
@@ -204,7 +213,7 @@ impl ClientFirst {
 #[derive(Debug)]
 pub struct ServerFinal {
     keys: ScramKeys,
-    header: String,
+    bound: Vec<u8>,
     nonce: String,
     before: String,
 }
@@ -216,8 +225,8 @@ impl ServerFinal {
         let text = std::str::from_utf8(message).map_err(|_| malformed.clone())?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(malformed.clone())?;
         let proof = STANDARD.decode(proof).map_err(|_| malformed.clone())?;
-        let header = attribute(without_proof, 0, "c=").and_then(|c| STANDARD.decode(c).ok());
-        if header.as_deref() != Some(self.header.as_bytes())
+        let bound = attribute(without_proof, 0, "c=").and_then(|c| STANDARD.decode(c).ok());
+        if bound.as_ref() != Some(&self.bound)
             || attribute(without_proof, 1, "r=") != Some(self.nonce.as_str())
             || proof.len() != self.keys.stored_key.len()
         {
@@ -292,11 +301,29 @@ mod tests {
     fn log_in(password: &str, typed: &str) -> Result<(), SaslError> {
         let keys = ScramKeys::derive(password, b"salt and pepper", 4096);
         let mut client = ScramClient::new(Hash::Sha256, "a,b=c", "clientnonce");
-        let first = client_first(&client.first())?;
+        let first = client_first(&client.first(), None, false)?;
         assert_eq!(first.user, "a,b=c");
         let (challenge, server) = first.challenge(keys, "servernonce");
         let last = server.verify(&client.answer(&challenge, typed)?)?;
         client.answer(&last, typed).map(|_| ())
+    }
+
+    #[test]
+    fn a_bound_log_in_is_worth_nothing_over_another_connection() {
+        let binding = |byte: u8| ChannelBinding { name: "tls-exporter", data: vec![byte; 32] };
+        let log_in = |ours: &ChannelBinding, theirs: &ChannelBinding| {
+            let keys = ScramKeys::derive("secret", b"salt and pepper", 4096);
+            let mut client = ScramClient::new(Hash::Sha256, "alice", "clientnonce").bound_to(Some(theirs));
+            let (challenge, server) = client_first(&client.first(), Some(ours), true)?.challenge(keys, "servernonce");
+            server.verify(&client.answer(&challenge, "secret")?).map(drop)
+        };
+        assert_eq!(log_in(&binding(1), &binding(1)), Ok(()));
+        assert!(log_in(&binding(1), &binding(2)).is_err());
+        let first = |text: &str, plus| client_first(text.as_bytes(), Some(&binding(1)), plus).is_ok();
+        assert!(first("n,,n=u,r=x", false) && first("p=tls-exporter,,n=u,r=x", true));
+        assert!(!first("y,,n=u,r=x", false), "somebody hid the offer");
+        assert!(!first("p=tls-exporter,,n=u,r=x", false) && !first("n,,n=u,r=x", true) && !first("p=tls-unique,,n=u,r=x", true));
+        assert!(client_first(b"y,,n=u,r=x", None, false).is_ok());
     }
 
     #[test]
@@ -320,7 +347,7 @@ mod tests {
     #[test]
     fn broken_client_messages_are_refused() {
         for bad in ["", "n,,", "p=tls-unique,,n=u,r=x", "n,,n=,r=x", "n,,n=u", "n,,n=a=zz,r=x", "n,x,n=u,r=x", "n,,m=1,n=u,r=x"] {
-            assert!(client_first(bad.as_bytes()).is_err(), "{bad}");
+            assert!(client_first(bad.as_bytes(), None, false).is_err(), "{bad}");
         }
     }
 }

@@ -11,6 +11,8 @@ pub use connector::Connector;
 pub use identity::{Acceptor, Identity};
 pub use local::{LocalNames, local_identity};
 
+use super::sasl::{Channel, ChannelBinding};
+use super::stream::EXPORTER;
 use base64::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +52,13 @@ pub enum TlsError {
 /// A pin as it stands in the configuration: `sha256/…`.
 pub fn pin_text(pin: &[u8; 32]) -> String {
     format!("sha256/{}", base64::engine::general_purpose::STANDARD.encode(pin))
+}
+
+/// What a log-in can be bound to on a connection that we took. Below TLS 1.3 nothing: the extended master secret is not for sure there.
+pub fn server_channel(session: &rustls::ServerConnection) -> Channel {
+    let is_new = session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    let data = is_new.then(|| session.export_keying_material([0; 32], EXPORTER, Some(b"")).ok()).flatten();
+    Channel::Tls(data.map(|data| ChannelBinding { name: "tls-exporter", data: data.to_vec() }))
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
