@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mailroom::address::Address;
+use mailroom::inbound::facts::content_facts;
+use mailroom::message::facts::Facts;
 use mailroom::outbound::relay::Relay;
 use mailroom::smtp::client::Patience;
 use mailroom::store::queue::{NewMail, State};
-use mailroom::store::{Arrival, ContentFacts, NewContent};
+use mailroom::store::{Arrival, NewContent};
 
 use crate::smtp::inbox;
 use crate::support::lan::Lan;
@@ -55,8 +57,11 @@ impl Office {
     }
 
     async fn queue_for(&self, recipients: &[&str], lmtp: Option<String>, from_outside: bool) {
-        let text = format!("{HEADER}Hello\r\n");
-        let facts = ContentFacts { size: text.len() as u64, header_size: HEADER.len() as u64, ..ContentFacts::default() };
+        self.queue_text(&format!("{HEADER}Hello\r\n"), recipients, lmtp, from_outside).await;
+    }
+
+    async fn queue_text(&self, text: &str, recipients: &[&str], lmtp: Option<String>, from_outside: bool) {
+        let facts = content_facts(&Facts::of(text.as_bytes()));
         let mail = NewMail {
             owner: "alice".into(),
             sender: Address::parse("alice@example.com").ok(),
@@ -66,7 +71,7 @@ impl Office {
             from_outside,
             approval: None,
         };
-        let content = NewContent::Inline(text.into(), Box::new(facts));
+        let content = NewContent::Inline(text.to_owned().into(), Box::new(facts));
         let arrival = Arrival { queue: vec![mail], ..Arrival::new(content) };
         self.lan.store.arrive(vec![arrival]).await.remove(0).unwrap();
         self.clock.fetch_max(jiff::Timestamp::now().as_millisecond(), Ordering::SeqCst);
@@ -112,7 +117,7 @@ async fn mail_leaves_over_one_connection_and_the_queue_is_empty() {
 }
 
 #[tokio::test]
-async fn one_refused_recipient_of_five_bounces_and_the_others_are_relayed() {
+async fn trap_60_one_refused_recipient_of_five_bounces_and_the_others_are_relayed() {
     let server = Smarthost::start([Fault::Matching("b@customer", "550 5.1.1 no such user")]).await;
     let mut office = Office::new(&[&server], "").await;
     office.queue(&["a@customer.example", "b@customer.example", "c@customer.example", "d@customer.example", "e@customer.example"]).await;
@@ -126,7 +131,7 @@ async fn one_refused_recipient_of_five_bounces_and_the_others_are_relayed() {
 }
 
 #[tokio::test]
-async fn greylisted_mail_waits_five_minutes_and_then_leaves() {
+async fn trap_61_greylisted_mail_waits_five_minutes_and_then_leaves() {
     let server = Smarthost::start([Fault::Answer("RCPT", 0, "450 4.2.0 greylisted")]).await;
     let mut office = Office::new(&[&server], "").await;
     office.queue(&["a@customer.example", "b@customer.example"]).await;
@@ -151,7 +156,7 @@ async fn a_failure_at_the_final_dot_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_waits_ten_minutes_and_is_shown_as_possibly_sent_twice() {
+async fn trap_62_a_lost_answer_waits_ten_minutes_and_is_shown_as_possibly_sent_twice() {
     let server = Smarthost::start([Fault::HangUp(".", 0)]).await;
     let mut office = Office::new(&[&server], "").await;
     office.queue(&["a@customer.example"]).await;
@@ -175,7 +180,7 @@ async fn a_421_in_the_middle_delays_what_is_open() {
 }
 
 #[tokio::test]
-async fn a_refused_log_in_holds_the_mail_and_alarms_the_postmaster_once() {
+async fn trap_59_a_refused_log_in_holds_the_mail_and_alarms_the_postmaster_once() {
     let server = Smarthost::start([Fault::With("AUTH PLAIN"), Fault::Always("AUTH", "535 5.7.8 wrong password")]).await;
     let mut office = Office::new(&[&server], "username = \"office\"\npassword = \"geheim\"").await;
     office.queue(&["a@customer.example"]).await;
@@ -245,7 +250,7 @@ async fn the_rate_is_kept_and_the_rest_waits_its_turn() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_one_smarthost_goes_to_another_or_comes_back() {
+async fn trap_65_what_is_too_large_for_one_smarthost_goes_to_another_or_comes_back() {
     let small = || Smarthost::start([Fault::Without("SIZE"), Fault::With("SIZE 50")]);
     let (first, second) = (small().await, Smarthost::start([]).await);
     let mut office = Office::new(&[&first, &second], "").await;
@@ -409,4 +414,59 @@ async fn outside_its_hours_a_smarthost_is_not_even_asked() {
     assert_eq!(server.connections(), 0);
     office.later(waiting[0].2 + 1).await;
     assert_eq!(server.received().len(), 1);
+}
+
+/// Smarthosts refuse a mail from nobody: bounces stay here.
+#[tokio::test]
+async fn trap_57_a_bounce_is_stored_and_never_sent() {
+    let server = Smarthost::start([Fault::Always("RCPT", "550 5.1.1 no such user")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&["a@customer.example", "b@customer.example"]).await;
+    office.pass().await;
+    office.later(60).await;
+    assert!(office.waiting().await.is_empty());
+    assert_eq!(office.bounces().await.len(), 1);
+    let senders: Vec<String> = server.commands().into_iter().filter(|command| command.starts_with("MAIL FROM")).collect();
+    assert!(!senders.is_empty() && senders.iter().all(|command| command.starts_with("MAIL FROM:<alice@example.com>")), "{senders:?}");
+}
+
+/// Letters outside ASCII in the text or in a domain are no reason to ask for SMTPUTF8; in a mailbox's name they are.
+#[tokio::test]
+async fn trap_63_smtputf8_is_asked_for_only_where_an_address_needs_it() {
+    let server = Smarthost::start([Fault::With("SMTPUTF8")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    let text = HEADER.replace("to outside", "Gr\u{fc}\u{df}e") + "Gr\u{fc}\u{df}e\r\n";
+    office.queue_text(&text, &["info@b\u{fc}cher.example"], None, false).await;
+    office.pass().await;
+    let commands = server.commands();
+    assert!(commands.iter().all(|command| !command.contains("SMTPUTF8")), "{commands:?}");
+    assert!(commands.iter().any(|command| command.starts_with("RCPT TO:<info@xn--bcher-kva.example>")), "{commands:?}");
+    office.queue_text(&text, &["j\u{fc}rgen@customer.example"], None, false).await;
+    office.pass().await;
+    assert!(server.commands().iter().any(|command| command.starts_with("MAIL FROM") && command.contains("SMTPUTF8")));
+}
+
+/// A smarthost that takes seven bits gets seven bits; what is signed goes as it is.
+#[tokio::test]
+async fn trap_64_eight_bits_are_encoded_anew_unless_they_are_signed() {
+    let server = Smarthost::start([Fault::Without("8BITMIME")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    let plain = HEADER.trim_end().to_owned() + "\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
+    let body = "Content-Transfer-Encoding: 8bit\r\n\r\nGr\u{fc}\u{df}e\r\n";
+    office.queue_text(&(plain.clone() + body), &["a@customer.example"], None, false).await;
+    let signed = HEADER.trim_end().to_owned()
+        + "\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b; protocol=\"application/pgp-signature\"\r\n\r\n\
+           --b\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        + body
+        + "--b\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n";
+    office.queue_text(&signed, &["b@customer.example"], None, false).await;
+    office.pass().await;
+    let received = server.received();
+    let to = |name: &str| received.iter().find(|mail| mail.recipients[0].contains(name)).map(|mail| mail.message.clone()).unwrap();
+    let first = String::from_utf8(to("a@")).unwrap();
+    assert!(
+        first.is_ascii() && first.contains("Content-Transfer-Encoding: quoted-printable") && first.contains("Gr=C3=BC=C3=9Fe"),
+        "{first}"
+    );
+    assert_eq!(to("b@"), signed.as_bytes());
 }

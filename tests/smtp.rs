@@ -24,6 +24,17 @@ async fn dialogues() {
     }
 }
 
+/// The commonest failure there is: told at once, with what would work.
+#[tokio::test]
+async fn trap_56_a_foreign_sender_is_refused_with_the_list_of_those_that_work() {
+    play(include_str!("dialogues/smtp/identities.txt")).await;
+}
+
+#[tokio::test]
+async fn trap_54_nothing_that_a_client_writes_becomes_a_line_of_its_own() {
+    play(include_str!("dialogues/smtp/header-injection.txt")).await;
+}
+
 /// `#` comments; then what differs from a user's submission over TLS: `tls: no`, `from: ADDRESS`, `door: smtp`, lines of `[access]` and
 /// `[storage]`, `copier: LINES` of the `[[device]]` at 192.168.1.40, `mapping: LINES; LINES`. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
 /// which `…` stands for anything, `S: closed` its end, `ehlo WORD -WORD` the lines of EHLO's answer with and without these extensions,

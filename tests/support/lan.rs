@@ -60,7 +60,7 @@ impl Lan {
         files::make_shared(&compiled.current, &store).await.unwrap();
         let (publish, current) = watch::channel(Arc::new(compiled.current));
         let names = LocalNames { hosts: vec!["localhost".into()], addresses: vec![] };
-        let identity = local_identity(&folder.path().join("tls"), &names, 1_800_000_000).unwrap();
+        let identity = local_identity(&folder.path().join("tls"), &names, jiff::Timestamp::now().as_second()).unwrap();
         let login = Login::new(store.clone(), current.clone()).unwrap();
         let context = Arc::new(Context { store: store.clone(), current, login, tls: Acceptor::new(identity).unwrap() });
         let (switch, stop) = Stop::channel();
