@@ -20,9 +20,16 @@ pub struct Origin {
     pub from_outside: bool,
 }
 
+/// One mail system, whom it gets a message for, and the marks that say so.
+struct System<'a> {
+    server: &'a str,
+    recipients: Vec<Address>,
+    marks: Vec<String>,
+}
+
 /// The queue's mails for the other mail systems of a decision, and why some of their addresses can't be handed over.
 pub fn mails(decision: &Decision, header: &[u8], origin: &Origin, mark_key: &[u8], hop: Hop<'_>) -> (Vec<NewMail>, Option<String>) {
-    let (mut systems, mut problem): (Vec<(&str, Vec<Address>, Vec<String>)>, _) = Default::default();
+    let (mut systems, mut problem) = (Vec::<System<'_>>::new(), None);
     let parsed = Header::parse(header);
     for (server, address) in &decision.lmtp {
         let mark = forward::mark(mark_key, &format!("lmtp:{server} {}", address.key()));
@@ -30,14 +37,14 @@ pub fn mails(decision: &Decision, header: &[u8], origin: &Origin, mark_key: &[u8
             problem = Some(format!("it should go on to {address} at {server}, but {why}"));
             continue;
         }
-        let at = systems.iter().position(|(known, ..)| known == server).unwrap_or_else(|| {
-            systems.push((server, vec![], vec![]));
+        let at = systems.iter().position(|known| known.server == server).unwrap_or_else(|| {
+            systems.push(System { server, recipients: vec![], marks: vec![] });
             systems.len() - 1
         });
-        systems[at].1.push(address.clone());
-        systems[at].2.push(mark);
+        systems[at].recipients.push(address.clone());
+        systems[at].marks.push(mark);
     }
-    let mail = |(server, recipients, marks): (&str, Vec<Address>, Vec<String>)| {
+    let mail = |System { server, recipients, marks }: System<'_>| {
         let mut new = Rewrite::new(header);
         marks.iter().for_each(|mark| new.prepend(forward::MARK, mark));
         NewMail {

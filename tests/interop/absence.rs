@@ -36,7 +36,7 @@ fn who_writes_is_told_once_and_a_colleague_has_a_copy() {
         mail(3, "list-bounces@customer.example", ""),
         mail(4, "shop@customer.example", "Precedence: bulk\r\n"),
         mail(5, "", ""),
-        mail(6, "other@customer.example", "").iter().map(|b| *b).collect::<Vec<_>>(),
+        mail(6, "other@customer.example", ""),
     ];
     dovecot.deliver("office", mails.iter().map(Vec::as_slice));
     let hidden =
