@@ -15,13 +15,12 @@ use super::{Exit, Global, show};
 use crate::config::{Collector, Current};
 use crate::inbound::fetch::Order;
 use crate::inbound::figures::{Figures, Progress};
+use crate::inbound::places::Places;
 use crate::inbound::scheduler::fetch_and_record;
 use crate::store::requests::RequestId;
 use crate::store::{Change, Store};
 use crate::wire::dial::Patience;
 
-/// Mailboxes that are fetched at once.
-const AT_ONCE: usize = 4;
 /// Whether the gateway still runs is looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -128,30 +127,27 @@ async fn answer(store: &Store, request: RequestId, changes: &mut broadcast::Rece
 async fn alone(store: &Store, current: &Arc<Current>, collectors: Vec<Arc<Collector>>, quiet: bool) -> Vec<Figures> {
     let bars = MultiProgress::new();
     let (_stop, stopped) = watch::channel(false);
-    let mut left = collectors.into_iter().enumerate();
+    let places = Arc::new(Places::default());
     let mut running = JoinSet::new();
     let mut done: Vec<(usize, Figures)> = Vec::new();
-    loop {
-        while running.len() < AT_ONCE
-            && let Some((at, collector)) = left.next()
-        {
-            let progress = watch::Sender::new(Progress::default());
-            let watching = tokio::spawn(show_progress(collector.name.clone(), progress.subscribe(), bars.clone(), quiet));
-            let (store, current, stop) = (store.clone(), Arc::clone(current), stopped.clone());
-            running.spawn(async move {
-                let state = store.collector_state(&collector.name).await.unwrap_or_default();
-                let order = Order { store, current, collector, patience: Patience::default(), progress, stop };
-                let (outcome, _) = fetch_and_record(&order, state).await;
-                drop(order);
-                // Ends when nobody can tell it anything any more.
-                let _ = watching.await;
-                (at, outcome.figures)
-            });
-        }
-        match running.join_next().await {
-            Some(Ok(figures)) => done.push(figures),
-            Some(Err(error)) => eprintln!("mailroom: a fetch ended by a fault of the program: {error}"),
-            None => break,
+    for (at, collector) in collectors.into_iter().enumerate() {
+        let progress = watch::Sender::new(Progress::default());
+        let watching = tokio::spawn(show_progress(collector.name.clone(), progress.subscribe(), bars.clone(), quiet));
+        let (store, current, stop, places) = (store.clone(), Arc::clone(current), stopped.clone(), Arc::clone(&places));
+        running.spawn(async move {
+            let state = store.collector_state(&collector.name).await.unwrap_or_default();
+            let order = Order { store, current, collector, patience: Patience::default(), progress, stop };
+            let (outcome, _) = fetch_and_record(&order, &places, state).await;
+            drop(order);
+            // Ends when nobody can tell it anything any more.
+            let _ = watching.await;
+            (at, outcome.figures)
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(figures) => done.push(figures),
+            Err(error) => eprintln!("mailroom: a fetch ended by a fault of the program: {error}"),
         }
     }
     done.sort_by_key(|(at, _)| *at);

@@ -57,7 +57,9 @@ pub async fn fetch(order: &Order) -> Outcome {
     let mut figures = run.figures;
     figures.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     figures.error = trouble.as_ref().map(ToString::to_string);
-    Outcome { figures, failure: trouble.map(|trouble| trouble.failure()), login_delay: run.login_delay, fault: false }
+    let turned_away = matches!(&trouble, Some(Trouble::Upstream(error)) if error.is_turned_away());
+    let failure = trouble.map(|trouble| trouble.failure());
+    Outcome { figures, failure, login_delay: run.login_delay, fault: false, turned_away }
 }
 
 /// Why a fetch ended early.

@@ -68,6 +68,8 @@ pub struct Outcome {
     pub figures: Figures,
     /// The kind of reason.
     pub failure: Option<Failure>,
+    /// The server ended the connection before it asked who we are.
+    pub turned_away: bool,
     /// Seconds that the server wants between log-ins.
     pub login_delay: Option<u64>,
     /// A fault of the program ended it.

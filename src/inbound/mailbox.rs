@@ -4,10 +4,10 @@ use super::deliver;
 use super::fetch::{Run, Trouble, now};
 use super::figures::Figures;
 use super::intention::notice;
-use super::plan::{self, Plan};
+use super::plan::{self, Comparison, Plan};
 use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
 use super::storing::{Handling, Stored, Storing};
-use super::upstream::{Item, Upstream};
+use super::upstream::{Expected, Item, Shape, Upstream};
 use crate::config::{After, Start};
 use crate::mapping;
 use crate::message::header::Header;
@@ -63,7 +63,14 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     /// What is durably here in the end, and has to go yet.
     pub(super) async fn fetch(&mut self, upstream: &mut Upstream) -> Result<Vec<Item>, Trouble> {
         let collector = Arc::clone(&self.run.order.collector);
-        let mut listing = upstream.list(self.folder, collector.after != After::Keep).await?;
+        let expected = self.expected().await?;
+        let failed = self.run.figures.failed;
+        let mut listing = upstream.list(self.folder, collector.after != After::Keep, expected).await?;
+        if let (true, Some(shape)) = (listing.unchanged, listing.shape) {
+            self.run.figures.listed += u64::from(shape.exists);
+            self.run.figures.known += u64::from(shape.exists);
+            return Ok(Vec::new());
+        }
         let complete = listing.malformed == 0;
         if !complete {
             tracing::warn!(collector = collector.name, lines = listing.malformed, "lines of the listing can't be read; passed over");
@@ -73,9 +80,9 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         self.run.figures.listed += listing.items.len() as u64;
         self.begin_with(upstream, &mut listing.items).await?;
-        let mut plan = self.compare(&listing.items, complete).await?;
-        if self.is_renumbered(upstream, &plan, &listing.items).await? || self.is_dispelled(upstream, &plan).await? {
-            plan = self.compare(&listing.items, complete).await?;
+        let (mut plan, items) = self.compare(listing.items, complete).await?;
+        if self.is_renumbered(upstream, &plan, items.len()).await? || self.is_dispelled(upstream, &plan).await? {
+            plan = self.compare(items, complete).await?.0;
         }
         self.run.figures.known += plan.known;
         if plan.stuck > 0 {
@@ -88,9 +95,41 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         self.mark(std::mem::take(&mut plan.gone), State::Gone).await?;
         let new = plan.fetch.iter().chain(plan.singly.iter().map(|(item, _)| item)).map(|item| item.id.clone()).collect();
+        let settled = plan.dispose.is_empty();
         let going = self.take(upstream, plan).await?;
         self.verify(new).await?;
+        if settled && going.is_empty() && self.run.figures.failed == failed {
+            self.remember(listing.shape).await?;
+        }
         Ok(going)
+    }
+
+    /// What the folder should be like, by the last fetch that left nothing to do.
+    async fn expected(&self) -> Result<Expected, Trouble> {
+        let order = self.run.order;
+        let after = &order.collector.after;
+        if order.store.ledger_is_new(&self.source).await? {
+            return Ok(if order.collector.start == Start::All { Expected::AllNew } else { Expected::Unknown });
+        }
+        let Some(shape) = order.store.setting(&self.shape_name()).await?.and_then(|text| Shape::from_text(&text)) else {
+            return Ok(Expected::Unknown);
+        };
+        let rests = order.store.ledger_is_at_rest(&self.source, shape.exists.into(), plan::due_since(after, now()), plan::STAYS).await?;
+        Ok(if rests { Expected::Same(shape) } else { Expected::More(shape) })
+    }
+
+    async fn remember(&self, shape: Option<Shape>) -> Result<(), Trouble> {
+        let (store, name) = (&self.run.order.store, self.shape_name());
+        let text = shape.map(Shape::to_text);
+        if store.setting(&name).await? != text {
+            store.setting_set(&name, text.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    fn shape_name(&self) -> String {
+        let Source { host, login, folder } = &self.source;
+        format!("shape/{host}/{login}/{folder}")
     }
 
     /// All that was new has to be in the ledger now, if only as something to be tried again.
@@ -121,6 +160,10 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         upstream.measure(&mut plan.fetch).await?;
         let max_size = self.run.order.collector.max_size;
         let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
+        let mut fitting = fitting;
+        if chunk(&fitting).len() < fitting.len() {
+            plan::small_first(&mut fitting);
+        }
         let wanted = (fitting.len() + plan.wanted.len() + plan.singly.len()) as u64;
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
         let mut going = plan.dispose;
@@ -288,15 +331,15 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Ok(self.run.order.store.ledger_mark(&self.source, ids, state).await?)
     }
 
-    async fn compare(&self, items: &[Item], complete: bool) -> Result<Plan, Trouble> {
+    async fn compare(&self, items: Vec<Item>, complete: bool) -> Result<(Plan, Vec<Item>), Trouble> {
         let store = &self.run.order.store;
-        let mut ledger = store.ledger(&self.source).await?;
-        let after = &self.run.order.collector.after;
-        let new = plan::plan(items, false, &ledger, after, now()).fetch;
-        if !new.is_empty() {
-            ledger.extend(store.ledger_gone(&self.source, new.into_iter().map(|item| item.id).collect()).await?);
+        let comparison = Comparison::new(items, complete, &self.run.order.collector.after, now());
+        let mut comparison = store.ledger_each(&self.source, comparison, Comparison::see).await?;
+        let unknown = comparison.unknown();
+        if !unknown.is_empty() {
+            store.ledger_gone(&self.source, unknown).await?.into_iter().for_each(|entry| comparison.see(entry));
         }
-        Ok(plan::plan(items, complete, &ledger, after, now()))
+        Ok(comparison.finish())
     }
 
     /// A mailbox that was never listed before: says what is there and what will become of it, and enters as seen what `start` leaves out.
@@ -372,12 +415,12 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     }
 
     /// Whether the server gave everything new ids; the ledger has learnt them then.
-    async fn is_renumbered(&self, upstream: &mut Upstream, plan: &Plan, items: &[Item]) -> Result<bool, Trouble> {
+    async fn is_renumbered(&self, upstream: &mut Upstream, plan: &Plan, listed: usize) -> Result<bool, Trouble> {
         let order = self.run.order;
-        let ledger = order.store.ledger(&self.source).await?;
-        if !plan::looks_renumbered(plan, items.len(), &ledger) {
+        if !plan::looks_renumbered(plan, listed) {
             return Ok(false);
         }
+        let ledger = order.store.ledger(&self.source).await?;
         tracing::warn!(collector = order.collector.name, "the server seems to have given all messages new ids; comparing headers");
         let mut fingerprints = Vec::with_capacity(plan.fetch.len());
         for some in plan.fetch.chunks(HEADERS) {

@@ -11,6 +11,7 @@ mod idle;
 pub mod intention;
 pub mod letter;
 mod mailbox;
+pub mod places;
 pub mod plan;
 pub mod receive;
 pub mod recipients;

@@ -3,10 +3,12 @@
 use super::upstream::Item;
 use crate::config::After;
 use crate::store::ledger::{Entry, State, UpstreamId};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Outcomes that leave the upstream copy where it is, whatever `after` says: it is somebody else's, or not all of it is here.
-const STAYS: [&str; 3] = ["remote", "stub", "quarantined"];
+pub const STAYS: [&str; 3] = ["remote", "stub", "quarantined"];
+/// Larger messages wait until a backlog of others has come.
+const SMALL: u64 = 1_000_000;
 /// As much of a header as its fingerprint is made of: `TOP` and `RETR` give the same bytes here.
 const FINGERPRINT_BYTES: usize = 16 * 1024;
 /// A deletion that the server has not carried out after so long is worth an alarm: a day.
@@ -31,42 +33,106 @@ pub struct Plan {
     pub known: u64,
     /// Deletions that the server was asked for long ago.
     pub stuck: u64,
+    /// Stored, or known without being fetched, and not known to be gone: listed or not.
+    pub here: u64,
 }
 
-/// Compares. `ledger` holds what is known of the source, those listed ids included that are gone by the ledger. `complete`: the listing
-/// shows everything that is there.
-pub fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, now: i64) -> Plan {
-    let known: HashMap<(&str, u32), &Entry> = ledger.iter().map(|entry| ((entry.uid.as_str(), entry.ordinal), entry)).collect();
-    let mut plan = Plan::default();
-    let mut listed = HashSet::new();
-    for item in listing {
-        let key = (item.id.0.as_str(), item.id.1);
-        listed.insert(key);
-        match known.get(&key) {
-            None => plan.fetch.push(item.clone()),
-            Some(entry) if entry.state == State::Attempted && entry.attempts == 0 => {
-                plan.doubtful.extend(entry.fingerprint.clone().map(|fingerprint| (item.clone(), fingerprint)));
-                plan.fetch.push(item.clone());
+/// A listing that is being compared with the ledger, entry by entry: neither has to be in memory twice.
+pub struct Comparison {
+    listing: Vec<Item>,
+    /// Places in the listing, by id.
+    by_id: Vec<u32>,
+    /// Which places have an entry.
+    found: Vec<bool>,
+    singly: Vec<(u32, u32)>,
+    again: Vec<(u32, Option<String>)>,
+    wanted: Vec<(u32, String)>,
+    dispose: Vec<u32>,
+    complete: bool,
+    after: After,
+    now: i64,
+    plan: Plan,
+}
+
+impl Comparison {
+    /// `complete`: the listing shows everything that is there.
+    pub fn new(listing: Vec<Item>, complete: bool, after: &After, now: i64) -> Self {
+        let mut by_id: Vec<u32> = (0..).take(listing.len()).collect();
+        by_id.sort_unstable_by(|a, b| listing[*a as usize].id.cmp(&listing[*b as usize].id));
+        Self {
+            found: vec![false; listing.len()],
+            listing,
+            by_id,
+            singly: Vec::new(),
+            again: Vec::new(),
+            wanted: Vec::new(),
+            dispose: Vec::new(),
+            complete,
+            after: after.clone(),
+            now,
+            plan: Plan::default(),
+        }
+    }
+
+    /// What the ledger knows of the source. Entries that are gone are needed only for listed ids.
+    pub fn see(&mut self, entry: Entry) {
+        self.plan.here += u64::from(matches!(entry.state, State::Stored | State::Known));
+        let key = (entry.uid.as_str(), entry.ordinal);
+        let id = |place: &u32| {
+            let id = &self.listing[*place as usize].id;
+            (id.0.as_str(), id.1)
+        };
+        let Ok(at) = self.by_id.binary_search_by(|place| id(place).cmp(&key)) else {
+            if self.complete && entry.state != State::Gone {
+                self.plan.gone.push((entry.uid, entry.ordinal));
             }
-            Some(entry) if entry.state == State::Attempted => plan.singly.push((item.clone(), entry.attempts)),
-            Some(entry) if entry.state == State::Stored && entry.outcome == "stub" && entry.wanted.is_some() => {
-                plan.wanted.push((item.clone(), entry.wanted.clone().unwrap_or_default()));
+            return;
+        };
+        let place = self.by_id[at];
+        self.found[place as usize] = true;
+        match entry.state {
+            State::Attempted if entry.attempts == 0 => self.again.push((place, entry.fingerprint)),
+            State::Attempted => self.singly.push((place, entry.attempts)),
+            State::Stored if entry.outcome == "stub" && entry.wanted.is_some() => {
+                self.wanted.push((place, entry.wanted.unwrap_or_default()));
             }
-            Some(entry) => {
-                plan.known += 1;
-                plan.stuck += u64::from(entry.state == State::DeleteSent && now - entry.changed > STUCK_AFTER);
-                if is_due(entry, after, now) {
-                    plan.dispose.push(item.clone());
+            _ => {
+                self.plan.known += 1;
+                self.plan.stuck += u64::from(entry.state == State::DeleteSent && self.now - entry.changed > STUCK_AFTER);
+                if is_due(&entry, &self.after, self.now) {
+                    self.dispose.push(place);
                 }
             }
         }
     }
-    if complete {
-        let open = ledger.iter().filter(|entry| entry.state != State::Gone);
-        let vanished = open.filter(|entry| !listed.contains(&(entry.uid.as_str(), entry.ordinal)));
-        plan.gone = vanished.map(|entry| (entry.uid.clone(), entry.ordinal)).collect();
+
+    /// Listed ids that no entry was seen for.
+    pub fn unknown(&self) -> Vec<UpstreamId> {
+        self.listing.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(item, _)| item.id.clone()).collect()
     }
-    plan
+
+    /// The plan, in the order of the listing, and the listing.
+    pub fn finish(mut self) -> (Plan, Vec<Item>) {
+        let (listing, mut plan) = (self.listing, self.plan);
+        let item = |place: u32| listing[place as usize].clone();
+        self.singly.sort_unstable();
+        self.wanted.sort_unstable();
+        self.dispose.sort_unstable();
+        self.again.sort_unstable();
+        plan.gone.sort_unstable();
+        self.again.iter().for_each(|(place, _)| self.found[*place as usize] = false);
+        plan.fetch = listing.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(item, _)| item.clone()).collect();
+        plan.singly = self.singly.into_iter().map(|(place, attempts)| (item(place), attempts)).collect();
+        plan.doubtful = self.again.into_iter().filter_map(|(place, fingerprint)| Some((item(place), fingerprint?))).collect();
+        plan.wanted = self.wanted.into_iter().map(|(place, whose)| (item(place), whose)).collect();
+        plan.dispose = self.dispose.into_iter().map(item).collect();
+        (plan, listing)
+    }
+}
+
+/// Large messages last if there is a backlog: people wait for the many small ones. Otherwise the order of arrival stays.
+pub fn small_first(items: &mut [Item]) {
+    items.sort_by_key(|item| item.size.unwrap_or(0) > SMALL);
 }
 
 /// Whether `after` says that the upstream copy goes now. Ageing does not wait for new mail.
@@ -82,6 +148,15 @@ pub fn is_due(entry: &Entry, after: &After, now: i64) -> bool {
     }
 }
 
+/// Messages that were stored by then may be due; `None`: none ever is, once it is settled.
+pub fn due_since(after: &After, now: i64) -> Option<i64> {
+    match after {
+        After::Delete | After::Move(_) => Some(i64::MAX),
+        After::Age(age) => Some(now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))),
+        After::Keep | After::Seen => None,
+    }
+}
+
 /// Whether a fresh arrival with this outcome goes at once.
 pub fn goes_at_once(outcome: &str, after: &After) -> bool {
     let now = match after {
@@ -94,9 +169,9 @@ pub fn goes_at_once(outcome: &str, after: &After) -> bool {
 
 /// Whether the server seems to have given everything new ids: there is about as much as we know of, and next to nothing has an id that
 /// we know.
-pub fn looks_renumbered(plan: &Plan, listed: usize, ledger: &[Entry]) -> bool {
-    let here = ledger.iter().filter(|entry| matches!(entry.state, State::Stored | State::Known)).count();
-    here > 0 && plan.known as usize * 20 <= here && listed * 2 >= here && plan.fetch.len() * 20 >= listed * 19
+pub fn looks_renumbered(plan: &Plan, listed: usize) -> bool {
+    let here = usize::try_from(plan.here).unwrap_or(usize::MAX);
+    here > 0 && plan.known.saturating_mul(20) <= plan.here && listed.saturating_mul(2) >= here && plan.fetch.len() * 20 >= listed * 19
 }
 
 /// Old id → new id, for those listed messages whose header is one that we know; each id is used once.
@@ -158,6 +233,12 @@ mod tests {
         }
     }
 
+    fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, now: i64) -> Plan {
+        let mut comparison = Comparison::new(listing.to_vec(), complete, after, now);
+        ledger.iter().cloned().for_each(|entry| comparison.see(entry));
+        comparison.finish().0
+    }
+
     fn handles(items: &[Item]) -> Vec<u32> {
         items.iter().map(|item| item.handle).collect()
     }
@@ -179,6 +260,14 @@ mod tests {
         assert_eq!(handles(&plan.dispose), [3, 4, 6], "a message that reappears is deleted again, not fetched again");
         assert_eq!(plan.gone, [("vanished".to_owned(), 0)]);
         assert_eq!((plan.known, plan.stuck), (4, 1));
+    }
+
+    #[test]
+    fn a_backlog_brings_large_messages_last() {
+        let sized = |handle, size| Item { size: Some(size), ..item(handle, "x") };
+        let mut items = [sized(1, 9_000_000), sized(2, 5), sized(3, 2_000_000), sized(4, 900_000)];
+        small_first(&mut items);
+        assert_eq!(handles(&items), [2, 4, 1, 3]);
     }
 
     #[test]
@@ -211,17 +300,14 @@ mod tests {
         let ledger: Vec<Entry> = (0..100).map(|n| entry(&format!("old{n}"), State::Stored, "delivered", 1)).collect();
         let listing: Vec<Item> = (0..101).map(|n| item(n, &format!("new{n}"))).collect();
         let renumbered = plan(&listing, true, &ledger, &After::Keep, NOW);
-        assert!(looks_renumbered(&renumbered, listing.len(), &ledger));
+        assert!(looks_renumbered(&renumbered, listing.len()));
         let prints: Vec<_> = listing.iter().map(|item| (item.id.clone(), format!("print of old{}", item.handle))).collect();
         let pairs = match_fingerprints(&ledger, &prints);
         assert_eq!(pairs.len(), 100);
         assert_eq!(pairs[0], (("old0".into(), 0), ("new0".into(), 0)));
         let few_new: Vec<Item> = (0..10).map(|n| item(n, &format!("new{n}"))).collect();
-        assert!(
-            !looks_renumbered(&plan(&few_new, true, &ledger, &After::Keep, NOW), few_new.len(), &ledger),
-            "somebody emptied the mailbox"
-        );
-        assert!(!looks_renumbered(&plan(&few_new, true, &[], &After::Keep, NOW), few_new.len(), &[]), "a new mailbox");
+        assert!(!looks_renumbered(&plan(&few_new, true, &ledger, &After::Keep, NOW), few_new.len()), "somebody emptied the mailbox");
+        assert!(!looks_renumbered(&plan(&few_new, true, &[], &After::Keep, NOW), few_new.len()), "a new mailbox");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::fetch::{self, Order};
 use super::figures::{Figures, Outcome, Progress};
 use super::idle;
+use super::places::Places;
 use super::refusal;
 use crate::config::{Collector, Current, Protocol};
 use crate::schedule::{self, Backoff, Failure, Verdict};
@@ -19,11 +20,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Fetches from one server at once: providers count connections.
-const AT_ONE_HOST: usize = 2;
 /// The clock may jump, and the machine may sleep: due times are looked at this often.
 const LOOK: Duration = Duration::from_secs(30);
 /// A task that ended by a fault of the program starts again after this long.
@@ -40,7 +39,7 @@ pub struct Scheduler {
 struct Shared {
     store: Store,
     current: watch::Receiver<Arc<Current>>,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    places: Places,
     desks: Mutex<HashMap<String, mpsc::UnboundedSender<Ask>>>,
 }
 
@@ -50,7 +49,7 @@ type Ask = oneshot::Sender<Figures>;
 impl Scheduler {
     /// Ready to run.
     pub fn new(store: Store, current: watch::Receiver<Arc<Current>>) -> Self {
-        Self { shared: Arc::new(Shared { store, current, hosts: Mutex::default(), desks: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { store, current, places: Places::default(), desks: Mutex::default() }) }
     }
 
     /// Runs until `stopping`; fetches that are going on end at their next safe point.
@@ -219,8 +218,6 @@ impl Desk {
         state: CollectorState,
         stop: watch::Receiver<bool>,
     ) -> Outcome {
-        let place = self.shared.place(&collector.endpoint.host);
-        let _place = place.acquire().await;
         let order = Order {
             store: self.shared.store.clone(),
             current: Arc::clone(current),
@@ -229,7 +226,7 @@ impl Desk {
             progress: watch::Sender::new(Progress::default()),
             stop,
         };
-        let (outcome, retry) = fetch_and_record(&order, state).await;
+        let (outcome, retry) = fetch_and_record(&order, &self.shared.places, state).await;
         self.least = outcome.login_delay.map_or(self.least, Duration::from_secs);
         let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
         self.retry = retry.and_then(|(backoff, wait)| {
@@ -241,20 +238,20 @@ impl Desk {
     }
 }
 
-impl Shared {
-    fn place(&self, host: &str) -> Arc<Semaphore> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(hosts.entry(host.to_ascii_lowercase()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONE_HOST))))
-    }
-}
-
-/// Fetches, and writes down how it went; `state` is what was known before. After a failure that is worth another attempt, its back-off
+/// Fetches, as soon as there is a place for it, and writes down how it went; `state` is what was known before. After a failure that is worth another attempt, its back-off
 /// and how long to wait.
-pub async fn fetch_and_record(order: &Order, state: CollectorState) -> (Outcome, Option<(Backoff, Duration)>) {
+pub async fn fetch_and_record(order: &Order, places: &Places, state: CollectorState) -> (Outcome, Option<(Backoff, Duration)>) {
     let name = &order.collector.name;
+    let mut place = places.take(&order.collector.endpoint.host).await;
     let begun = CollectorState { fetching_since: Some(Timestamp::now().as_millisecond()), ..state.clone() };
     let noted = order.store.collector_state_set(name, begun).await;
-    let outcome = contained(name, fetch::fetch(order)).await;
+    let mut outcome = contained(name, fetch::fetch(order)).await;
+    while outcome.turned_away && place.give_up() {
+        tracing::info!(collector = name, "the provider has no room for one more session; waiting for another one to end");
+        place = places.take(&order.collector.endpoint.host).await;
+        outcome = contained(name, fetch::fetch(order)).await;
+    }
+    drop(place);
     let now = Timestamp::now();
     let refused_since = state.first_refused.and_then(|at| Timestamp::from_millisecond(at).ok());
     let mut backoff = Backoff::resume(state.failures, refused_since);
@@ -328,7 +325,7 @@ async fn contained(name: &str, fetch: impl Future<Output = Outcome>) -> Outcome 
             tracing::error!(collector = name, said, "the fetch ended by a fault of the program");
             let error = format!("a fault of the program ended the fetch ({said}); it is tried again. Please report it");
             let figures = Figures { name: name.to_owned(), error: Some(error), ..Figures::default() };
-            Outcome { figures, failure: Some(Failure::Temporary), login_delay: None, fault: true }
+            Outcome { figures, failure: Some(Failure::Temporary), login_delay: None, fault: true, turned_away: false }
         }
     }
 }

@@ -44,6 +44,51 @@ pub struct Listing {
     pub malformed: usize,
     /// The server has no UIDL: ids have to be made from headers.
     pub without_ids: bool,
+    /// What tells it from others (IMAP).
+    pub shape: Option<Shape>,
+    /// All is as it was expected, and was not listed.
+    pub unchanged: bool,
+}
+
+/// What a folder (IMAP) is known by. As long as it is the same, nothing has come, since UIDs are never used again, and nothing has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// UIDs mean something only together with it.
+    pub uid_validity: u32,
+    /// The UID of the next message.
+    pub uid_next: u32,
+    /// How many messages.
+    pub exists: u32,
+}
+
+impl Shape {
+    fn of(selected: &imap::Selected) -> Option<Self> {
+        Some(Self { uid_validity: selected.uid_validity, uid_next: selected.uid_next?, exists: selected.exists })
+    }
+
+    /// As the store keeps it.
+    pub fn to_text(self) -> String {
+        format!("{} {} {}", self.uid_validity, self.uid_next, self.exists)
+    }
+
+    /// Back from there.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut numbers = text.split(' ').map(|number| number.parse().ok());
+        Some(Self { uid_validity: numbers.next()??, uid_next: numbers.next()??, exists: numbers.next()?? })
+    }
+}
+
+/// What is thought of a folder before it is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Unknown,
+    /// It was never listed, and all of it will be fetched.
+    AllNew,
+    /// It was like this, and something is to be done about what is there.
+    More(Shape),
+    /// It was like this, and if it still is, nothing is to be done.
+    Same(Shape),
 }
 
 /// The next thing that a session brings.
@@ -88,6 +133,14 @@ impl UpstreamError {
         }
     }
 
+    /// Whether the server ended the connection before it asked who we are: it may have too many.
+    pub fn is_turned_away(&self) -> bool {
+        match self {
+            Self::Pop3(error) => error.is_turned_away(),
+            Self::Imap(error) => error.is_turned_away(),
+        }
+    }
+
     /// Whether asking for one thing at a time may help.
     pub fn is_out_of_step(&self) -> bool {
         matches!(self, Self::Pop3(pop3::ClientError::OutOfStep(_)))
@@ -113,16 +166,38 @@ impl Upstream {
     }
 
     /// What is there. `change`: something may be removed, moved or marked later.
-    pub async fn list(&mut self, folder: &str, change: bool) -> Result<Listing, UpstreamError> {
-        match self {
-            Self::Pop3(client) => Ok(pop3_listing(client.list().await?)),
-            Self::Imap(client) => {
-                let validity = client.select(folder, change).await?.uid_validity;
-                let uids = client.search().await?;
-                let item = |uid| Item { handle: uid, id: (format!("{validity}.{uid}"), 0), size: None, arrived: None };
-                Ok(Listing { items: uids.into_iter().map(item).collect(), malformed: 0, without_ids: false })
+    pub async fn list(&mut self, folder: &str, change: bool, expected: Expected) -> Result<Listing, UpstreamError> {
+        let client = match self {
+            Self::Pop3(client) => return Ok(pop3_listing(client.list().await?)),
+            Self::Imap(client) => client,
+        };
+        let before = match expected {
+            Expected::Same(before) => {
+                let selected = client.select(folder, change).await?;
+                if Shape::of(&selected) == Some(before) {
+                    return Ok(Listing { shape: Some(before), unchanged: true, ..Listing::default() });
+                }
+                Some(selected)
             }
-        }
+            _ => None,
+        };
+        let sizes_from = match expected {
+            Expected::Same(before) | Expected::More(before) => Some(before.uid_next),
+            Expected::AllNew => Some(1),
+            Expected::Unknown => None,
+        };
+        let found = match before {
+            Some(selected) => imap::Survey { selected, ..client.survey(None, sizes_from).await? },
+            None => client.survey(Some((folder, change)), sizes_from).await?,
+        };
+        let validity = found.selected.uid_validity;
+        let mut sizes = found.sizes;
+        let item = |uid| {
+            let (size, arrived) = sizes.remove(&uid).map_or((None, None), |(size, arrived)| (Some(size), arrived));
+            Item { handle: uid, id: (format!("{validity}.{uid}"), 0), size, arrived }
+        };
+        let items = found.uids.into_iter().map(item).collect();
+        Ok(Listing { items, shape: Shape::of(&found.selected), ..Listing::default() })
     }
 
     /// Fills in sizes (and arrival dates, if the server knows them) that the listing did not bring.
@@ -291,6 +366,13 @@ impl Upstream {
                 client.close().await;
                 Ok(deleted)
             }
+            Self::Imap(client) if matches!(after, After::Delete | After::Age(_)) && !handles.is_empty() && client.removes_singly() => {
+                let mut uids = handles.to_vec();
+                uids.sort_unstable();
+                client.remove_and_log_out(&uids).await?;
+                done.extend(uids);
+                Ok(true)
+            }
             Self::Imap(_) => {
                 done.extend(self.dispose(handles, after).await?);
                 if let Self::Imap(client) = self {
@@ -332,18 +414,26 @@ fn header_end(bytes: &[u8]) -> usize {
 
 /// Equal UIDLs in one listing are told apart by an ordinal, in the order of the listing (RFC 1939 §7 allows them for equal messages).
 fn pop3_listing(listing: pop3::Listing) -> Listing {
-    let mut seen: HashMap<String, u32> = HashMap::new();
     let without_ids = !listing.messages.is_empty() && listing.messages.iter().all(|message| message.uidl.is_none());
-    let items = listing.messages.into_iter().map(|message| {
-        let uidl = message.uidl.unwrap_or_default();
-        let next = seen.entry(uidl.clone()).or_default();
-        let ordinal = *next;
-        *next += 1;
-        Item { handle: message.number, id: (uidl, ordinal), size: Some(message.size), arrived: None }
-    });
     // A message whose UIDL line was missing or broken waits until the server lists it well, unless there are no ids at all.
-    let items = items.filter(|item| without_ids || !item.id.0.is_empty()).collect();
-    Listing { items, malformed: listing.malformed, without_ids }
+    let listed = listing.messages.into_iter().filter(|message| without_ids || message.uidl.is_some());
+    let mut items: Vec<Item> = listed
+        .map(|message| Item {
+            handle: message.number,
+            id: (message.uidl.map(String::from).unwrap_or_default(), 0),
+            size: Some(message.size),
+            arrived: None,
+        })
+        .collect();
+    let mut by_id: Vec<u32> = (0..).take(items.len()).collect();
+    by_id.sort_by(|a, b| items[*a as usize].id.0.cmp(&items[*b as usize].id.0));
+    for pair in 1..by_id.len() {
+        let (before, this) = (by_id[pair - 1] as usize, by_id[pair] as usize);
+        if items[before].id.0 == items[this].id.0 {
+            items[this].id.1 = items[before].id.1 + 1;
+        }
+    }
+    Listing { items, malformed: listing.malformed, without_ids, ..Listing::default() }
 }
 
 #[cfg(test)]
@@ -351,7 +441,7 @@ mod tests {
     use super::*;
 
     fn listed(number: u32, uidl: Option<&str>) -> pop3::Listed {
-        pop3::Listed { number, size: 10, uidl: uidl.map(str::to_owned) }
+        pop3::Listed { number, size: 10, uidl: uidl.map(Box::from) }
     }
 
     #[test]

@@ -130,11 +130,60 @@ impl Store {
         .await
     }
 
+    /// The same, entry by entry, for mailboxes of any size: `each` sees them in no particular order, and `state` comes back.
+    pub async fn ledger_each<T: Send + 'static>(
+        &self,
+        source: &Source,
+        mut state: T,
+        each: impl Fn(&mut T, Entry) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let source = source.clone();
+        self.read(move |connection| {
+            let Some(source) = find(connection, &source)? else { return Ok(state) };
+            let mut select = connection
+                .prepare_cached(&format!("{SELECT} WHERE source = ?1 AND state IN ('attempted', 'known', 'stored', 'delete_sent')"))?;
+            for found in select.query_map([source], entry)? {
+                each(&mut state, found?);
+            }
+            Ok(state)
+        })
+        .await
+    }
+
+    /// Whether nothing is to be done about `listed` messages if they are the same as last time: as many are stored or known, no other is
+    /// open, no stub's original is wanted, and none was stored by `due` unless its outcome is one of `staying`.
+    pub async fn ledger_is_at_rest(
+        &self,
+        source: &Source,
+        listed: u64,
+        due: Option<i64>,
+        staying: [&'static str; 3],
+    ) -> Result<bool, StoreError> {
+        let source = source.clone();
+        self.read(move |connection| {
+            let Some(source) = find(connection, &source)? else { return Ok(false) };
+            let mut select = connection.prepare_cached(
+                "SELECT count(*) FILTER (WHERE state IN ('stored', 'known')),
+                        count(*) FILTER (WHERE state IN ('attempted', 'delete_sent') OR wanted IS NOT NULL
+                                            OR (state = 'stored' AND stored <= ?2 AND outcome NOT IN (?3, ?4, ?5)))
+                 FROM ledger WHERE source = ?1",
+            )?;
+            let (at_rest, open): (u64, u64) =
+                select.query_row(params![source, due, staying[0], staying[1], staying[2]], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(at_rest == listed && open == 0)
+        })
+        .await
+    }
+
     /// Those of the given ids that are gone: asked before something new in a listing is fetched.
     pub async fn ledger_gone(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<Entry>, StoreError> {
         let source = source.clone();
         self.read(move |connection| {
             let Some(source) = find(connection, &source)? else { return Ok(vec![]) };
+            let mut any = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM ledger WHERE source = ?1 AND state = 'gone')")?;
+            if !any.query_row([source], |row| row.get(0))? {
+                return Ok(vec![]);
+            }
             let mut select =
                 connection.prepare_cached(&format!("{SELECT} WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state = 'gone'"))?;
             let mut gone = Vec::new();

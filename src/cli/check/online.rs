@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::config::{After, Auth, Collector, Config, Current, Smarthost, SmarthostLogin};
 use crate::document::duration_text;
 use crate::inbound::fetch::EXPIRY_WARNING_DAYS;
-use crate::inbound::upstream::Upstream;
+use crate::inbound::upstream::{Expected, Upstream};
 use crate::outbound::credentials::{self, Account};
 use crate::smtp::client;
 use crate::smtp::reply::Class;
@@ -77,7 +77,7 @@ pub async fn look_into(collector: &Collector, secret: &Secret) -> Result<Vec<Str
     let mut upstream = Upstream::open(collector, secret, true, Patience::default()).await.map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     for (folder, _) in &collector.folders {
-        let listing = upstream.list(folder, false).await.map_err(|error| error.to_string())?;
+        let listing = upstream.list(folder, false, Expected::Unknown).await.map_err(|error| error.to_string())?;
         let name = if collector.folders.len() > 1 || folder != "INBOX" { format!(" in {folder}") } else { String::new() };
         found.push(format!("logged in as {}; {} there{name}", collector.log_in_as(), mails(listing.items.len())));
         if let (true, Some(first)) = (listing.without_ids, listing.items.first()) {

@@ -30,7 +30,7 @@ impl Client {
                 ));
             }
             b"PREAUTH" => self.logged_in = true,
-            b"BYE" => return Err(ClientError::Bye(redact::shown(rest))),
+            b"BYE" => return Err(ClientError::TurnedAway(redact::shown(rest))),
             _ => return Err(ClientError::OutOfStep(redact::shown(&line))),
         }
         self.note_capabilities(rest);

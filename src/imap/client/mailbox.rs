@@ -7,6 +7,9 @@ use crate::wire::dial::Phase;
 use crate::wire::{Instant, LineEnd, WireError};
 use std::collections::HashMap;
 
+/// What is asked of messages before they are fetched.
+const SIZES: &str = "(UID RFC822.SIZE INTERNALDATE)";
+
 /// An open folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Selected {
@@ -16,6 +19,20 @@ pub struct Selected {
     pub uid_next: Option<u32>,
     /// How many messages.
     pub exists: u32,
+}
+
+/// UID → (RFC822.SIZE, INTERNALDATE in milliseconds since 1970).
+pub type Sizes = HashMap<u32, (u64, Option<i64>)>;
+
+/// What is in a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// As the server told when it was opened.
+    pub selected: Selected,
+    /// All messages, ascending.
+    pub uids: Vec<u32>,
+    /// Of those that were asked about.
+    pub sizes: Sizes,
 }
 
 /// How a removal ended.
@@ -39,10 +56,40 @@ pub enum News {
 impl Client {
     /// Opens a folder; without `change` for reading only (EXAMINE).
     pub async fn select(&mut self, folder: &str, change: bool) -> Result<Selected, ClientError> {
+        let tag = self.queue(&select_command(folder, change));
+        self.flush(Phase::Command).await?;
+        self.selected(&tag).await
+    }
+
+    /// What is in a folder, in one go: opens it if it is not open yet; the UIDs of all messages; sizes and arrival dates of those with
+    /// UIDs from `sizes_from` on.
+    pub async fn survey(&mut self, folder: Option<(&str, bool)>, sizes_from: Option<u32>) -> Result<Survey, ClientError> {
+        let select = folder.map(|(folder, change)| self.queue(&select_command(folder, change)));
+        let all = if self.offers("ESEARCH") { "UID SEARCH RETURN (ALL) ALL" } else { "UID SEARCH ALL" };
+        let search = self.queue(all);
+        let sizes = sizes_from.map(|from| self.queue(&format!("UID FETCH {from}:* {SIZES}")));
+        self.flush(Phase::Command).await?;
+        let mut survey = Survey::default();
+        if let Some(tag) = select {
+            survey.selected = self.selected(&tag).await?;
+        }
+        survey.uids = self.found(&search).await?;
+        survey.uids.sort_unstable();
+        survey.uids.dedup();
+        self.listed.clone_from(&survey.uids);
+        if let Some(tag) = sizes {
+            match self.measured(&tag, &mut survey.sizes).await {
+                // Asked for single ones, it may do better.
+                Err(ClientError::Refused { .. }) => {}
+                other => other?,
+            }
+        }
+        Ok(survey)
+    }
+
+    async fn selected(&mut self, tag: &str) -> Result<Selected, ClientError> {
         let mut selected = Selected::default();
-        let verb = if change { "SELECT" } else { "EXAMINE" };
-        let command = format!("{verb} {}", mailbox(folder));
-        self.command(&command, "the folder", Phase::Command, |response| {
+        self.answer(tag, "the folder", Phase::Command, |response| {
             let mut words = response.split(u8::is_ascii_whitespace);
             match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
                 (count, kind) if kind.eq_ignore_ascii_case(b"EXISTS") => selected.exists = number(count).unwrap_or(0),
@@ -63,49 +110,76 @@ impl Client {
         Ok(selected)
     }
 
-    /// The UIDs of all messages in the open folder, ascending.
-    pub async fn search(&mut self) -> Result<Vec<u32>, ClientError> {
-        let command = if self.offers("ESEARCH") { "UID SEARCH RETURN (ALL) ALL" } else { "UID SEARCH ALL" };
-        let mut found = self.search_for(command).await?;
-        found.sort_unstable();
-        found.dedup();
-        self.listed.clone_from(&found);
-        Ok(found)
-    }
-
     /// Sizes and arrival dates of these messages: UID → (RFC822.SIZE, INTERNALDATE).
-    pub async fn sizes(&mut self, uids: &[u32]) -> Result<HashMap<u32, (u64, Option<i64>)>, ClientError> {
-        let mut found = HashMap::new();
+    pub async fn sizes(&mut self, uids: &[u32]) -> Result<Sizes, ClientError> {
+        let mut found = Sizes::new();
         for (set, _) in fetch_response::uid_sets(uids, &self.listed, MAX_SET) {
-            self.command(&format!("UID FETCH {set} (UID RFC822.SIZE INTERNALDATE)"), "sizes", Phase::Command, |response| {
-                let Some(text) = fetch_text(response) else { return Ok(()) };
-                let mut reader = Reader::default();
-                if let Next::End(_) = reader.feed(text)?
-                    && let (Some(uid), Some(size)) = (reader.fetched.uid, reader.fetched.size)
-                    && found.len() < MAX_MESSAGES
-                {
-                    found.insert(uid, (size, reader.fetched.internal_date));
-                }
-                Ok(())
-            })
-            .await?;
+            let tag = self.queue(&format!("UID FETCH {set} {SIZES}"));
+            self.flush(Phase::Command).await?;
+            self.measured(&tag, &mut found).await?;
         }
         Ok(found)
     }
 
-    /// Removes messages for good. Without UIDPLUS (RFC 4315) only if no other message is marked `\Deleted`.
+    async fn measured(&mut self, tag: &str, found: &mut Sizes) -> Result<(), ClientError> {
+        let each = |response: &[u8]| {
+            let Some(text) = fetch_text(response) else { return Ok(()) };
+            let mut reader = Reader::default();
+            if let Next::End(_) = reader.feed(text)?
+                && let (Some(uid), Some(size)) = (reader.fetched.uid, reader.fetched.size)
+                && found.len() < MAX_MESSAGES
+            {
+                found.insert(uid, (size, reader.fetched.internal_date));
+            }
+            Ok(())
+        };
+        self.answer_of(tag, "sizes", Phase::Command, MAX_MESSAGES, each).await.map(drop)
+    }
+
+    /// Whether messages can be removed without taking others along that somebody else has marked (UIDPLUS, RFC 4315).
+    pub fn removes_singly(&self) -> bool {
+        self.offers("UIDPLUS") || self.offers("IMAP4REV2")
+    }
+
+    /// Removes messages for good; without UIDPLUS only if no other message is marked `\Deleted`.
     pub async fn remove(&mut self, uids: &[u32]) -> Result<Removed, ClientError> {
-        self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), "deletion").await?;
-        if self.offers("UIDPLUS") || self.offers("IMAP4REV2") {
-            self.each_set(uids, |set| format!("UID EXPUNGE {set}"), "deletion").await?;
+        if self.removes_singly() {
+            let tags = self.queue_removal(uids);
+            self.flush(Phase::Command).await?;
+            self.removed(tags).await?;
             return Ok(Removed::Expunged);
         }
+        self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), "deletion").await?;
         let marked = self.search_for("UID SEARCH DELETED").await?;
         if marked.iter().any(|uid| uids.binary_search(uid).is_err()) {
             return Ok(Removed::Marked);
         }
         self.command("EXPUNGE", "deletion", Phase::Command, |_| Ok(())).await?;
         Ok(Removed::Expunged)
+    }
+
+    /// Removes messages from a server that [removes singly](Client::removes_singly), and says goodbye, in one go.
+    pub async fn remove_and_log_out(mut self, uids: &[u32]) -> Result<(), ClientError> {
+        let tags = self.queue_removal(uids);
+        let goodbye = self.queue("LOGOUT");
+        self.flush(Phase::Command).await?;
+        self.removed(tags).await?;
+        self.left(&goodbye).await;
+        Ok(())
+    }
+
+    fn queue_removal(&mut self, uids: &[u32]) -> Vec<String> {
+        let sets = fetch_response::uid_sets(uids, &self.listed, MAX_SET);
+        let mark = |set: &str| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
+        let remove = |set: &str| format!("UID EXPUNGE {set}");
+        sets.iter().flat_map(|(set, _)| [mark(set), remove(set)]).map(|command| self.queue(&command)).collect()
+    }
+
+    async fn removed(&mut self, tags: Vec<String>) -> Result<(), ClientError> {
+        for tag in tags {
+            self.answer(&tag, "deletion", Phase::Command, |_| Ok(())).await?;
+        }
+        Ok(())
     }
 
     /// Marks messages `\Seen`.
@@ -184,8 +258,14 @@ impl Client {
     }
 
     async fn search_for(&mut self, command: &str) -> Result<Vec<u32>, ClientError> {
+        let tag = self.queue(command);
+        self.flush(Phase::Command).await?;
+        self.found(&tag).await
+    }
+
+    async fn found(&mut self, tag: &str) -> Result<Vec<u32>, ClientError> {
         let mut found = Vec::new();
-        self.command(command, "the listing", Phase::Command, |response| {
+        self.answer(tag, "the listing", Phase::Command, |response| {
             let (word, rest) = response.split_at(memchr::memchr(b' ', response).unwrap_or(response.len()));
             let extended = word.eq_ignore_ascii_case(b"ESEARCH");
             if extended || word.eq_ignore_ascii_case(b"SEARCH") {
@@ -207,6 +287,10 @@ impl Client {
 
 fn number(digits: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn select_command(folder: &str, change: bool) -> String {
+    format!("{} {}", if change { "SELECT" } else { "EXAMINE" }, mailbox(folder))
 }
 
 /// A folder's name as a quoted string, in modified UTF-7 (RFC 3501 §5.1.3).

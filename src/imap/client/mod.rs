@@ -6,7 +6,7 @@
 mod login;
 mod mailbox;
 
-pub use mailbox::{News, Removed, Selected};
+pub use mailbox::{News, Removed, Selected, Sizes, Survey};
 
 use super::fetch_response::{self, Fetched, Malformed, Next, Reader, SetLimit};
 use crate::config::{Endpoint, Tls};
@@ -60,6 +60,9 @@ pub enum ClientError {
     /// BYE.
     #[error("the server ended the session: {0}")]
     Bye(String),
+    /// BYE instead of a greeting.
+    #[error("the server takes no session now: {0}")]
+    TurnedAway(String),
     /// What came is no answer to what was asked: the session can't go on.
     #[error("the server's answers make no sense: {0}")]
     OutOfStep(String),
@@ -95,13 +98,18 @@ fn in_words(what: &str, code: &str) -> String {
 }
 
 impl ClientError {
+    /// Whether the greeting was a refusal.
+    pub fn is_turned_away(&self) -> bool {
+        matches!(self, Self::TurnedAway(_))
+    }
+
     /// What it means for the next attempt.
     pub fn failure(&self) -> Failure {
         match self {
             Self::Refused { code, .. } if code == "AUTHENTICATIONFAILED" || code == "AUTHORIZATIONFAILED" => Failure::LogIn,
             Self::Refused { code, .. } if code == "LIMIT" => Failure::Throttled,
             Self::Refused { what: LOG_IN | TOKEN, code, .. } if code.is_empty() || code == "ALERT" => Failure::LogInPerhaps,
-            Self::Refused { .. } | Self::Bye(_) | Self::Unprotected(_) => Failure::Temporary,
+            Self::Refused { .. } | Self::Bye(_) | Self::TurnedAway(_) | Self::Unprotected(_) => Failure::Temporary,
             Self::Sasl(SaslError::Refused) => Failure::LogIn,
             Self::Sasl(SaslError::Downgrade) => Failure::LogInPerhaps,
             Self::Sasl(_) => Failure::Temporary,
@@ -299,8 +307,16 @@ impl Client {
 
     /// Says goodbye. What was expunged stays so, whatever the answer.
     pub async fn log_out(mut self) {
+        let tag = self.queue("LOGOUT");
+        if self.flush(Phase::Tls).await.is_ok() {
+            self.left(&tag).await;
+        }
+    }
+
+    /// LOGOUT was said; whatever the answer, it is over.
+    async fn left(&mut self, tag: &str) {
         self.leaving = true;
-        if self.command("LOGOUT", "LOGOUT", Phase::Tls, |_| Ok(())).await.is_ok() {
+        if self.answer(tag, "LOGOUT", Phase::Tls, |_| Ok(())).await.is_ok() {
             self.connection.close(self.patience.deadline(Phase::Tls)).await;
         }
     }
@@ -376,9 +392,21 @@ impl Client {
         tag: &str,
         what: &'static str,
         phase: Phase,
+        each: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<Bytes, ClientError> {
+        self.answer_of(tag, what, phase, MAX_UNTAGGED, each).await
+    }
+
+    /// The answer to a command, of at most so many lines.
+    async fn answer_of(
+        &mut self,
+        tag: &str,
+        what: &'static str,
+        phase: Phase,
+        max: usize,
         mut each: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<Bytes, ClientError> {
-        for _ in 0..MAX_UNTAGGED {
+        for _ in 0..max {
             let line = self.line(MAX_SEARCH_LINE, phase).await?;
             if let Some(rest) = line.strip_prefix(b"* ") {
                 each(rest)?;
@@ -427,9 +455,20 @@ impl Client {
         format!("m{}", self.tag)
     }
 
+    /// Puts a command into the next packet; its tag.
+    fn queue(&mut self, command: &str) -> String {
+        let tag = self.next_tag();
+        self.connection.queue(format!("{tag} {command}\r\n").as_bytes());
+        tag
+    }
+
     async fn say(&mut self, line: &str, phase: Phase) -> Result<(), ClientError> {
         self.connection.queue(line.as_bytes());
         self.connection.queue(b"\r\n");
+        self.flush(phase).await
+    }
+
+    async fn flush(&mut self, phase: Phase) -> Result<(), ClientError> {
         let deadline = self.patience.deadline(phase);
         self.connection.flush(deadline).await.map_err(|source| ClientError::Wire { phase, source })
     }

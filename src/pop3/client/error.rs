@@ -70,6 +70,11 @@ impl Refusal {
 }
 
 impl ClientError {
+    /// Whether the greeting was a refusal.
+    pub fn is_turned_away(&self) -> bool {
+        matches!(self, Self::Refused { what: CONNECTION, .. })
+    }
+
     /// What it means for the next attempt.
     pub fn failure(&self) -> Failure {
         match self {
@@ -87,6 +92,8 @@ impl ClientError {
     }
 }
 
+/// [`ClientError::Refused::what`] of a greeting.
+pub(super) const CONNECTION: &str = "the connection";
 /// [`ClientError::Refused::what`] of a log-in.
 pub(super) const LOG_IN: &str = "the log-in";
 

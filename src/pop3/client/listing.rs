@@ -3,7 +3,6 @@
 use super::{Client, ClientError};
 use crate::wire::dial::Phase;
 use crate::wire::redact;
-use std::collections::HashMap;
 
 /// A listing of more messages is no mailbox but an attack; the rest is seen when these are gone.
 const MAX_LISTED: usize = 500_000;
@@ -18,7 +17,7 @@ pub struct Listed {
     /// As announced: a hint.
     pub size: u64,
     /// Its unique id, if the server has such.
-    pub uidl: Option<String>,
+    pub uidl: Option<Box<str>>,
 }
 
 /// What LIST and UIDL brought.
@@ -40,15 +39,16 @@ impl Client {
             self.say(if together { "LIST\r\nUIDL\r\nSTAT" } else { "LIST" }, Phase::Command).await?;
         }
         self.status("LIST", Phase::Command).await.map_err(|error| self.doubt(error))?;
-        let mut at = HashMap::new();
         self.lines(MAX_LISTED, |line| match scan_listing(line) {
-            Some((number, size)) if !at.contains_key(&number) => {
-                at.insert(number, listing.messages.len());
-                listing.messages.push(Listed { number, size, uidl: None });
-            }
-            _ => listing.malformed += 1,
+            Some((number, size)) => listing.messages.push(Listed { number, size, uidl: None }),
+            None => listing.malformed += 1,
         })
         .await?;
+        // Servers list in order; the first line about a message counts.
+        listing.messages.sort_by_key(|message| message.number);
+        let lines = listing.messages.len();
+        listing.messages.dedup_by_key(|message| message.number);
+        listing.malformed += lines - listing.messages.len();
         if !together {
             self.say("UIDL", Phase::Command).await?;
         }
@@ -57,8 +57,11 @@ impl Client {
                 let malformed = &mut listing.malformed;
                 let messages = &mut listing.messages;
                 self.lines(MAX_LISTED, |line| match scan_uidl(line) {
-                    Some((number, uidl)) if at.contains_key(&number) => messages[at[&number]].uidl = Some(uidl),
-                    _ => *malformed += 1,
+                    Some((number, uidl)) => match messages.binary_search_by_key(&number, |message| message.number) {
+                        Ok(at) => messages[at].uidl = Some(uidl.into_boxed_str()),
+                        Err(_) => *malformed += 1,
+                    },
+                    None => *malformed += 1,
                 })
                 .await?;
             }
@@ -71,7 +74,6 @@ impl Client {
                 return Err(ClientError::OutOfStep(redact::shown(&line)));
             }
         }
-        listing.messages.sort_by_key(|message| message.number);
         Ok(listing)
     }
 }

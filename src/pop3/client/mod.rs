@@ -131,7 +131,7 @@ impl Client {
         if hasty {
             client.say("CAPA", Phase::Greeting).await?;
         }
-        let greeting = client.status("the connection", Phase::Greeting).await?;
+        let greeting = client.status(error::CONNECTION, Phase::Greeting).await?;
         client.timestamp = login::apop_timestamp(&greeting);
         if endpoint.tls == Tls::Starttls {
             client.ask("STLS", "STLS", Phase::Tls).await?;
