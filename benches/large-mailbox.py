@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""What a poll without news costs when a mailbox of many messages is kept upstream: seconds and peak memory of `mailroom fetch`.
+
+    cargo build --release
+    benches/large-mailbox.py [--mailroom target/release/mailroom] [--bench ../shared/bench] [--count 100000]
+
+Needs what the bench in the reference material needs: root, and Dovecot (it is the one of that bench). All is in a temporary folder. The
+first fetch stores the whole mailbox and is not measured; `after = "keep"`, so that everything stays listed.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+CONFIG = """\
+[office]
+domains    = ["example.com"]
+postmaster = "alice"
+[storage]
+path = "store"
+[listen]
+pop3s = []
+imaps = []
+submission = []
+submissions = []
+admin = []
+[[collector]]
+name     = "isp"
+protocol = "{protocol}"
+host     = "localhost"
+port     = {port}
+ca       = "{certs}/ca.pem"
+username = "office"
+password = {{ file = "isp.pass" }}
+deliver  = "alice"
+after    = "keep"
+"""
+
+
+def fill(maildir: str, count: int, owner: tuple[int, int]):
+    for sub in ("cur", "new", "tmp"):
+        os.makedirs(f"{maildir}/{sub}")
+    for n in range(count):
+        text = f"From: far@far.example\nTo: office@example.com\nSubject: {n}\nMessage-ID: <{n}@far.example>\n\nNumber {n}.\n"
+        path = f"{maildir}/cur/{1_700_000_000 + n}.M{n}P1.isp,S={len(text)},W={len(text) + text.count(chr(10))}:2,"
+        with open(path, "w") as file:
+            file.write(text)
+        os.chown(path, *owner)
+    for sub in ("", "cur", "new", "tmp"):
+        os.chown(f"{maildir}/{sub}", *owner)
+
+
+def run(line: list[str], **options) -> tuple[dict, float, float]:
+    """What it printed, seconds, peak MB."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out:
+        child = subprocess.Popen(line, stdout=out, **options)
+        _, status, usage = os.wait4(child.pid, 0)
+        took = time.monotonic() - began
+        out.seek(0)
+        text = out.read()
+    if status:
+        sys.exit(f"{' '.join(line)}: {text.decode()}")
+    return json.loads(text)["collectors"][0], took, usage.ru_maxrss / 1024
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--mailroom", default="target/release/mailroom")
+    options.add_argument("--bench", default="../shared/bench")
+    options.add_argument("--count", type=int, default=100_000)
+    options.add_argument("--protocol", choices=["pop3", "imap"], action="append")
+    options = options.parse_args()
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, options.bench)
+    import measure
+    import peers
+    binary = os.path.abspath(options.mailroom)
+    with tempfile.TemporaryDirectory(prefix="large-mailbox-") as work:
+        os.chmod(work, 0o755)
+        measure.certificates(work)
+        dovecot = peers.Dovecot(f"{work}/isp", work)
+        try:
+            fill(dovecot.path("office"), options.count, peers.OWNER)
+            for protocol in options.protocol or ["pop3", "imap"]:
+                office = f"{work}/{protocol}"
+                os.makedirs(f"{office}/mappings")
+                for name, text in (("mailroom.toml", CONFIG.format(protocol=protocol, port=dovecot.ports[protocol + "s"], certs=work)),
+                                   ("isp.pass", peers.PASSWORD)):
+                    with open(f"{office}/{name}", "w") as file:
+                        os.chmod(file.fileno(), 0o600)
+                        file.write(text)
+                command = [binary, "--config", f"{office}/mailroom.toml"]
+                subprocess.run([*command, "user", "add", "alice", "--password-stdin"], input=b"secret-word\n", check=True, capture_output=True)
+                first, took, peak = run([*command, "fetch", "--json"])
+                print(f"{protocol}: first fetch of {first['fetched']}: {took:.1f} s, {peak:.1f} MB")
+                polls = [run([*command, "fetch", "--json"]) for _ in range(6)][1:]
+                for figures, _, _ in polls:
+                    assert (figures["listed"], figures["known"], figures["fetched"]) == (options.count, options.count, 0), figures
+                took, peak = (statistics.median(poll[i] for poll in polls) for i in (1, 2))
+                inside = statistics.median(poll[0]["seconds"] for poll in polls)
+                print(f"{protocol}: a poll without news: {took:.2f} s ({inside:.2f} s of it the fetch itself), {peak:.1f} MB", flush=True)
+                shutil.rmtree(office)
+        finally:
+            dovecot.stop()
+
+
+if __name__ == "__main__":
+    main()
