@@ -19,10 +19,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// So much is asked for before deletions catch up with it.
-const CHECKPOINT: usize = 200;
+/// Messages of one round. The next round is asked for while one comes, and deletions follow with the one after: 200 are between.
+const CHECKPOINT: usize = 100;
 /// The same in bytes.
-const CHECKPOINT_BYTES: u64 = 32_000_000;
+const CHECKPOINT_BYTES: u64 = 16_000_000;
 /// A message that has ended so many fetches badly goes to quarantine.
 const ATTEMPTS: u32 = 3;
 /// Headers asked for at once, for ages and fingerprints.
@@ -39,6 +39,18 @@ pub(super) struct Mailbox<'a, 'b> {
     source: Source,
     folder: &'a str,
     storing: Arc<Storing>,
+    /// What the server is asked to remove, and has not answered yet.
+    asked: HashMap<u32, UpstreamId>,
+}
+
+/// Messages that have been asked for together.
+#[derive(Default)]
+struct Round<'i> {
+    items: &'i [Item],
+    /// How often each was asked for, this time included.
+    attempts: Vec<u32>,
+    /// See [`Upstream::retrieve`].
+    marks: usize,
 }
 
 impl<'a, 'b> Mailbox<'a, 'b> {
@@ -57,7 +69,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             tag: format!("{}/{}/{folder}@{}", source.host, source.login, now()),
             source: source.clone(),
         });
-        Self { run, source, folder, storing }
+        Self { run, source, folder, storing, asked: HashMap::new() }
     }
 
     /// What is durably here in the end, and has to go yet.
@@ -168,36 +180,71 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
         let mut going = plan.dispose;
         let mut rest = fitting.as_slice();
-        while !rest.is_empty() {
-            let chunk = chunk(rest);
-            rest = &rest[chunk.len()..];
-            self.dispose(upstream, &going).await?;
-            going = self.retrieve(upstream, chunk, Handling::Mapped).await?;
+        let mut round = self.ask(upstream, next_chunk(&mut rest)).await?;
+        while !round.items.is_empty() {
+            let next = self.ask(upstream, next_chunk(&mut rest)).await;
+            if self.ask_to_remove(upstream, &going) {
+                going.clear();
+            }
+            match self.receive(upstream, round, Handling::Mapped).await {
+                Ok(fresh) => going.extend(fresh),
+                Err(trouble) => {
+                    if let Ok(next) = next {
+                        self.forgive(next.items).await?;
+                    }
+                    return Err(trouble);
+                }
+            }
+            round = next?;
         }
         for (item, whose) in plan.wanted {
             let handling = self.handling_for(&whose).await?;
-            going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
+            let round = self.ask(upstream, std::slice::from_ref(&item)).await?;
+            going.extend(self.receive(upstream, round, handling).await?);
         }
         for (item, attempts) in plan.singly {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
-            going.extend(self.retrieve(upstream, std::slice::from_ref(&item), handling).await?);
+            let round = self.ask(upstream, std::slice::from_ref(&item)).await?;
+            going.extend(self.receive(upstream, round, handling).await?);
         }
-        self.stubs(upstream, &large).await?;
+        if !large.is_empty() {
+            self.dispose(upstream, &std::mem::take(&mut going)).await?;
+            self.stubs(upstream, &large).await?;
+        }
         Ok(going)
     }
 
-    /// One round: count the attempts, receive while storing. What is durable then and has to go at once.
-    async fn retrieve(&mut self, upstream: &mut Upstream, items: &[Item], handling: Handling) -> Result<Vec<Item>, Trouble> {
-        let order = self.run.order;
+    /// Counts the attempts, and asks for the messages.
+    async fn ask<'i>(&mut self, upstream: &mut Upstream, items: &'i [Item]) -> Result<Round<'i>, Trouble> {
+        if items.is_empty() {
+            return Ok(Round::default());
+        }
         self.run.room_on_disk()?;
-        let ids: Vec<UpstreamId> = items.iter().map(|item| item.id.clone()).collect();
-        let attempts = order.store.ledger_attempt(&self.source, ids).await?;
+        let attempts = self.run.order.store.ledger_attempt(&self.source, ids_of(items)).await?;
+        Ok(Round { items, attempts, marks: upstream.retrieve(items) })
+    }
+
+    /// Receives while storing. What is durable then and has to go at once.
+    async fn receive(&mut self, upstream: &mut Upstream, round: Round<'_>, handling: Handling) -> Result<Vec<Item>, Trouble> {
+        let order = self.run.order;
+        let Round { items, attempts, marks } = round;
         let (to, from) = mpsc::channel(CHECKPOINT);
         let mut storing = Task(tokio::spawn(Arc::clone(&self.storing).run(from, handling)));
         let max_size = order.collector.max_size;
         let room = receive::room();
-        let receiver = Receiver { upstream, store: &order.store, to, progress: &order.progress, stop: &order.stop, max_size, room };
-        let received = receiver.receive(items).await;
+        let mut removed = Vec::new();
+        let receiver = Receiver {
+            upstream,
+            store: &order.store,
+            to,
+            progress: &order.progress,
+            stop: &order.stop,
+            max_size,
+            room,
+            removed: &mut removed,
+        };
+        let received = receiver.receive(items, marks).await;
+        self.removed(&removed).await?;
         let stored = (&mut storing.0).await.map_err(|error| match error.try_into_panic() {
             // It is contained where a whole fetch is.
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -291,25 +338,40 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Ok(())
     }
 
-    /// Asks the server to delete, move or mark what is durably here; the ledger knows before the session ends.
-    pub(super) async fn dispose(&mut self, upstream: &mut Upstream, items: &[Item]) -> Result<(), Trouble> {
+    /// The messages never had their turn: takes the count of their attempts back.
+    async fn forgive(&self, items: &[Item]) -> Result<(), Trouble> {
         if items.is_empty() {
             return Ok(());
         }
-        let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+        Ok(self.run.order.store.ledger_forgive(&self.source, ids_of(items)).await?)
+    }
+
+    /// Asks the server to delete what is durably here, while other answers are on their way. False: that has to wait.
+    fn ask_to_remove(&mut self, upstream: &mut Upstream, items: &[Item]) -> bool {
+        let handles = self.going(items);
+        if handles.is_empty() {
+            return true;
+        }
+        failpoint("before_delete");
+        upstream.ask_to_remove(&handles, &self.run.order.collector.after)
+    }
+
+    /// Asks the server to delete, move or mark what is durably here; the ledger knows before the session ends.
+    pub(super) async fn dispose(&mut self, upstream: &mut Upstream, items: &[Item]) -> Result<(), Trouble> {
+        let handles = self.going(items);
         failpoint("before_delete");
         let done = upstream.dispose(&handles, &self.run.order.collector.after).await?;
-        self.disposed(items, &done).await
+        self.removed(&done).await
     }
 
     /// The same for the last time, and the end of the session.
     pub(super) async fn leave(&mut self, upstream: Upstream, items: &[Item]) -> Result<(), Trouble> {
-        let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+        let handles = self.going(items);
         let mut done = Vec::new();
         failpoint("before_delete");
         let left = upstream.finish(&handles, &self.run.order.collector.after, &mut done).await;
         failpoint("after_quit");
-        self.disposed(items, &done).await?;
+        self.removed(&done).await?;
         if !left? {
             let collector = &self.run.order.collector.name;
             tracing::warn!(collector, "the server says that it could not delete everything; it is asked again next time");
@@ -317,9 +379,15 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Ok(())
     }
 
-    async fn disposed(&mut self, items: &[Item], done: &[u32]) -> Result<(), Trouble> {
-        let ids: HashMap<u32, &UpstreamId> = items.iter().map(|item| (item.handle, &item.id)).collect();
-        let done: Vec<UpstreamId> = done.iter().filter_map(|handle| ids.get(handle)).map(|id| (*id).clone()).collect();
+    /// Notes that these are to go.
+    fn going(&mut self, items: &[Item]) -> Vec<u32> {
+        self.asked.extend(items.iter().map(|item| (item.handle, item.id.clone())));
+        items.iter().map(|item| item.handle).collect()
+    }
+
+    /// The server has agreed to it.
+    async fn removed(&mut self, handles: &[u32]) -> Result<(), Trouble> {
+        let done: Vec<UpstreamId> = handles.iter().filter_map(|handle| self.asked.remove(handle)).collect();
         self.run.figures.deleted += done.len() as u64;
         self.mark(done, State::DeleteSent).await
     }
@@ -472,6 +540,16 @@ impl<T> Drop for Task<T> {
     }
 }
 
+fn ids_of(items: &[Item]) -> Vec<UpstreamId> {
+    items.iter().map(|item| item.id.clone()).collect()
+}
+
+fn next_chunk<'i>(rest: &mut &'i [Item]) -> &'i [Item] {
+    let chunk = chunk(rest);
+    *rest = &rest[chunk.len()..];
+    chunk
+}
+
 fn chunk(items: &[Item]) -> &[Item] {
     let mut bytes = 0;
     let fits = items.iter().take(CHECKPOINT).take_while(|item| {
@@ -504,7 +582,7 @@ mod tests {
         let items = |count: u32, size: u64| -> Vec<Item> {
             (0..count).map(|n| Item { handle: n, id: (n.to_string(), 0), size: Some(size), arrived: None }).collect()
         };
-        for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 20_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
+        for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 10_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
             assert_eq!(chunk(&items(count, size)).len(), first, "{count} of {size}");
         }
     }

@@ -99,6 +99,8 @@ pub struct Receiver<'a> {
     pub max_size: u64,
     /// Memory for messages on their way to the store.
     pub room: Arc<Semaphore>,
+    /// What the server has removed meanwhile, because it was asked to before.
+    pub removed: &'a mut Vec<u32>,
 }
 
 /// The memory that [`Receiver::room`] shares out.
@@ -107,14 +109,13 @@ pub fn room() -> Arc<Semaphore> {
 }
 
 impl Receiver<'_> {
-    /// Retrieves these messages; returns when all have come or been refused.
-    pub async fn receive(mut self, items: &[Item]) -> Result<Refusals, ReceiveError> {
+    /// Receives these messages, which have been asked for; returns when all have come or been refused, as so many [`Event::InStep`] tell.
+    pub async fn receive(mut self, items: &[Item], mut marks: usize) -> Result<Refusals, ReceiveError> {
         let by_handle: HashMap<u32, &Item> = items.iter().map(|item| (item.handle, item)).collect();
         let mut refusals = Refusals::new();
         let mut unproven: Option<Raw> = None;
         let mut answered = HashSet::new();
-        self.upstream.retrieve(items);
-        loop {
+        while marks > 0 {
             if *self.stop.borrow() {
                 return Err(ReceiveError::Stopped);
             }
@@ -138,10 +139,13 @@ impl Receiver<'_> {
                     answered.insert(handle);
                     refusals.push((handle, text));
                 }
-                Event::InStep => {}
-                Event::Done => return Ok(refusals),
+                Event::Removed(handles) => self.removed.extend(handles),
+                Event::InStep => marks -= 1,
+                Event::Noted => {}
+                Event::Done => break,
             }
         }
+        Ok(refusals)
     }
 
     async fn hand_on(&self, mut raw: Raw) -> Result<(), ReceiveError> {

@@ -98,8 +98,12 @@ pub enum Event {
     Begins(Option<u32>),
     /// A message won't come.
     Refused(u32, String),
-    /// All that came before was well framed.
+    /// The server agreed to remove these.
+    Removed(Vec<u32>),
+    /// All of one [`Upstream::retrieve`] has been answered, and was well framed.
     InStep,
+    /// Nothing to tell.
+    Noted,
     /// Nothing is pending.
     Done,
 }
@@ -253,19 +257,39 @@ impl Upstream {
         }
     }
 
-    /// Asks for whole messages, in this order.
-    pub fn retrieve(&mut self, items: &[Item]) {
+    /// Asks for whole messages, in this order: how many [`Event::InStep`] will tell that all of them have been answered.
+    pub fn retrieve(&mut self, items: &[Item]) -> usize {
         match self {
             Self::Pop3(client) => {
                 items.iter().for_each(|item| client.retrieve(item.handle, item.size.unwrap_or(0)));
                 // Its answer shows that the last message ended where it seemed to.
                 client.check();
+                1
             }
             Self::Imap(client) => {
                 let mut uids: Vec<u32> = items.iter().map(|item| item.handle).collect();
                 uids.sort_unstable();
-                client.retrieve(&uids);
+                client.retrieve(&uids)
             }
+        }
+    }
+
+    /// Asks for what [`Upstream::dispose`] does while other answers are on their way; [`Event::Removed`] follows. False: it has to wait until
+    /// nothing is.
+    pub fn ask_to_remove(&mut self, handles: &[u32], after: &After) -> bool {
+        match (self, after) {
+            (_, After::Keep) => true,
+            (Self::Pop3(client), _) => {
+                handles.iter().for_each(|handle| client.delete(*handle));
+                true
+            }
+            (Self::Imap(client), After::Delete | After::Age(_)) if client.removes_singly() => {
+                let mut uids = handles.to_vec();
+                uids.sort_unstable();
+                client.ask_to_remove(&uids);
+                true
+            }
+            (Self::Imap(_), _) => false,
         }
     }
 
@@ -275,14 +299,21 @@ impl Upstream {
             Self::Pop3(client) => Ok(match client.next().await? {
                 Some(pop3::Answer::Begins(number)) => Event::Begins(Some(number)),
                 Some(pop3::Answer::Refused(number, text)) => Event::Refused(number, text),
-                Some(pop3::Answer::InStep | pop3::Answer::Deleted(_) | pop3::Answer::NotDeleted(..) | pop3::Answer::Left(_)) => {
-                    Event::InStep
+                Some(pop3::Answer::Deleted(number)) => Event::Removed(vec![number]),
+                Some(pop3::Answer::NotDeleted(number, text)) => {
+                    tracing::warn!(number, text, "the server does not delete a message");
+                    Event::Noted
                 }
+                Some(pop3::Answer::InStep) => Event::InStep,
+                Some(pop3::Answer::Left(_)) => Event::Noted,
                 None => Event::Done,
             }),
             Self::Imap(client) => Ok(match client.next().await? {
                 Some(imap::Answer::Begins(uid)) => Event::Begins(uid),
                 Some(imap::Answer::Refused(uid, text)) => Event::Refused(uid, text),
+                Some(imap::Answer::Removed(uids)) if uids.is_empty() => Event::Noted,
+                Some(imap::Answer::Removed(uids)) => Event::Removed(uids),
+                Some(imap::Answer::InStep) => Event::InStep,
                 None => Event::Done,
             }),
         }
@@ -303,46 +334,41 @@ impl Upstream {
         }
     }
 
-    /// Does with messages that are safely here what `after` says; which of them the server agreed to. For POP3 deletion takes place with
-    /// [`Upstream::leave`]. Nothing may be pending.
+    /// Does with messages that are safely here what `after` says, and waits for all that is on its way; which of them the server agreed to
+    /// remove. For POP3 deletion takes place with [`Upstream::finish`].
     pub async fn dispose(&mut self, handles: &[u32], after: &After) -> Result<Vec<u32>, UpstreamError> {
-        if handles.is_empty() {
-            return Ok(Vec::new());
-        }
-        match (self, after) {
-            (_, After::Keep) => Ok(Vec::new()),
-            (Self::Pop3(client), _) => {
-                handles.iter().for_each(|handle| client.delete(*handle));
-                let mut deleted = Vec::with_capacity(handles.len());
-                while let Some(answer) = client.next().await? {
-                    match answer {
-                        pop3::Answer::Deleted(number) => deleted.push(number),
-                        pop3::Answer::NotDeleted(number, text) => tracing::warn!(number, text, "the server does not delete a message"),
-                        _ => {}
-                    }
-                }
-                Ok(deleted)
-            }
-            (Self::Imap(client), after) => {
-                let mut uids = handles.to_vec();
-                uids.sort_unstable();
-                let removed = match after {
-                    After::Seen => {
-                        client.mark_seen(&uids).await?;
-                        return Ok(Vec::new());
-                    }
-                    After::Move(folder) => client.relocate(&uids, folder).await?,
-                    _ => client.remove(&uids).await?,
-                };
-                if removed == imap::Removed::Marked {
-                    tracing::warn!(
-                        "the server can't remove single messages (no UIDPLUS), and somebody else has marked mail as deleted: \
-                         ours is marked too and stays until a mail program compacts the folder"
-                    );
-                }
-                Ok(uids)
+        let mut done = Vec::new();
+        let asked = handles.is_empty() || self.ask_to_remove(handles, after);
+        loop {
+            match self.next().await? {
+                Event::Removed(handles) => done.extend(handles),
+                Event::Done => break,
+                _ => {}
             }
         }
+        if asked {
+            return Ok(done);
+        }
+        if let Self::Imap(client) = self {
+            let mut uids = handles.to_vec();
+            uids.sort_unstable();
+            let removed = match after {
+                After::Seen => {
+                    client.mark_seen(&uids).await?;
+                    return Ok(done);
+                }
+                After::Move(folder) => client.relocate(&uids, folder).await?,
+                _ => client.remove(&uids).await?,
+            };
+            if removed == imap::Removed::Marked {
+                tracing::warn!(
+                    "the server can't remove single messages (no UIDPLUS), and somebody else has marked mail as deleted: \
+                     ours is marked too and stays until a mail program compacts the folder"
+                );
+            }
+            done.extend(uids);
+        }
+        Ok(done)
     }
 
     /// The last [`Upstream::dispose`] and the end of the session, in one go where the server allows that. Adds what the server agreed to to
@@ -366,11 +392,17 @@ impl Upstream {
                 client.close().await;
                 Ok(deleted)
             }
-            Self::Imap(client) if matches!(after, After::Delete | After::Age(_)) && !handles.is_empty() && client.removes_singly() => {
+            Self::Imap(mut client) if matches!(after, After::Delete | After::Age(_)) && client.removes_singly() => {
                 let mut uids = handles.to_vec();
                 uids.sort_unstable();
-                client.remove_and_log_out(&uids).await?;
-                done.extend(uids);
+                client.ask_to_remove(&uids);
+                client.ask_to_log_out();
+                while let Some(answer) = client.next().await? {
+                    if let imap::Answer::Removed(uids) = answer {
+                        done.extend(uids);
+                    }
+                }
+                client.close().await;
                 Ok(true)
             }
             Self::Imap(_) => {

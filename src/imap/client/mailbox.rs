@@ -2,7 +2,7 @@
 
 use super::super::fetch_response::{self, Next, Reader};
 use super::super::utf7;
-use super::{Client, ClientError, MAX_LINE, MAX_MESSAGES, MAX_SET, fetch_text};
+use super::{About, Ask, Client, ClientError, MAX_LINE, MAX_MESSAGES, MAX_SET, fetch_text};
 use crate::wire::dial::Phase;
 use crate::wire::{Instant, LineEnd, WireError};
 use std::collections::HashMap;
@@ -141,45 +141,31 @@ impl Client {
         self.offers("UIDPLUS") || self.offers("IMAP4REV2")
     }
 
-    /// Removes messages for good; without UIDPLUS only if no other message is marked `\Deleted`.
+    /// Asks to remove messages for good, from a server that [removes singly](Client::removes_singly).
+    pub fn ask_to_remove(&mut self, uids: &[u32]) {
+        let mut from = 0;
+        for (set, named) in fetch_response::uid_sets(uids, &self.listed, MAX_SET) {
+            let removed = uids[from..from + named].to_vec();
+            from += named;
+            let mark = format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
+            self.waiting.push_back(Ask { command: mark, about: About::Removal(Vec::new()) });
+            self.waiting.push_back(Ask { command: format!("UID EXPUNGE {set}"), about: About::Removal(removed) });
+        }
+    }
+
+    /// Removes messages for good where that can't be asked for singly: only if no other message is marked `\Deleted`.
     pub async fn remove(&mut self, uids: &[u32]) -> Result<Removed, ClientError> {
+        self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), "deletion").await?;
         if self.removes_singly() {
-            let tags = self.queue_removal(uids);
-            self.flush(Phase::Command).await?;
-            self.removed(tags).await?;
+            self.each_set(uids, |set| format!("UID EXPUNGE {set}"), "deletion").await?;
             return Ok(Removed::Expunged);
         }
-        self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), "deletion").await?;
         let marked = self.search_for("UID SEARCH DELETED").await?;
         if marked.iter().any(|uid| uids.binary_search(uid).is_err()) {
             return Ok(Removed::Marked);
         }
         self.command("EXPUNGE", "deletion", Phase::Command, |_| Ok(())).await?;
         Ok(Removed::Expunged)
-    }
-
-    /// Removes messages from a server that [removes singly](Client::removes_singly), and says goodbye, in one go.
-    pub async fn remove_and_log_out(mut self, uids: &[u32]) -> Result<(), ClientError> {
-        let tags = self.queue_removal(uids);
-        let goodbye = self.queue("LOGOUT");
-        self.flush(Phase::Command).await?;
-        self.removed(tags).await?;
-        self.left(&goodbye).await;
-        Ok(())
-    }
-
-    fn queue_removal(&mut self, uids: &[u32]) -> Vec<String> {
-        let sets = fetch_response::uid_sets(uids, &self.listed, MAX_SET);
-        let mark = |set: &str| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
-        let remove = |set: &str| format!("UID EXPUNGE {set}");
-        sets.iter().flat_map(|(set, _)| [mark(set), remove(set)]).map(|command| self.queue(&command)).collect()
-    }
-
-    async fn removed(&mut self, tags: Vec<String>) -> Result<(), ClientError> {
-        for tag in tags {
-            self.answer(&tag, "deletion", Phase::Command, |_| Ok(())).await?;
-        }
-        Ok(())
     }
 
     /// Marks messages `\Seen`.

@@ -133,6 +133,10 @@ pub enum Answer {
     Begins(Option<u32>),
     /// The server won't give this one, or it is no longer there.
     Refused(u32, String),
+    /// All that one command asked for has been answered.
+    InStep,
+    /// [`Client::ask_to_remove`]: these are gone. None: they are only marked yet, or the server did not want to.
+    Removed(Vec<u32>),
 }
 
 /// A session with an IMAP server.
@@ -151,12 +155,21 @@ pub struct Client {
     ended: Fetched,
 }
 
-/// One FETCH command: the messages it is about; those that came are taken out.
+/// One command whose answer [`Client::next`] reads.
 #[derive(Debug)]
 struct Ask {
-    items: &'static str,
-    set: String,
-    missing: Vec<u32>,
+    command: String,
+    about: About,
+}
+
+#[derive(Debug)]
+enum About {
+    /// These messages; those that came are taken out.
+    Messages(Vec<u32>),
+    /// The removal of these.
+    Removal(Vec<u32>),
+    /// The end of the session.
+    Leave,
 }
 
 struct Body {
@@ -206,20 +219,14 @@ impl Client {
         self.capabilities.contains(capability)
     }
 
-    /// Asks for whole messages of the selected folder, by UID, ascending.
-    pub fn retrieve(&mut self, uids: &[u32]) {
-        self.ask_for("(UID INTERNALDATE BODY.PEEK[])", uids);
+    /// Asks for whole messages of the selected folder, by UID, ascending. As many [`Answer::InStep`] will follow.
+    pub fn retrieve(&mut self, uids: &[u32]) -> usize {
+        self.ask_for("(UID INTERNALDATE BODY.PEEK[])", uids)
     }
 
     /// Asks for headers only.
     pub fn headers(&mut self, uids: &[u32]) {
         self.ask_for("(UID INTERNALDATE BODY.PEEK[HEADER])", uids);
-    }
-
-    /// How many messages were asked for and have not come.
-    pub fn pending(&self) -> usize {
-        let asks = self.waiting.iter().chain(self.sent.iter().map(|(_, ask)| ask));
-        asks.map(|ask| ask.missing.len()).sum::<usize>() + self.refused.len()
     }
 
     /// The next answer; `None` when everything that was asked for has been answered, and well.
@@ -249,15 +256,26 @@ impl Client {
             }
             let Some((tag, _)) = self.sent.front() else { return Ok(None) };
             let text = tagged(&line, tag)?;
-            let result = status(text, "messages");
-            let Some((_, ask)) = self.sent.pop_front() else { return Ok(None) };
-            let reason = match result {
-                Ok(_) => "the message is no longer there".to_owned(),
-                // Some that were asked for may have come before; the others must not be taken for gone.
-                Err(ClientError::Refused { text, .. }) => text,
+            let reason = match status(text, "messages") {
+                Ok(_) => None,
+                Err(ClientError::Refused { text, .. }) => Some(text),
                 Err(error) => return Err(error),
             };
-            self.refused.extend(ask.missing.into_iter().map(|uid| Answer::Refused(uid, reason.clone())));
+            let Some((_, ask)) = self.sent.pop_front() else { return Ok(None) };
+            match (ask.about, reason) {
+                (About::Messages(missing), reason) => {
+                    // Some that were asked for may have come before; the others must not be taken for gone.
+                    let reason = reason.unwrap_or_else(|| "the message is no longer there".to_owned());
+                    self.refused.extend(missing.into_iter().map(|uid| Answer::Refused(uid, reason.clone())));
+                    self.refused.push_back(Answer::InStep);
+                }
+                (About::Removal(uids), None) => return Ok(Some(Answer::Removed(uids))),
+                (About::Removal(_), Some(reason)) => {
+                    tracing::warn!(reason, "the server does not delete messages");
+                    return Ok(Some(Answer::Removed(Vec::new())));
+                }
+                (About::Leave, _) => {}
+            }
         }
     }
 
@@ -305,6 +323,16 @@ impl Client {
         &self.ended
     }
 
+    /// Asks to end the session behind everything else.
+    pub fn ask_to_log_out(&mut self) {
+        self.waiting.push_back(Ask { command: "LOGOUT".into(), about: About::Leave });
+    }
+
+    /// Ends the connection after [`Client::ask_to_log_out`].
+    pub async fn close(mut self) {
+        self.connection.close(self.patience.deadline(Phase::Tls)).await;
+    }
+
     /// Says goodbye. What was expunged stays so, whatever the answer.
     pub async fn log_out(mut self) {
         let tag = self.queue("LOGOUT");
@@ -321,24 +349,33 @@ impl Client {
         }
     }
 
-    fn ask_for(&mut self, items: &'static str, uids: &[u32]) {
+    fn ask_for(&mut self, items: &'static str, uids: &[u32]) -> usize {
         let mut from = 0;
-        for (set, count) in fetch_response::uid_sets(uids, &self.listed, MAX_SET) {
-            let missing = uids[from..from + count].to_vec();
-            from += count;
-            self.waiting.push_back(Ask { items, set, missing });
+        let sets = fetch_response::uid_sets(uids, &self.listed, MAX_SET);
+        let count = sets.len();
+        for (set, named) in sets {
+            let missing = uids[from..from + named].to_vec();
+            from += named;
+            self.waiting.push_back(Ask { command: format!("UID FETCH {set} {items}"), about: About::Messages(missing) });
         }
+        count
     }
 
     async fn send_waiting(&mut self) -> Result<(), ClientError> {
-        while self.sent.len() < COMMANDS_AHEAD
-            && let Some(ask) = self.waiting.pop_front()
-        {
-            let tag = self.next_tag();
-            self.say(&format!("{tag} UID FETCH {} {}", ask.set, ask.items), Phase::Command).await?;
+        let before = self.sent.len();
+        loop {
+            // What brings no mail brings only short answers.
+            let heavy = |ask: &Ask| matches!(ask.about, About::Messages(_));
+            let fits = |next: &Ask| !heavy(next) || self.sent.iter().filter(|(_, ask)| heavy(ask)).count() < COMMANDS_AHEAD;
+            if !self.waiting.front().is_some_and(fits) {
+                break;
+            }
+            let Some(ask) = self.waiting.pop_front() else { break };
+            self.leaving |= matches!(ask.about, About::Leave);
+            let tag = self.queue(&ask.command);
             self.sent.push_back((tag, ask));
         }
-        Ok(())
+        if self.sent.len() > before { self.flush(Phase::Command).await } else { Ok(()) }
     }
 
     /// Reads a FETCH response up to its body; false if it has none, having been told unasked.
@@ -366,8 +403,10 @@ impl Client {
         self.ended = body.reader.fetched;
         if let Some(uid) = self.ended.uid {
             for (_, ask) in &mut self.sent {
-                if let Some(at) = ask.missing.iter().position(|missing| *missing == uid) {
-                    ask.missing.remove(at);
+                if let About::Messages(missing) = &mut ask.about
+                    && let Some(at) = missing.iter().position(|missing| *missing == uid)
+                {
+                    missing.remove(at);
                     break;
                 }
             }
