@@ -42,6 +42,8 @@ pub struct Faults {
     pub false_pipelining: bool,
     /// Sends bytes right behind the answer to STLS.
     pub injects: bool,
+    /// Turns further sessions away.
+    pub at_most: Option<usize>,
 }
 
 /// The mailbox and the log.
@@ -52,6 +54,10 @@ pub struct State {
     pub commands: Vec<String>,
     /// Requests for messages that came before the one before them was answered.
     pub ahead: usize,
+    /// How often a server waited for more commands.
+    pub flights: usize,
+    /// Sessions that are open.
+    pub open: usize,
 }
 
 /// A running server.
@@ -63,7 +69,7 @@ pub struct Pop3Upstream {
 impl Pop3Upstream {
     pub async fn start(messages: &[(&str, &str)], faults: Faults) -> Self {
         let messages = messages.iter().map(|(uidl, text)| ((*uidl).to_owned(), text.as_bytes().to_vec())).collect();
-        let state = Arc::new(Mutex::new(State { messages, faults, commands: Vec::new(), ahead: 0 }));
+        let state = Arc::new(Mutex::new(State { messages, faults, ..State::default() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::clone(&state);
@@ -94,7 +100,9 @@ impl Pop3Upstream {
 }
 
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+    state.lock().unwrap().open += 1;
     let _ = session(stream, &state).await;
+    state.lock().unwrap().open -= 1;
 }
 
 async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
@@ -108,8 +116,13 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
     if faults.stall == Some("greeting") {
         return std::future::pending().await;
     }
+    let open = state.lock().unwrap().open;
+    if faults.at_most.is_some_and(|most| open > most) {
+        return stream.write_all(b"-ERR too many connections\r\n").await;
+    }
     stream.write_all(b"+OK ready\r\n").await?;
     loop {
+        state.lock().unwrap().flights += usize::from(stream.buffer().is_empty());
         let mut line = String::new();
         if stream.read_line(&mut line).await? == 0 {
             return Ok(());
