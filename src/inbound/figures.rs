@@ -43,6 +43,20 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Adds what was stored.
+    pub fn add(&mut self, more: &Self) {
+        self.fetched += more.fetched;
+        self.delivered += more.delivered;
+        self.forwarded += more.forwarded;
+        self.held += more.held;
+        self.duplicate += more.duplicate;
+        self.stub += more.stub;
+        self.discarded += more.discarded;
+        self.remote += more.remote;
+        self.quarantined += more.quarantined;
+        self.bytes += more.bytes;
+    }
+
     /// Counts one message that is safely here.
     pub fn count(&mut self, outcome: &str, bytes: u64) {
         let place = match outcome {

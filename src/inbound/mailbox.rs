@@ -1,32 +1,26 @@
 //! One mailbox, or one folder of it, in one session: list → compare with the ledger → retrieve and store → delete, move or mark.
 
-use super::deliver;
 use super::fetch::{Run, Trouble, now};
-use super::figures::Figures;
-use super::intention::notice;
-use super::plan::{self, Comparison, Plan};
+use super::plan::{self, Plan};
 use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
 use super::storing::{Handling, Stored, Storing};
-use super::upstream::{Expected, Item, Shape, Upstream};
-use crate::config::{After, Start};
+use super::upstream::{Item, Upstream};
+use crate::config::After;
 use crate::mapping;
-use crate::message::header::Header;
 use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Messages of one round. The next round is asked for while one comes, and deletions follow with the one after: 200 are between.
-const CHECKPOINT: usize = 100;
+/// So much is asked for before deletions catch up with it: one round, or two where the next is asked for while one comes.
+const CHECKPOINT: usize = 200;
 /// The same in bytes.
-const CHECKPOINT_BYTES: u64 = 16_000_000;
+const CHECKPOINT_BYTES: u64 = 32_000_000;
 /// A message that has ended so many fetches badly goes to quarantine.
 const ATTEMPTS: u32 = 3;
-/// Headers asked for at once, for ages and fingerprints.
-const HEADERS: usize = 200;
 /// The tray's reason for a message that has ended the program three times.
 const QUARANTINE: &str = "three fetches ended in the middle of handling this message; its bytes are kept as they came";
 /// The tray's reason for a message that the server does not give whole.
@@ -35,9 +29,9 @@ const BROKEN_OFF: &str =
 
 /// One folder (POP3: the mailbox) in one session.
 pub(super) struct Mailbox<'a, 'b> {
-    run: &'a mut Run<'b>,
-    source: Source,
-    folder: &'a str,
+    pub(super) run: &'a mut Run<'b>,
+    pub(super) source: Source,
+    pub(super) folder: &'a str,
     storing: Arc<Storing>,
     /// What the server is asked to remove, and has not answered yet.
     asked: HashMap<u32, UpstreamId>,
@@ -116,34 +110,6 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Ok(going)
     }
 
-    /// What the folder should be like, by the last fetch that left nothing to do.
-    async fn expected(&self) -> Result<Expected, Trouble> {
-        let order = self.run.order;
-        let after = &order.collector.after;
-        if order.store.ledger_is_new(&self.source).await? {
-            return Ok(if order.collector.start == Start::All { Expected::AllNew } else { Expected::Unknown });
-        }
-        let Some(shape) = order.store.setting(&self.shape_name()).await?.and_then(|text| Shape::from_text(&text)) else {
-            return Ok(Expected::Unknown);
-        };
-        let rests = order.store.ledger_is_at_rest(&self.source, shape.exists.into(), plan::due_since(after, now()), plan::STAYS).await?;
-        Ok(if rests { Expected::Same(shape) } else { Expected::More(shape) })
-    }
-
-    async fn remember(&self, shape: Option<Shape>) -> Result<(), Trouble> {
-        let (store, name) = (&self.run.order.store, self.shape_name());
-        let text = shape.map(Shape::to_text);
-        if store.setting(&name).await? != text {
-            store.setting_set(&name, text.as_deref()).await?;
-        }
-        Ok(())
-    }
-
-    fn shape_name(&self) -> String {
-        let Source { host, login, folder } = &self.source;
-        format!("shape/{host}/{login}/{folder}")
-    }
-
     /// All that was new has to be in the ledger now, if only as something to be tried again.
     async fn verify(&self, new: Vec<UpstreamId>) -> Result<(), Trouble> {
         let missing = self.run.order.store.ledger_verify(&self.source, new).await?;
@@ -173,29 +139,32 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let max_size = self.run.order.collector.max_size;
         let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
         let mut fitting = fitting;
-        if chunk(&fitting).len() < fitting.len() {
+        let rounds = if upstream.answers_in_order() { 2 } else { 1 };
+        if chunk(&fitting, 1).len() < fitting.len() {
             plan::small_first(&mut fitting);
         }
         let wanted = (fitting.len() + plan.wanted.len() + plan.singly.len()) as u64;
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
         let mut going = plan.dispose;
         let mut rest = fitting.as_slice();
-        let mut round = self.ask(upstream, next_chunk(&mut rest)).await?;
+        let mut round = self.ask(upstream, next_chunk(&mut rest, rounds)).await?;
         while !round.items.is_empty() {
-            let next = self.ask(upstream, next_chunk(&mut rest)).await;
+            let next = if rounds > 1 { Some(self.ask(upstream, next_chunk(&mut rest, rounds)).await) } else { None };
             if self.ask_to_remove(upstream, &going) {
                 going.clear();
             }
-            match self.receive(upstream, round, Handling::Mapped).await {
-                Ok(fresh) => going.extend(fresh),
-                Err(trouble) => {
-                    if let Ok(next) = next {
-                        self.forgive(next.items).await?;
-                    }
+            match (self.receive(upstream, round, Handling::Mapped).await, &next) {
+                (Ok(fresh), _) => going.extend(fresh),
+                (Err(trouble), Some(Ok(next))) => {
+                    self.forgive(next.items).await?;
                     return Err(trouble);
                 }
+                (Err(trouble), _) => return Err(trouble),
             }
-            round = next?;
+            round = match next {
+                Some(next) => next?,
+                None => self.ask(upstream, next_chunk(&mut rest, rounds)).await?,
+            };
         }
         for (item, whose) in plan.wanted {
             let handling = self.handling_for(&whose).await?;
@@ -273,7 +242,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         received: &Result<receive::Refusals, ReceiveError>,
         stored: &Stored,
     ) -> Result<(), Trouble> {
-        add(&mut self.run.figures, &stored.figures);
+        self.run.figures.add(&stored.figures);
         let (culprit, begun) = match received {
             Err(ReceiveError::Upstream { during, begun, .. }) => (*during, *begun),
             Err(ReceiveError::Endless { handle, .. }) => (Some(*handle), true),
@@ -317,7 +286,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let _ = to.send(raw).await;
         drop(to);
         let stored = Arc::clone(&self.storing).run(from, handling).await;
-        add(&mut self.run.figures, &stored.figures);
+        self.run.figures.add(&stored.figures);
         match stored.error {
             Some(error) => Err(error.into()),
             None => Ok(()),
@@ -398,137 +367,6 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         Ok(self.run.order.store.ledger_mark(&self.source, ids, state).await?)
     }
-
-    async fn compare(&self, items: Vec<Item>, complete: bool) -> Result<(Plan, Vec<Item>), Trouble> {
-        let store = &self.run.order.store;
-        let comparison = Comparison::new(items, complete, &self.run.order.collector.after, now());
-        let mut comparison = store.ledger_each(&self.source, comparison, Comparison::see).await?;
-        let unknown = comparison.unknown();
-        if !unknown.is_empty() {
-            store.ledger_gone(&self.source, unknown).await?.into_iter().for_each(|entry| comparison.see(entry));
-        }
-        Ok(comparison.finish())
-    }
-
-    /// A mailbox that was never listed before: says what is there and what will become of it, and enters as seen what `start` leaves out.
-    async fn begin_with(&mut self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
-        let order = self.run.order;
-        if !order.store.ledger_is_new(&self.source).await? {
-            return Ok(());
-        }
-        let old: Vec<UpstreamId> = match &order.collector.start {
-            Start::All => Vec::new(),
-            Start::New => items.iter().map(|item| item.id.clone()).collect(),
-            Start::Age(age) => {
-                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                self.older_than(upstream, items, now().saturating_sub(age)).await?
-            }
-            Start::Date(date) => {
-                let zone = order.current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-                let first = date.to_zoned(zone).map_err(|error| Trouble::Said(format!("start: {error}")))?;
-                self.older_than(upstream, items, first.timestamp().as_millisecond()).await?
-            }
-        };
-        let notice = notice(&order.collector, self.folder, items.len(), old.len());
-        tracing::info!("{notice}");
-        order.progress.send_modify(|progress| progress.notices.push(notice));
-        Ok(order.store.ledger_enter_known(&self.source, old).await?)
-    }
-
-    async fn older_than(&self, upstream: &mut Upstream, items: &mut [Item], first: i64) -> Result<Vec<UpstreamId>, Trouble> {
-        let dates = self.dates(upstream, items).await?;
-        // Without any date it is fetched: too much is better than too little.
-        Ok(dates.into_iter().filter(|(_, arrived)| arrived.is_some_and(|arrived| arrived < first)).map(|(id, _)| id).collect())
-    }
-
-    /// When these arrived at the provider, as far as it says, or as far as their headers do.
-    async fn dates(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<Vec<(UpstreamId, Option<i64>)>, Trouble> {
-        upstream.measure(items).await?;
-        let mut dates = Vec::with_capacity(items.len());
-        for some in items.chunks(HEADERS) {
-            let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
-            let headers = upstream.headers(&unknown).await?;
-            for item in some {
-                let by_header = || deliver::arrival_date(&Header::parse(headers.get(&item.handle)?), now());
-                dates.push((item.id.clone(), item.arrived.or_else(by_header)));
-            }
-        }
-        Ok(dates)
-    }
-
-    /// The server has no UIDL: ids are made from headers and sizes.
-    async fn ids_from_headers(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
-        let mut ordinals: HashMap<String, u32> = HashMap::new();
-        let session = now();
-        for some in items.chunks_mut(HEADERS) {
-            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
-            for item in some {
-                let id = match headers.get(&item.handle) {
-                    Some(header) => format!("{}.{}", plan::fingerprint(header), item.size.unwrap_or(0)),
-                    None if self.run.order.collector.after == After::Delete => format!("session {session} message {}", item.handle),
-                    None => {
-                        return Err(Trouble::Said(
-                            "this server has neither UIDL nor TOP, so that fetched mail can't be told from new: only after = \"delete\" is possible"
-                                .into(),
-                        ));
-                    }
-                };
-                let ordinal = ordinals.entry(id.clone()).or_default();
-                item.id = (id, *ordinal);
-                *ordinal += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the server gave everything new ids; the ledger has learnt them then.
-    async fn is_renumbered(&self, upstream: &mut Upstream, plan: &Plan, listed: usize) -> Result<bool, Trouble> {
-        let order = self.run.order;
-        if !plan::looks_renumbered(plan, listed) {
-            return Ok(false);
-        }
-        let ledger = order.store.ledger(&self.source).await?;
-        tracing::warn!(collector = order.collector.name, "the server seems to have given all messages new ids; comparing headers");
-        let mut fingerprints = Vec::with_capacity(plan.fetch.len());
-        for some in plan.fetch.chunks(HEADERS) {
-            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
-            let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
-            fingerprints.extend(known);
-        }
-        let mut pairs = plan::match_fingerprints(&ledger, &fingerprints);
-        if ledger.iter().any(|entry| entry.state == State::Known) {
-            let matched: HashSet<&UpstreamId> = pairs.iter().map(|(_, new)| new).collect();
-            let mut rest: Vec<Item> = plan.fetch.iter().filter(|item| !matched.contains(&item.id)).cloned().collect();
-            let dates = self.dates(upstream, &mut rest).await?;
-            pairs.extend(plan::match_older(&ledger, &dates));
-        }
-        let matched = pairs.len();
-        if matched > 0 {
-            order.store.ledger_rename(&self.source, pairs).await?;
-            let text =
-                format!("{}: the server gave {matched} messages new ids; they were recognised and are not fetched again", self.source.host);
-            order.progress.send_modify(|progress| progress.notices.push(text));
-        }
-        Ok(matched > 0)
-    }
-
-    /// Compares what a session that got out of step brought with the headers upstream: what is the same after all need not be fetched again.
-    async fn is_dispelled(&self, upstream: &mut Upstream, plan: &Plan) -> Result<bool, Trouble> {
-        let mut trusted = Vec::new();
-        for some in plan.doubtful.chunks(HEADERS) {
-            let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
-            let same =
-                some.iter().filter(|(item, print)| headers.get(&item.handle).is_some_and(|header| plan::fingerprint(header) == *print));
-            trusted.extend(same.map(|(item, _)| item.id.clone()));
-        }
-        if !trusted.is_empty() {
-            self.run.order.store.ledger_trust(&self.source, trusted.clone()).await?;
-        }
-        Ok(!trusted.is_empty())
-    }
 }
 
 /// Ends with whoever waits for it.
@@ -544,33 +382,22 @@ fn ids_of(items: &[Item]) -> Vec<UpstreamId> {
     items.iter().map(|item| item.id.clone()).collect()
 }
 
-fn next_chunk<'i>(rest: &mut &'i [Item]) -> &'i [Item] {
-    let chunk = chunk(rest);
+fn next_chunk<'i>(rest: &mut &'i [Item], rounds: usize) -> &'i [Item] {
+    let chunk = chunk(rest, rounds);
     *rest = &rest[chunk.len()..];
     chunk
 }
 
-fn chunk(items: &[Item]) -> &[Item] {
+/// What one of so many rounds between two checkpoints asks for.
+fn chunk(items: &[Item], rounds: usize) -> &[Item] {
+    let most = CHECKPOINT_BYTES / rounds as u64;
     let mut bytes = 0;
-    let fits = items.iter().take(CHECKPOINT).take_while(|item| {
+    let fits = items.iter().take(CHECKPOINT / rounds).take_while(|item| {
         let before = bytes;
-        bytes += item.size.unwrap_or(0).min(CHECKPOINT_BYTES);
-        before < CHECKPOINT_BYTES
+        bytes += item.size.unwrap_or(0).min(most);
+        before < most
     });
     &items[..fits.count().max(1).min(items.len())]
-}
-
-fn add(to: &mut Figures, more: &Figures) {
-    to.fetched += more.fetched;
-    to.delivered += more.delivered;
-    to.forwarded += more.forwarded;
-    to.held += more.held;
-    to.duplicate += more.duplicate;
-    to.stub += more.stub;
-    to.discarded += more.discarded;
-    to.remote += more.remote;
-    to.quarantined += more.quarantined;
-    to.bytes += more.bytes;
 }
 
 #[cfg(test)]
@@ -582,8 +409,8 @@ mod tests {
         let items = |count: u32, size: u64| -> Vec<Item> {
             (0..count).map(|n| Item { handle: n, id: (n.to_string(), 0), size: Some(size), arrived: None }).collect()
         };
-        for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 10_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
-            assert_eq!(chunk(&items(count, size)).len(), first, "{count} of {size}");
+        for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 20_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
+            assert_eq!(chunk(&items(count, size), 1).len(), first, "{count} of {size}");
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod habits;
 mod idle;
 pub mod intention;
 pub mod letter;
+mod listing;
 mod mailbox;
 pub mod places;
 pub mod plan;

@@ -274,6 +274,11 @@ impl Upstream {
         }
     }
 
+    /// Whether what is asked for next comes after all that was asked for before.
+    pub fn answers_in_order(&self) -> bool {
+        matches!(self, Self::Pop3(_))
+    }
+
     /// Asks for what [`Upstream::dispose`] does while other answers are on their way; [`Event::Removed`] follows. False: it has to wait until
     /// nothing is.
     pub fn ask_to_remove(&mut self, handles: &[u32], after: &After) -> bool {

@@ -2,13 +2,16 @@
 
 use super::super::fetch_response::{self, Next, Reader};
 use super::super::utf7;
-use super::{About, Ask, Client, ClientError, MAX_LINE, MAX_MESSAGES, MAX_SET, fetch_text};
+use super::{About, Ask, Client, ClientError, MAX_LINE, MAX_MESSAGES, MAX_SEARCH_LINE, MAX_SET, fetch_text};
 use crate::wire::dial::Phase;
-use crate::wire::{Instant, LineEnd, WireError};
+use crate::wire::{Instant, LineEnd, WireError, redact};
 use std::collections::HashMap;
 
 /// What is asked of messages before they are fetched.
 const SIZES: &str = "(UID RFC822.SIZE INTERNALDATE)";
+
+/// [`ClientError::Refused::what`] of what the server may refuse: asked about fewer messages, it may do better.
+const OPTIONAL: &str = "sizes of all messages";
 
 /// An open folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +36,21 @@ pub struct Survey {
     pub uids: Vec<u32>,
     /// Of those that were asked about.
     pub sizes: Sizes,
+}
+
+impl Selected {
+    fn note(&mut self, response: &[u8]) {
+        let mut words = response.split(u8::is_ascii_whitespace);
+        match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
+            (count, kind) if kind.eq_ignore_ascii_case(b"EXISTS") => self.exists = number(count).unwrap_or(0),
+            (ok, _) if ok.eq_ignore_ascii_case(b"OK") => match fetch_response::response_code(response[2..].trim_ascii_start()) {
+                Some((code, value)) if code == "UIDVALIDITY" => self.uid_validity = number(value).unwrap_or(0),
+                Some((code, value)) if code == "UIDNEXT" => self.uid_next = number(value),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
 }
 
 /// How a removal ended.
@@ -64,42 +82,64 @@ impl Client {
     /// What is in a folder, in one go: opens it if it is not open yet; the UIDs of all messages; sizes and arrival dates of those with
     /// UIDs from `sizes_from` on.
     pub async fn survey(&mut self, folder: Option<(&str, bool)>, sizes_from: Option<u32>) -> Result<Survey, ClientError> {
-        let select = folder.map(|(folder, change)| self.queue(&select_command(folder, change)));
+        let mut asked = Vec::new();
+        if let Some((folder, change)) = folder {
+            asked.push((self.queue(&select_command(folder, change)), "the folder"));
+        }
         let all = if self.offers("ESEARCH") { "UID SEARCH RETURN (ALL) ALL" } else { "UID SEARCH ALL" };
-        let search = self.queue(all);
-        let sizes = sizes_from.map(|from| self.queue(&format!("UID FETCH {from}:* {SIZES}")));
+        asked.push((self.queue(all), "the listing"));
+        if let Some(from) = sizes_from {
+            asked.push((self.queue(&format!("UID FETCH {from}:* {SIZES}")), OPTIONAL));
+        }
         self.flush(Phase::Command).await?;
         let mut survey = Survey::default();
-        if let Some(tag) = select {
-            survey.selected = self.selected(&tag).await?;
+        self.answers(asked, |response| {
+            survey.selected.note(response);
+            note_found(&mut survey.uids, response)?;
+            note_size(&mut survey.sizes, response)
+        })
+        .await?;
+        if folder.is_some() && survey.selected.uid_validity == 0 {
+            return Err(ClientError::OutOfStep("the folder has no UIDVALIDITY".into()));
         }
-        survey.uids = self.found(&search).await?;
         survey.uids.sort_unstable();
         survey.uids.dedup();
         self.listed.clone_from(&survey.uids);
-        if let Some(tag) = sizes {
-            match self.measured(&tag, &mut survey.sizes).await {
-                // Asked for single ones, it may do better.
-                Err(ClientError::Refused { .. }) => {}
-                other => other?,
+        Ok(survey)
+    }
+
+    /// The answers to commands that were said together. Servers may carry out SEARCH and FETCH side by side (RFC 3501 §5.5).
+    async fn answers(
+        &mut self,
+        mut asked: Vec<(String, &'static str)>,
+        mut each: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        for _ in 0..MAX_MESSAGES {
+            if asked.is_empty() {
+                return Ok(());
+            }
+            let line = self.line(MAX_SEARCH_LINE, Phase::Command).await?;
+            if let Some(rest) = line.strip_prefix(b"* ") {
+                each(rest)?;
+                self.unasked(rest).await?;
+                continue;
+            }
+            let Some(at) = asked.iter().position(|(tag, _)| super::is_tagged(&line, tag)) else {
+                return Err(ClientError::OutOfStep(format!("“{}”", redact::shown(&line))));
+            };
+            let (tag, what) = asked.remove(at);
+            match super::status(super::tagged(&line, &tag)?, what) {
+                Err(ClientError::Refused { what: OPTIONAL, .. }) => {}
+                other => drop(other?),
             }
         }
-        Ok(survey)
+        Err(ClientError::OutOfStep("endless responses".into()))
     }
 
     async fn selected(&mut self, tag: &str) -> Result<Selected, ClientError> {
         let mut selected = Selected::default();
         self.answer(tag, "the folder", Phase::Command, |response| {
-            let mut words = response.split(u8::is_ascii_whitespace);
-            match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
-                (count, kind) if kind.eq_ignore_ascii_case(b"EXISTS") => selected.exists = number(count).unwrap_or(0),
-                (ok, _) if ok.eq_ignore_ascii_case(b"OK") => match fetch_response::response_code(response[2..].trim_ascii_start()) {
-                    Some((code, value)) if code == "UIDVALIDITY" => selected.uid_validity = number(value).unwrap_or(0),
-                    Some((code, value)) if code == "UIDNEXT" => selected.uid_next = number(value),
-                    _ => {}
-                },
-                _ => {}
-            }
+            selected.note(response);
             Ok(())
         })
         .await?;
@@ -122,18 +162,7 @@ impl Client {
     }
 
     async fn measured(&mut self, tag: &str, found: &mut Sizes) -> Result<(), ClientError> {
-        let each = |response: &[u8]| {
-            let Some(text) = fetch_text(response) else { return Ok(()) };
-            let mut reader = Reader::default();
-            if let Next::End(_) = reader.feed(text)?
-                && let (Some(uid), Some(size)) = (reader.fetched.uid, reader.fetched.size)
-                && found.len() < MAX_MESSAGES
-            {
-                found.insert(uid, (size, reader.fetched.internal_date));
-            }
-            Ok(())
-        };
-        self.answer_of(tag, "sizes", Phase::Command, MAX_MESSAGES, each).await.map(drop)
+        self.answer_of(tag, "sizes", Phase::Command, MAX_MESSAGES, |response| note_size(found, response)).await.map(drop)
     }
 
     /// Whether messages can be removed without taking others along that somebody else has marked (UIDPLUS, RFC 4315).
@@ -251,15 +280,7 @@ impl Client {
 
     async fn found(&mut self, tag: &str) -> Result<Vec<u32>, ClientError> {
         let mut found = Vec::new();
-        self.answer(tag, "the listing", Phase::Command, |response| {
-            let (word, rest) = response.split_at(memchr::memchr(b' ', response).unwrap_or(response.len()));
-            let extended = word.eq_ignore_ascii_case(b"ESEARCH");
-            if extended || word.eq_ignore_ascii_case(b"SEARCH") {
-                found.extend(fetch_response::search_result(rest, extended, MAX_MESSAGES - found.len().min(MAX_MESSAGES))?);
-            }
-            Ok(())
-        })
-        .await?;
+        self.answer(tag, "the listing", Phase::Command, |response| note_found(&mut found, response)).await?;
         Ok(found)
     }
 
@@ -269,6 +290,27 @@ impl Client {
         }
         Ok(())
     }
+}
+
+fn note_found(found: &mut Vec<u32>, response: &[u8]) -> Result<(), ClientError> {
+    let (word, rest) = response.split_at(memchr::memchr(b' ', response).unwrap_or(response.len()));
+    let extended = word.eq_ignore_ascii_case(b"ESEARCH");
+    if extended || word.eq_ignore_ascii_case(b"SEARCH") {
+        found.extend(fetch_response::search_result(rest, extended, MAX_MESSAGES - found.len().min(MAX_MESSAGES))?);
+    }
+    Ok(())
+}
+
+fn note_size(found: &mut Sizes, response: &[u8]) -> Result<(), ClientError> {
+    let Some(text) = fetch_text(response) else { return Ok(()) };
+    let mut reader = Reader::default();
+    if let Next::End(_) = reader.feed(text)?
+        && let (Some(uid), Some(size)) = (reader.fetched.uid, reader.fetched.size)
+        && found.len() < MAX_MESSAGES
+    {
+        found.insert(uid, (size, reader.fetched.internal_date));
+    }
+    Ok(())
 }
 
 fn number(digits: &[u8]) -> Option<u32> {

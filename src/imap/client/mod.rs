@@ -254,14 +254,16 @@ impl Client {
                 }
                 continue;
             }
-            let Some((tag, _)) = self.sent.front() else { return Ok(None) };
-            let text = tagged(&line, tag)?;
-            let reason = match status(text, "messages") {
+            // Servers may carry out several commands side by side, and end them in any order (RFC 3501 §5.5).
+            let Some(at) = self.sent.iter().position(|(tag, _)| is_tagged(&line, tag)) else {
+                return Err(ClientError::OutOfStep(format!("“{}”", redact::shown(&line))));
+            };
+            let Some((tag, ask)) = self.sent.remove(at) else { return Ok(None) };
+            let reason = match status(tagged(&line, &tag)?, "messages") {
                 Ok(_) => None,
                 Err(ClientError::Refused { text, .. }) => Some(text),
                 Err(error) => return Err(error),
             };
-            let Some((_, ask)) = self.sent.pop_front() else { return Ok(None) };
             match (ask.about, reason) {
                 (About::Messages(missing), reason) => {
                     // Some that were asked for may have come before; the others must not be taken for gone.
@@ -528,6 +530,11 @@ fn fetch_text(response: &[u8]) -> Option<&[u8]> {
     let rest = rest.trim_ascii_start();
     let fetch = number.iter().all(u8::is_ascii_digit) && rest.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"FETCH "));
     fetch.then(|| &rest[6..])
+}
+
+/// Whether a line ends the command with this tag.
+fn is_tagged(line: &[u8], tag: &str) -> bool {
+    line.strip_prefix(tag.as_bytes()).is_some_and(|rest| rest.starts_with(b" "))
 }
 
 /// The text behind the tag that is expected now.
