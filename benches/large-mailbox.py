@@ -55,8 +55,8 @@ def fill(maildir: str, count: int, owner: tuple[int, int]):
         os.chown(f"{maildir}/{sub}", *owner)
 
 
-def run(line: list[str], **options) -> tuple[dict, float, float]:
-    """What it printed, seconds, peak MB."""
+def run(line: list[str], **options) -> tuple[dict, float, float, float]:
+    """What it printed, seconds, peak MB, seconds of CPU."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as out:
         child = subprocess.Popen(line, stdout=out, **options)
@@ -66,7 +66,7 @@ def run(line: list[str], **options) -> tuple[dict, float, float]:
         text = out.read()
     if status:
         sys.exit(f"{' '.join(line)}: {text.decode()}")
-    return json.loads(text)["collectors"][0], took, usage.ru_maxrss / 1024
+    return json.loads(text)["collectors"][0], took, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def main():
@@ -97,14 +97,14 @@ def main():
                         file.write(text)
                 command = [binary, "--config", f"{office}/mailroom.toml"]
                 subprocess.run([*command, "user", "add", "alice", "--password-stdin"], input=b"secret-word\n", check=True, capture_output=True)
-                first, took, peak = run([*command, "fetch", "--json"])
+                first, took, peak, _ = run([*command, "fetch", "--json"])
                 print(f"{protocol}: first fetch of {first['fetched']}: {took:.1f} s, {peak:.1f} MB")
                 polls = [run([*command, "fetch", "--json"]) for _ in range(6)][1:]
-                for figures, _, _ in polls:
+                for figures, *_ in polls:
                     assert (figures["listed"], figures["known"], figures["fetched"]) == (options.count, options.count, 0), figures
-                took, peak = (statistics.median(poll[i] for poll in polls) for i in (1, 2))
+                took, peak, busy = (statistics.median(poll[i] for poll in polls) for i in (1, 2, 3))
                 inside = statistics.median(poll[0]["seconds"] for poll in polls)
-                print(f"{protocol}: a poll without news: {took:.2f} s ({inside:.2f} s of it the fetch itself), {peak:.1f} MB", flush=True)
+                print(f"{protocol}: a poll without news: {took:.2f} s ({inside:.2f} s of it the fetch itself, {busy:.2f} s CPU), {peak:.1f} MB", flush=True)
                 shutil.rmtree(office)
         finally:
             dovecot.stop()
