@@ -12,7 +12,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use crate::interop::isp::{self, Dovecot};
 use crate::support::lan::{Lan, PASSWORD, Pipe};
+use crate::support::reader;
 
 /// How the text of a mail is written.
 #[derive(Debug, Clone, Copy)]
@@ -235,4 +237,65 @@ async fn the_index_narrows_the_search() {
     assert_eq!(whereabouts("zzz@q", false).await, Some(vec![]));
     assert_eq!(whereabouts("zzz@q", true).await, Some(vec![1, 2, 3]), "what a delivery put above it counts");
     assert_eq!(whereabouts("da", false).await, None, "too short to be asked for");
+}
+
+/// Differences that are left out here, since RFC 9051 §6.4.4 leaves them to the server: Dovecot takes accents apart (so `qu` is in `qü`), does
+/// not take a line end for a space, and finds the tags of HTML.
+#[tokio::test(flavor = "multi_thread")]
+async fn dovecot_finds_the_same() {
+    let mut runner = TestRunner::deterministic();
+    let mails: Vec<Mail> = (0..60).map(|_| mail().new_tree(&mut runner).unwrap().current()).collect();
+    let bytes: Vec<Vec<u8>> = mails.iter().map(Mail::bytes).collect();
+    let dovecot = Dovecot::start();
+    dovecot.deliver("alice", bytes.iter().map(Vec::as_slice));
+    let lan = Lan::new("").await;
+    lan.deliver("alice", bytes).await;
+    let (mut client, stream, peer) = lan.connect("192.168.1.7", true);
+    tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
+    ask(&mut client, &format!("LOGIN alice \"{PASSWORD}\"")).await;
+    ask(&mut client, "SELECT INBOX").await;
+    let mut theirs = reader::Imap::login(dovecot.imap, "alice", isp::PASSWORD);
+    theirs.run("SELECT INBOX");
+    // Dovecot numbers new files by their names, and these count up.
+    const SOUGHT: &str = "qwx ZYZX übqzg BQZG öhz ÖHZ zzuq uq køkøk KØK qüx jjÜqq hqh nowhere qqq lain";
+    for state in ["nothing is indexed", "all is indexed"] {
+        for word in SOUGHT.split(' ') {
+            for key in ["TEXT", "BODY", "SUBJECT", "HEADER Content-Type"] {
+                let command = format!("SEARCH CHARSET UTF-8 {key} {{{}+}}\r\n{word}", word.len());
+                let answer = theirs.run(&command).into_iter().map(|line| String::from_utf8_lossy(&line).trim().to_owned());
+                let expected = answer.filter_map(|line| line.strip_prefix("* SEARCH").map(|found| found.trim().to_owned())).next().unwrap();
+                assert_eq!(ask(&mut client, &command).await, expected, "{state}: {key} {word}");
+            }
+        }
+        index_all(&lan).await;
+    }
+}
+
+/// By hand: `cargo nextest run --release --run-ignored only half_a_million --no-capture` prints the figures of benches/RESULTS.md.
+#[tokio::test]
+#[ignore = "takes a minute"]
+async fn half_a_million() {
+    let lan = Lan::new("").await;
+    let mails: Vec<Vec<u8>> =
+        (0..1000).map(|number| format!("From: a@x.example\r\nSubject: number {number}\r\n\r\nText {number}\r\n").into_bytes()).collect();
+    lan.deliver("alice", mails).await;
+    let alice = lan.store.account(&Mailbox::User("alice".into())).await.unwrap().unwrap();
+    let inbox = lan.store.folder_by_name(alice.id, "INBOX").await.unwrap().unwrap().id;
+    for half in [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 245_000] {
+        lan.store.copy(inbox, vec![1..=half], inbox).await.unwrap();
+    }
+    let (mut client, stream, peer) = lan.connect("192.168.1.7", true);
+    tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
+    ask(&mut client, &format!("LOGIN alice \"{PASSWORD}\"")).await;
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned()
+    };
+    for command in
+        ["SELECT INBOX", "EXAMINE INBOX", "FETCH 499951:* (UID ENVELOPE)", "FETCH 499951:* (UID ENVELOPE)", "SEARCH SUBJECT nothing"]
+    {
+        let before = (resident(), std::time::Instant::now());
+        ask(&mut client, command).await;
+        println!("{command}: {:?}, {} before, {} after", before.1.elapsed(), before.0, resident());
+    }
 }

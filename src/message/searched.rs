@@ -25,16 +25,16 @@ const ADDRESSES: [&str; 6] = ["from", "to", "cc", "bcc", "sender", "reply-to"];
 pub struct Sought {
     /// Folded, see [`fold`].
     pub text: String,
-    /// In the message's own header too (TEXT), not only behind it (BODY).
+    /// In header fields too (TEXT), not only in text parts (BODY).
     pub header: bool,
 }
 
 /// Where a text of a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// A field of the message's own header.
+    /// A header field, the message's own or a part's: BODY does not match these.
     Header,
-    /// A text part, or the header of a part.
+    /// A text part.
     Body,
 }
 
@@ -86,14 +86,14 @@ pub fn may_stand_above(name: &str) -> bool {
 }
 
 /// Every text of a header, folded, until `each` has enough.
-pub fn header_texts(header: &[u8], origin: Origin, each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>) -> ControlFlow<()> {
+pub fn header_texts(header: &[u8], each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>) -> ControlFlow<()> {
     for field in Header::parse(header).fields() {
         let name = fold(&words::lossless(field.name));
         for (at, reading) in readings(field).enumerate() {
             if at == 0 {
-                each(origin, &format!("{name}: {reading}"))?;
+                each(Origin::Header, &format!("{name}: {reading}"))?;
             } else {
-                each(origin, &reading)?;
+                each(Origin::Header, &reading)?;
             }
         }
     }
@@ -106,10 +106,9 @@ pub fn texts<B: AsRef<[u8]>, E>(
     mut read: impl FnMut(u64, u64) -> Result<B, E>,
     each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>,
 ) -> Result<(), E> {
-    for (at, place) in layout.places().iter().enumerate() {
+    for place in layout.places() {
         let header = read(place.start, place.body.min(place.start.saturating_add(MAX_HEADER)))?;
-        let origin = if at == 0 { Origin::Header } else { Origin::Body };
-        if header_texts(header.as_ref(), origin, each).is_break() {
+        if header_texts(header.as_ref(), each).is_break() {
             return Ok(());
         }
         let Some(media) = text_part(place, header.as_ref()) else { continue };
@@ -156,11 +155,11 @@ mod tests {
             (Origin::Header, "rom <rom@x.example>"),
             (Origin::Header, "subject: grüße aus rom"),
             (Origin::Header, "content-type: multipart/mixed; boundary=b"),
-            (Origin::Body, "content-type: text/html; charset=iso-8859-1"),
-            (Origin::Body, "content-transfer-encoding: quoted-printable"),
+            (Origin::Header, "content-type: text/html; charset=iso-8859-1"),
+            (Origin::Header, "content-transfer-encoding: quoted-printable"),
             (Origin::Body, "schönen tag"),
-            (Origin::Body, "content-type: image/png; name=photo.png"),
-            (Origin::Body, "content-transfer-encoding: base64"),
+            (Origin::Header, "content-type: image/png; name=photo.png"),
+            (Origin::Header, "content-transfer-encoding: base64"),
         ];
         assert_eq!(found, expected.map(|(origin, text)| (origin, text.to_owned())));
     }

@@ -179,7 +179,7 @@ fn look(
         }
         if found.iter().all(|found| *found) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    if searched::header_texts(prefix.as_deref().unwrap_or_default(), Origin::Header, &mut each).is_break() {
+    if searched::header_texts(prefix.as_deref().unwrap_or_default(), &mut each).is_break() {
         return Ok(0);
     }
     Original::open(chunks, content)?.texts(&mut each)
@@ -196,7 +196,7 @@ fn mentioned_above(connection: &Connection, bounds: [i64; 2], text: &str) -> Res
     while let Some(row) = rows.next()? {
         let mut found = false;
         let prefix = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        let _ = searched::header_texts(prefix, Origin::Header, &mut |_, text| {
+        let _ = searched::header_texts(prefix, &mut |_, text| {
             found |= finder.find(text.as_bytes()).is_some();
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
