@@ -30,7 +30,10 @@ fn rows(text: &str) -> BTreeMap<u32, Vec<String>> {
         let names = cells.last()?.split('`').skip(1).step_by(2).map(|name| name.rsplit("::").next().unwrap().to_owned()).collect();
         Some((cells.first()?.trim().parse().ok()?, names))
     };
-    text.lines().filter_map(row).collect()
+    let mut rows: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    // A trap on both legs has a row for each.
+    text.lines().filter_map(row).for_each(|(trap, names): (u32, Vec<String>)| rows.entry(trap).or_default().extend(names));
+    rows
 }
 
 #[test]

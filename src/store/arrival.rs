@@ -182,6 +182,14 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
     for mail in &arrival.queue {
         arrived.queue.push(queue::insert(work, original.id, mail)?);
     }
+    if let (Some(row), Some(source)) = (&arrival.ledger, source)
+        && !arrived.queue.is_empty()
+        && ledger::sent_on_before(work, source, row)?
+    {
+        for mail in &arrived.queue {
+            queue::may_be_the_second(work, *mail)?;
+        }
+    }
     if let Some(held) = &arrival.tray {
         tray::insert(work, original.id, held)?;
     }

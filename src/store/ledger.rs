@@ -415,6 +415,16 @@ pub fn stub_of(connection: &Connection, source: i64, row: &Row) -> Result<Option
     Ok(content.flatten().map(ContentId))
 }
 
+/// Whether this message was sent on already, before doubt arose whose bytes had come under its id ([`Store::ledger_doubt`]); inside a
+/// transaction.
+pub fn sent_on_before(connection: &Connection, source: i64, row: &Row) -> Result<bool, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM ledger JOIN trace ON trace.content = ledger.content
+                        WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state = 'attempted' AND trace.event = 'forwarded')",
+    )?;
+    Ok(select.query_row(params![source, row.uid, row.ordinal], |row| row.get(0))?)
+}
+
 /// Notes that somebody wants the original of which this header is here; false if it is no longer upstream. Inside a transaction.
 pub fn want(connection: &Connection, header: ContentId, mailbox: &str) -> Result<bool, StoreError> {
     let mut update = connection.prepare_cached(

@@ -367,6 +367,11 @@ fn set_data_sent(connection: &Connection, id: MailId, unanswered: bool) -> Resul
     Ok(())
 }
 
+/// It may have gone out before, under another number; inside a transaction.
+pub fn may_be_the_second(connection: &Connection, id: MailId) -> Result<(), StoreError> {
+    set_data_sent(connection, id, true)
+}
+
 /// Puts content into the queue, due at once, inside a transaction.
 pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result<MailId, StoreError> {
     let sender = mail.sender.as_ref().map(Address::to_string);

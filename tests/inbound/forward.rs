@@ -2,6 +2,7 @@
 
 use super::Office;
 use crate::support::pop3_upstream::{Faults, Pop3Upstream};
+use mailroom::store::ledger::Source;
 
 const SMARTHOST: &str =
     "tls = \"none\"\ninsecure = true\n[[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\ninsecure = true\n";
@@ -26,6 +27,21 @@ async fn trap_35_what_was_sent_on_and_comes_back_goes_no_second_time() {
     let reason = office.tray().await.remove(0);
     assert!(reason.contains("hr@agency.example") && reason.contains("came back"), "{reason}");
     assert_eq!(office.store.queue().await.unwrap().len(), 1);
+}
+
+/// A session whose answers slipped may have sent on the wrong message; what is sent on when it comes again is shown as perhaps the second.
+#[tokio::test]
+async fn what_is_fetched_again_after_doubt_is_shown_as_possibly_sent_twice() {
+    let isp = Pop3Upstream::start(&[("1", APPLICATION)], Faults { keeps_deleted: true, ..Faults::default() }).await;
+    let office = Office::new("pop3", isp.port, &format!("after = \"keep\"\n{SMARTHOST}")).await;
+    assert_eq!(office.fetch_well().await.forwarded, 1);
+    let marks = async || office.store.queue().await.unwrap().iter().map(|mail| mail.data_sent).collect::<Vec<_>>();
+    assert_eq!(marks().await, [false]);
+    let source = Source { host: "127.0.0.1".into(), login: "office".into(), folder: "INBOX".into() };
+    office.store.ledger_doubt(&source, vec![("1".into(), 0)]).await.unwrap();
+    isp.state.lock().unwrap().messages[0].1 = APPLICATION.replace("Q <q@", "Another <q@").into_bytes();
+    assert_eq!(office.fetch_well().await.forwarded, 1);
+    assert_eq!(marks().await, [false, true]);
 }
 
 #[tokio::test]
