@@ -38,6 +38,8 @@ pub enum Command {
     Noop,
     /// RFC 6856 §2
     Utf8,
+    /// `LANG [tag]` (RFC 6856 §3)
+    Lang(Option<String>),
     /// The end.
     Quit,
 }
@@ -80,6 +82,11 @@ impl Command {
             "NOOP" => bare(Command::Noop),
             "QUIT" => bare(Command::Quit),
             "UTF8" => bare(Command::Utf8),
+            "LANG" => match words[..] {
+                [] => Ok(Command::Lang(None)),
+                [tag] => Ok(Command::Lang(Some(tag.to_owned()))),
+                _ => Err(SyntaxError::Arguments),
+            },
             "USER" if rest.trim().is_empty() => Err(SyntaxError::Arguments),
             "USER" => Ok(Command::User(rest.trim().to_owned())),
             "PASS" => Ok(Command::Pass(SecretString::from(rest))),

@@ -2,12 +2,10 @@
 //!
 //! AUTHORIZATION → TRANSACTION → UPDATE. The maildrop is a snapshot taken at log-in: numbers and sizes stay as they are while it lasts.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::fmt::Write;
 
-use super::command::{Command, SyntaxError, sasl_answer};
+use super::command::{Command, SyntaxError};
 use super::reply::{Code, Reply};
 
 /// After so many faults (unknown commands, failed log-ins) in a row the client is no mail program.
@@ -21,6 +19,7 @@ pub struct Session {
     tls: bool,
     /// Log-in is allowed although TLS does not.
     plaintext_login: bool,
+    mechanisms: Vec<&'static str>,
     faults: u32,
 }
 
@@ -28,24 +27,11 @@ pub struct Session {
 enum State {
     /// With the name of a USER command that waits for its PASS.
     Authorization(Option<String>),
-    /// In the middle of AUTH.
-    Sasl(Exchange),
     /// A step was handed out that ends in [`Session::logged_in`] or [`Session::log_in_failed`].
     Checking,
     Transaction(Maildrop),
     /// QUIT was said.
     Over,
-}
-
-/// What the client has to answer next.
-#[derive(Debug)]
-enum Exchange {
-    /// RFC 4616
-    Plain,
-    /// draft-murchison-sasl-login: the name is asked for.
-    LoginName,
-    /// The password is.
-    LoginPassword(String),
 }
 
 /// A message of the maildrop.
@@ -68,7 +54,7 @@ struct Maildrop {
 pub enum Step {
     /// Say this.
     Reply(Reply),
-    /// Say this, which ends with its own line end: a listing, or a challenge.
+    /// Say this, which ends with its own line end: a listing.
     Text(String),
     /// Check the log-in, then [`Session::logged_in`] or [`Session::log_in_failed`].
     LogIn {
@@ -76,6 +62,13 @@ pub enum Step {
         name: String,
         /// As the client wrote it.
         password: SecretString,
+    },
+    /// Hold this SASL dialogue (RFC 5034), then [`Session::logged_in`] or [`Session::log_in_failed`].
+    Authenticate {
+        /// In upper case; one that is offered.
+        mechanism: &'static str,
+        /// In base64, as the client wrote it.
+        initial: Option<SecretString>,
     },
     /// Say this, then upgrade, then [`Session::secured`].
     StartTls(Reply),
@@ -88,9 +81,9 @@ pub enum Step {
 }
 
 impl Session {
-    /// A new session. `plaintext_login`: the client may log in without TLS.
-    pub fn new(tls: bool, plaintext_login: bool) -> Session {
-        Session { state: State::Authorization(None), tls, plaintext_login, faults: 0 }
+    /// A new session. `plaintext_login`: the client may log in without TLS. `mechanisms`: how, by SASL, in upper case.
+    pub fn new(tls: bool, plaintext_login: bool, mechanisms: Vec<&'static str>) -> Session {
+        Session { state: State::Authorization(None), tls, plaintext_login, mechanisms, faults: 0 }
     }
 
     /// The first line.
@@ -100,9 +93,6 @@ impl Session {
 
     /// A line from the client, without its line end.
     pub fn line(&mut self, line: &[u8]) -> Step {
-        if let State::Sasl(_) = self.state {
-            return self.answer(line);
-        }
         match Command::parse(line) {
             Ok(command) => self.command(command),
             Err(error) => self.fault(error),
@@ -125,8 +115,8 @@ impl Session {
     }
 
     /// STLS succeeded: everything said before is forgotten (RFC 2595 §4).
-    pub fn secured(&mut self) {
-        *self = Session::new(true, self.plaintext_login);
+    pub fn secured(&mut self, mechanisms: Vec<&'static str>) {
+        *self = Session::new(true, self.plaintext_login, mechanisms);
     }
 
     fn may_log_in(&self) -> bool {
@@ -143,6 +133,7 @@ impl Session {
         match command {
             Command::Capa => return Step::Text(self.capabilities()),
             Command::Quit => return self.quit(),
+            Command::Lang(language) => return lang(language.as_deref()),
             _ => (),
         }
         match &mut self.state {
@@ -153,10 +144,12 @@ impl Session {
 
     /// RFC 2449 §5
     fn capabilities(&self) -> String {
-        let mut lines = vec!["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "UTF8 USER"];
+        let mut lines =
+            vec!["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "LOGIN-DELAY 0", "UTF8 USER", "LANG"];
+        let sasl = format!("SASL {}", self.mechanisms.join(" "));
         if !matches!(self.state, State::Transaction(_)) {
             if self.may_log_in() {
-                lines.extend(["USER", "SASL PLAIN LOGIN"]);
+                lines.extend(["USER", &sasl]);
             }
             if !self.tls {
                 lines.push("STLS");
@@ -184,10 +177,16 @@ impl Session {
                 None => Step::Reply(Reply::err("say USER first")),
             },
             Command::Auth(None, _) => Step::Text(match self.may_log_in() {
-                true => "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n".into(),
+                true => format!("+OK\r\n{}\r\n.\r\n", self.mechanisms.join("\r\n")),
                 false => "+OK\r\n.\r\n".into(),
             }),
-            Command::Auth(Some(mechanism), initial) => self.start_sasl(&mechanism, initial),
+            Command::Auth(Some(mechanism), initial) => match self.mechanisms.iter().find(|offered| **offered == mechanism) {
+                Some(mechanism) => {
+                    self.state = State::Checking;
+                    Step::Authenticate { mechanism, initial }
+                }
+                None => Step::Reply(Reply::err("this mechanism is not offered")),
+            },
             Command::Stls if self.tls => Step::Reply(Reply::err("TLS is on already")),
             Command::Stls => Step::StartTls(Reply::ok("begin TLS")),
             // Deviation from RFC 6856 §2: mail is never downgraded, so the command changes nothing.
@@ -201,46 +200,6 @@ impl Session {
         Step::LogIn { name, password }
     }
 
-    fn start_sasl(&mut self, mechanism: &str, initial: Option<SecretString>) -> Step {
-        self.state = match mechanism {
-            "PLAIN" => State::Sasl(Exchange::Plain),
-            "LOGIN" => State::Sasl(Exchange::LoginName),
-            _ => return Step::Reply(Reply::err("this mechanism is not offered")),
-        };
-        match (initial, mechanism) {
-            (Some(initial), _) => self.answer(initial.expose_secret().as_bytes()),
-            (None, "PLAIN") => Step::Text("+ \r\n".into()),
-            (None, _) => challenge("Username:"),
-        }
-    }
-
-    /// The client's line in the middle of AUTH.
-    fn answer(&mut self, line: &[u8]) -> Step {
-        let State::Sasl(exchange) = std::mem::replace(&mut self.state, State::Authorization(None)) else {
-            return self.fault(SyntaxError::Unknown);
-        };
-        let answer = match sasl_answer(line) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return Step::Reply(Reply::err("cancelled")),
-            Err(error) => return self.fault(error),
-        };
-        let Ok(text) = String::from_utf8(answer) else { return self.fault(SyntaxError::Bytes) };
-        match exchange {
-            Exchange::Plain => match text.split('\0').collect::<Vec<_>>()[..] {
-                [acting_as, name, password] if acting_as.is_empty() || acting_as == name => {
-                    self.check(name.to_owned(), SecretString::from(password))
-                }
-                [_, _, _] => Step::Reply(Reply::refused(Code::Auth, "nobody acts for somebody else here")),
-                _ => self.fault(SyntaxError::Arguments),
-            },
-            Exchange::LoginName => {
-                self.state = State::Sasl(Exchange::LoginPassword(text));
-                challenge("Password:")
-            }
-            Exchange::LoginPassword(name) => self.check(name, SecretString::from(text)),
-        }
-    }
-
     fn quit(&mut self) -> Step {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Transaction(maildrop) => Step::Update(maildrop.marked()),
@@ -249,8 +208,16 @@ impl Session {
     }
 }
 
-fn challenge(text: &str) -> Step {
-    Step::Text(format!("+ {}\r\n", BASE64_STANDARD.encode(text)))
+/// RFC 6856 §3: our replies are in English; `*` asks for what there is.
+fn lang(language: Option<&str>) -> Step {
+    match language {
+        None => Step::Text("+OK languages\r\nen English\r\n.\r\n".into()),
+        Some("*") => Step::Reply(Reply::ok("en English it is")),
+        Some(tag) if tag.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case("en")) => {
+            Step::Reply(Reply::ok("en English it is"))
+        }
+        Some(_) => Step::Reply(Reply::err("only English is spoken here")),
+    }
 }
 
 impl Maildrop {
@@ -311,12 +278,16 @@ impl Maildrop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret;
 
     fn show(step: Step) -> String {
         match step {
             Step::Reply(reply) => reply.to_string(),
             Step::Text(text) => text,
             Step::LogIn { name, password } => format!("log in {name}/{}", password.expose_secret()),
+            Step::Authenticate { mechanism, initial } => {
+                format!("authenticate {mechanism} {:?}", initial.as_ref().map(|initial| initial.expose_secret()))
+            }
             Step::StartTls(reply) => format!("tls {reply}"),
             Step::Send(at, lines) => format!("send {at} {lines:?}"),
             Step::Update(marked) => format!("update {marked:?}"),
@@ -329,14 +300,14 @@ mod tests {
     }
 
     fn in_transaction(sizes: &[u64]) -> Session {
-        let mut session = Session::new(true, false);
+        let mut session = Session::new(true, false, vec!["PLAIN", "LOGIN"]);
         session.logged_in(sizes.iter().map(|&size| Message { size, uid: format!("u{size}") }).collect());
         session
     }
 
     #[test]
     fn logs_in_by_user_and_pass() {
-        let mut session = Session::new(true, false);
+        let mut session = Session::new(true, false, vec!["PLAIN", "LOGIN"]);
         check(&mut session, "PASS x", "-ERR say USER first");
         check(&mut session, "USER alice", "+OK and the password?");
         check(&mut session, "NOOP", "-ERR log in first");
@@ -347,44 +318,45 @@ mod tests {
 
     #[test]
     fn logs_in_by_sasl() {
-        let mut session = Session::new(true, false);
-        check(&mut session, "AUTH PLAIN AGFsaWNlAHB3", "log in alice/pw");
-        let mut session = Session::new(true, false);
-        check(&mut session, "AUTH PLAIN", "+");
-        check(&mut session, "AGFsaWNlAHB3", "log in alice/pw");
-        let mut session = Session::new(true, false);
-        check(&mut session, "AUTH LOGIN", "+ VXNlcm5hbWU6");
-        check(&mut session, "YWxpY2U=", "+ UGFzc3dvcmQ6");
-        check(&mut session, "*", "-ERR cancelled");
-        check(&mut session, "AUTH LOGIN", "+ VXNlcm5hbWU6");
-        check(&mut session, "YWxpY2U=", "+ UGFzc3dvcmQ6");
-        check(&mut session, "cHc=", "log in alice/pw");
-        let mut session = Session::new(true, false);
-        check(&mut session, "AUTH PLAIN Ym9iAGFsaWNlAHB3", "-ERR [AUTH] nobody acts for somebody else here");
+        let mut session = Session::new(true, false, vec!["PLAIN", "LOGIN"]);
+        check(&mut session, "AUTH", "+OK\r\nPLAIN\r\nLOGIN\r\n.");
         check(&mut session, "AUTH GSSAPI", "-ERR this mechanism is not offered");
-        check(&mut session, "AUTH PLAIN !!", "-ERR the line contains bytes that have no place in a command");
+        check(&mut session, "auth plain AGFsaWNlAHB3", "authenticate PLAIN Some(\"AGFsaWNlAHB3\")");
+        session.log_in_failed(Reply::err("no"));
+        check(&mut session, "AUTH LOGIN", "authenticate LOGIN None");
+    }
+
+    #[test]
+    fn languages() {
+        let mut session = Session::new(true, false, vec!["PLAIN"]);
+        check(&mut session, "LANG", "+OK languages\r\nen English\r\n.");
+        for well in ["LANG *", "LANG en", "lang EN-gb"] {
+            check(&mut session, well, "+OK en English it is");
+        }
+        check(&mut session, "LANG de", "-ERR only English is spoken here");
+        check(&mut session, "LANG de fr", "-ERR wrong number of arguments");
     }
 
     #[test]
     fn no_password_is_asked_for_without_tls() {
-        let mut session = Session::new(false, false);
+        let mut session = Session::new(false, false, vec!["PLAIN", "LOGIN"]);
         for line in ["USER alice", "PASS x", "AUTH PLAIN AGFsaWNlAHB3", "AUTH LOGIN"] {
             check(&mut session, line, "-ERR [AUTH] log in over TLS only: say STLS first");
         }
         assert!(!session.capabilities().contains("SASL"));
         assert!(session.capabilities().contains("STLS"));
         check(&mut session, "STLS", "tls +OK begin TLS");
-        session.secured();
-        assert!(session.capabilities().contains("SASL PLAIN LOGIN"));
+        session.secured(vec!["SCRAM-SHA-256", "PLAIN"]);
+        assert!(session.capabilities().contains("SASL SCRAM-SHA-256 PLAIN\r\n"));
         assert!(!session.capabilities().contains("STLS"));
         check(&mut session, "STLS", "-ERR TLS is on already");
     }
 
     #[test]
     fn stls_forgets_the_name_said_before() {
-        let mut session = Session::new(false, true);
+        let mut session = Session::new(false, true, vec!["PLAIN", "LOGIN"]);
         check(&mut session, "USER alice", "+OK and the password?");
-        session.secured();
+        session.secured(vec!["SCRAM-SHA-256", "PLAIN"]);
         check(&mut session, "PASS x", "-ERR say USER first");
     }
 
@@ -412,12 +384,12 @@ mod tests {
 
     #[test]
     fn quit_before_log_in_updates_nothing() {
-        check(&mut Session::new(true, false), "QUIT", "close +OK goodbye");
+        check(&mut Session::new(true, false, vec!["PLAIN", "LOGIN"]), "QUIT", "close +OK goodbye");
     }
 
     #[test]
     fn noise_ends_the_session() {
-        let mut session = Session::new(true, false);
+        let mut session = Session::new(true, false, vec!["PLAIN", "LOGIN"]);
         for _ in 1..MAX_FAULTS {
             check(&mut session, "GET / HTTP/1.1", "-ERR unknown command");
         }

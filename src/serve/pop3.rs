@@ -8,11 +8,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use super::auth::{self, Dialogue, Next};
 use super::login::Refused;
 use super::{Context, Peer, Stop, Stream};
-use crate::pop3::command::MAX_LINE;
+use crate::pop3::command::{MAX_LINE, sasl_answer};
 use crate::pop3::reply::{Code, Reply, Stuffer, Top};
 use crate::pop3::session::{Message, Session, Step};
 use crate::store::Account;
@@ -31,8 +35,8 @@ const PIECE: usize = 256 * 1024;
 /// Serves one client until it is gone.
 pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop) {
     let server = Server {
+        session: Session::new(peer.tls, context.plaintext_login(peer.ip()), auth::mechanisms(&stream.channel()).collect()),
         connection: Connection::new(stream),
-        session: Session::new(peer.tls, context.plaintext_login(peer.ip())),
         maildrop: None,
         peer,
         context,
@@ -115,24 +119,14 @@ impl Server {
             Step::Reply(reply) => self.say(&reply),
             Step::Text(text) => self.connection.queue(text.as_bytes()),
             Step::LogIn { name, password } => {
-                let outcome = match self.context.login.check(self.peer.ip(), &name, &password).await {
-                    Ok(account) => self.open_maildrop(account).await,
-                    Err(refused) => Err(refusal(refused)),
-                };
-                match outcome {
-                    Ok(messages) => {
-                        let reply = self.session.logged_in(messages);
-                        self.say(&reply);
-                    }
-                    Err(reply) => match self.session.log_in_failed(reply) {
-                        Step::Close(reply) => {
-                            self.say(&reply);
-                            return Ok(Flow::End);
-                        }
-                        Step::Reply(reply) => self.say(&reply),
-                        _ => (),
-                    },
-                }
+                let outcome = self.context.login.check(self.peer.ip(), &name, &password).await.map_err(refusal);
+                return Ok(self.log_in(outcome).await);
+            }
+            Step::Authenticate { mechanism, initial } => {
+                self.connection.hush(true);
+                let outcome = self.authenticate(mechanism, initial).await;
+                self.connection.hush(false);
+                return Ok(self.log_in(outcome?).await);
             }
             Step::Send(at, lines) => self.send_message(at, lines).await?,
             Step::Update(marked) => {
@@ -148,6 +142,54 @@ impl Server {
             Step::StartTls(_) => return Ok(Flow::End),
         }
         Ok(Flow::Go)
+    }
+
+    /// Opens the mailbox of whom it is, or says why nobody comes in.
+    async fn log_in(&mut self, outcome: Result<Account, Reply>) -> Flow {
+        let opened = match outcome {
+            Ok(account) => self.open_maildrop(account).await,
+            Err(reply) => Err(reply),
+        };
+        let step = match opened {
+            Ok(messages) => Step::Reply(self.session.logged_in(messages)),
+            Err(reply) => self.session.log_in_failed(reply),
+        };
+        match step {
+            Step::Close(reply) => {
+                self.say(&reply);
+                return Flow::End;
+            }
+            Step::Reply(reply) => self.say(&reply),
+            _ => (),
+        }
+        Flow::Go
+    }
+
+    /// The SASL dialogue (RFC 5034 §4).
+    async fn authenticate(&mut self, mechanism: &str, initial: Option<SecretString>) -> Result<Result<Account, Reply>, WireError> {
+        const NONSENSE: &str = "this log-in makes no sense";
+        let Some(mut dialogue) = Dialogue::begin(mechanism, self.connection.get_ref().channel(), self.peer.ip()) else {
+            return Ok(Err(Reply::err("this mechanism is not offered")));
+        };
+        let mut message = match initial.map(|initial| sasl_answer(initial.expose_secret().as_bytes())).transpose() {
+            Ok(initial) => initial.flatten(),
+            Err(error) => return Ok(Err(Reply::err(error.to_string()))),
+        };
+        loop {
+            let challenge = match dialogue.step(&self.context.login, message.as_deref()).await {
+                Next::Ask(challenge) => challenge,
+                Next::In(account) => return Ok(Ok(*account)),
+                Next::Refused(refused) => return Ok(Err(refusal(refused))),
+                Next::Broken => return Ok(Err(Reply::refused(Code::Auth, NONSENSE))),
+            };
+            self.connection.queue(format!("+ {}\r\n", STANDARD.encode(challenge)).as_bytes());
+            let Some(line) = self.next_line().await? else { return Err(WireError::Closed) };
+            message = match sasl_answer(&line) {
+                Ok(Some(answer)) => Some(answer),
+                Ok(None) => return Ok(Err(Reply::err("cancelled"))),
+                Err(error) => return Ok(Err(Reply::err(error.to_string()))),
+            };
+        }
     }
 
     async fn open_maildrop(&mut self, account: Account) -> Result<Vec<Message>, Reply> {
@@ -231,7 +273,7 @@ impl Server {
         self.flush().await?;
         let stream = self.connection.into_inner()?;
         let stream = self.context.upgrade(stream).await?;
-        self.session.secured();
+        self.session.secured(auth::mechanisms(&stream.channel()).collect());
         Ok(Server { connection: Connection::new(stream), ..self })
     }
 

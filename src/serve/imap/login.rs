@@ -6,8 +6,10 @@ use secrecy::SecretString;
 
 use super::outcome::{Done, Failure, Performed};
 use super::{Enabled, Flow, Session};
+use crate::serve::auth::{self, Dialogue, Next};
 use crate::serve::login::Refused;
-use crate::wire::{Connection, WireError, sasl};
+use crate::store::Account;
+use crate::wire::{Connection, WireError};
 
 /// Failed log-ins on one connection; a person who mistypes comes back with a new one.
 pub const MAX_FAILED: u32 = 5;
@@ -40,21 +42,25 @@ impl Session {
             return Err(privacy_required());
         }
         match self.context.login.check(self.peer.ip(), user, password).await {
-            Ok(account) => {
-                tracing::info!(user = account.name(), "logged in");
-                self.account = Some(account);
-                self.changes = Some(self.context.store.changes());
-                Ok(Done::with_code(format!("CAPABILITY {}", self.capabilities()), "Logged in."))
-            }
-            Err(refused) => {
-                self.failed_logins += 1;
-                Err(match refused {
-                    Refused::Wrong => Failure::no("AUTHENTICATIONFAILED", "Wrong name or password."),
-                    Refused::Disabled => Failure::no("CONTACTADMIN", "This user is disabled."),
-                    Refused::Throttled => Failure::no("LIMIT", "Too many failed log-ins from your address; wait ten minutes."),
-                    Refused::Temporary => Failure::no("UNAVAILABLE", "Log-ins don't work at the moment; try again later."),
-                })
-            }
+            Ok(account) => Ok(self.enter(account)),
+            Err(refused) => Err(self.refused(refused)),
+        }
+    }
+
+    fn enter(&mut self, account: Account) -> Done {
+        tracing::info!(user = account.name(), "logged in");
+        self.account = Some(account);
+        self.changes = Some(self.context.store.changes());
+        Done::with_code(format!("CAPABILITY {}", self.capabilities()), "Logged in.")
+    }
+
+    fn refused(&mut self, refused: Refused) -> Failure {
+        self.failed_logins += 1;
+        match refused {
+            Refused::Wrong => Failure::no("AUTHENTICATIONFAILED", "Wrong name or password."),
+            Refused::Disabled => Failure::no("CONTACTADMIN", "This user is disabled."),
+            Refused::Throttled => Failure::no("LIMIT", "Too many failed log-ins from your address; wait ten minutes."),
+            Refused::Temporary => Failure::no("UNAVAILABLE", "Log-ins don't work at the moment; try again later."),
         }
     }
 
@@ -67,49 +73,44 @@ impl Session {
         Ok(Done::with_code(format!("CAPABILITY {}", self.capabilities()), "Logged off; who is next?"))
     }
 
-    /// PLAIN (RFC 4616) and LOGIN, with or without initial response (RFC 4959).
+    /// The mechanisms that may be used here and now, best first.
+    pub(super) fn mechanisms(&self) -> Vec<&'static str> {
+        if self.may_log_in() { auth::mechanisms(&self.wire.get_ref().channel()).collect() } else { Vec::new() }
+    }
+
+    /// The SASL dialogue (RFC 9051 §6.2.2), with or without initial response (RFC 4959).
     pub(super) async fn authenticate(&mut self, mechanism: &str, initial: Option<Vec<u8>>) -> Performed {
-        if !matches!(mechanism, "PLAIN" | "LOGIN") {
+        let Some(mut dialogue) = Dialogue::begin(mechanism, self.wire.get_ref().channel(), self.peer.ip()) else {
             return Err(Failure::No { code: None, text: "There is no such mechanism here.".into() });
-        }
+        };
         if !self.may_log_in() {
             return Err(privacy_required());
         }
         self.wire.hush(true);
-        let credentials = self.credentials(mechanism, initial).await;
+        let ended = self.converse(&mut dialogue, initial).await;
         self.wire.hush(false);
-        let (user, password) = credentials?;
-        self.login(&user, &password).await
-    }
-
-    async fn credentials(&mut self, mechanism: &str, initial: Option<Vec<u8>>) -> Result<(String, SecretString), Failure> {
-        if mechanism == "PLAIN" {
-            let message = match initial {
-                Some(initial) => decode(&initial)?,
-                None => self.challenge(b"").await?,
-            };
-            let plain = sasl::plain_response(&message).map_err(|_| Failure::Bad("This is no PLAIN message.".into()))?;
-            if !plain.authorize_as.is_empty() && plain.authorize_as != plain.user {
-                return Err(Failure::no("AUTHORIZATIONFAILED", "Nobody may act for somebody else here."));
-            }
-            return Ok((plain.user, plain.password));
+        match ended? {
+            Next::In(account) => Ok(self.enter(*account)),
+            Next::Refused(refused) => Err(self.refused(refused)),
+            Next::Ask(_) | Next::Broken => Err(Failure::Bad("This log-in makes no sense.".into())),
         }
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| Failure::Bad("Names and passwords are UTF-8.".into()));
-        let user = match initial {
-            Some(initial) => decode(&initial)?,
-            None => self.challenge(b"Username:").await?,
-        };
-        let password = self.challenge(b"Password:").await?;
-        Ok((text(user)?, SecretString::from(text(password)?)))
     }
 
-    async fn challenge(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Failure> {
-        self.queue(&format!("+ {}\r\n", BASE64.encode(challenge)));
-        self.flush().await?;
-        match self.read_line(MAX_SASL_LINE).await? {
-            Some(line) if *line == *b"*" => Err(Failure::Bad("Log-in cancelled.".into())),
-            Some(line) => decode(&line),
-            None => Err(Failure::Wire(WireError::Closed)),
+    /// Challenges and answers up to the end.
+    async fn converse(&mut self, dialogue: &mut Dialogue, initial: Option<Vec<u8>>) -> Result<Next, Failure> {
+        let mut message = initial.as_deref().map(decode).transpose()?;
+        loop {
+            let challenge = match dialogue.step(&self.context.login, message.as_deref()).await {
+                Next::Ask(challenge) => challenge,
+                end => return Ok(end),
+            };
+            self.queue(&format!("+ {}\r\n", BASE64.encode(challenge)));
+            self.flush().await?;
+            message = match self.read_line(MAX_SASL_LINE).await? {
+                Some(line) if *line == *b"*" => return Err(Failure::Bad("Log-in cancelled.".into())),
+                Some(line) => Some(decode(&line)?),
+                None => return Err(Failure::Wire(WireError::Closed)),
+            };
         }
     }
 }

@@ -257,7 +257,10 @@ impl Session {
         if !self.tls {
             list.push_str(" STARTTLS");
         }
-        list.push_str(if self.may_log_in() { " AUTH=PLAIN AUTH=LOGIN" } else { " LOGINDISABLED" });
+        self.mechanisms().iter().for_each(|name| list.push_str(&format!(" AUTH={name}")));
+        if !self.may_log_in() {
+            list.push_str(" LOGINDISABLED");
+        }
         list
     }
 
