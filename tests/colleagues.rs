@@ -176,7 +176,7 @@ fn one_person_gets_one_copy_however_it_comes() {
     let team = Colleagues::new("[\"example.com\"]", "all@isp.example", &users, mapping);
     let gateway = team.office.run();
     let first = mail("once", "sales@example.com, info@example.com, Bob <bob@example.com>", "");
-    assert_eq!(team.fetch(&[first.clone()])["delivered"], 1);
+    assert_eq!(team.fetch(std::slice::from_ref(&first))["delivered"], 1);
     assert_eq!((has(&gateway, "bob"), has(&gateway, "carol")), (vec!["once".to_owned()], vec!["once".to_owned()]));
     // The provider stored one for each recipient, each with its own line on top; and a forwarder sends the same to alice too.
     let again = format!("Delivered-To: bob@example.com\r\n{first}");
