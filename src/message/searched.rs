@@ -112,9 +112,15 @@ pub fn texts<B: AsRef<[u8]>, E>(
             return Ok(());
         }
         let Some(media) = text_part(place, header.as_ref()) else { continue };
+        // Of a long text no more than two forms at a time.
         let body = read(place.body, place.end.min(place.body.saturating_add(MAX_PART)))?;
-        let body = transfer::decode(place.encoding, body.as_ref());
-        if each(Origin::Body, &fold(&text::readable(&media, &body))).is_break() {
+        let decoded = transfer::decode(place.encoding, body.as_ref());
+        drop(body);
+        let readable = text::readable(&media, &decoded);
+        drop(decoded);
+        let folded = fold(&readable);
+        drop(readable);
+        if each(Origin::Body, &folded).is_break() {
             return Ok(());
         }
     }
