@@ -187,3 +187,32 @@ fn one_person_gets_one_copy_however_it_comes() {
     let events = team.office.json(&["trace", "once@far.example", "--json"]);
     assert!(events.as_array().unwrap().iter().any(|event| event["event"] == "duplicate"), "{events}");
 }
+
+/// The same mail came to both of his mailboxes at the provider, by another way each: he has it once, and both fetches say what became of it.
+#[test]
+fn two_collectors_that_bring_one_mail_bring_it_once() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let by =
+        |way: &str| format!("Received: by {way}.isp.example; Mon, 23 Nov 2026 10:00:00 +0000\r\n{}", mail("both", "alice@isp.example", ""));
+    let other = mail("other", "alice@isp.example", "");
+    let upstreams = [("one", vec![by("one"), other]), ("two", vec![by("two")])].map(|(name, mails)| {
+        let messages: Vec<(String, String)> = mails.into_iter().enumerate().map(|(n, mail)| (format!("u{n}"), mail)).collect();
+        let messages: Vec<(&str, &str)> = messages.iter().map(|(uidl, mail)| (uidl.as_str(), mail.as_str())).collect();
+        (name, runtime.block_on(Pop3Upstream::start(&messages, Faults::default())))
+    });
+    let collectors = upstreams.each_ref().map(|(name, upstream)| {
+        format!(
+            "[[collector]]\nname = \"{name}\"\nprotocol = \"pop3\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\ninsecure = true\n\
+             username = \"{name}@isp.example\"\npassword = {{ command = [\"echo\", \"secret\"] }}\nafter = \"delete\"\ndeliver = \"alice\"\nschedule = \"every 1h\"\n",
+            upstream.port
+        )
+    });
+    let office = Office::new(&format!("[office]\ndomains = []\npostmaster = \"alice\"\n{}", collectors.join("")), "");
+    office.add_users(&["alice"]);
+    let figures = office.fetch();
+    let sum = |key: &str| figures.iter().map(|figures| figures[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("fetched"), sum("delivered"), sum("duplicate"), sum("deleted")), (3, 2, 1, 3), "{figures:?}");
+    let gateway = office.run();
+    assert_eq!(has(&gateway, "alice"), ["both", "other"]);
+    assert!(office.must(&["trace", "both@far.example"]).contains("duplicate"));
+}
