@@ -208,7 +208,7 @@ fn what_is_deleted_upstream_was_written_through_to_the_disk_before() {
     let (last_asked, first_deleted) = (lines.iter().rposition(|line| line.contains("RETR 5")).unwrap(), at("DELE 1"));
     let synced = |line: &&str| line.contains("sync(") && line.contains("mailroom.db-wal>");
     // The log is written and then synced between the last answer and the first deletion, and not written again in between.
-    let sync = lines[..first_deleted].iter().rposition(|line| synced(line)).expect("no sync before DELE");
+    let sync = lines[..first_deleted].iter().rposition(synced).expect("no sync before DELE");
     assert!(sync > last_asked, "the last sync before DELE is older than the mail:\n{trace}");
     let unsynced =
         lines[sync..first_deleted].iter().filter(|line| line.contains("pwrite") || line.contains("write(") && line.contains("db-wal>"));

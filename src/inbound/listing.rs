@@ -6,6 +6,7 @@ use super::fetch::{Trouble, now};
 use super::intention::notice;
 use super::mailbox::Mailbox;
 use super::plan::{self, Comparison, Plan};
+use super::roll::Roll;
 use super::upstream::{Expected, Item, Shape, Upstream};
 use crate::config::{After, Start};
 use crate::message::header::Header;
@@ -44,7 +45,7 @@ impl Mailbox<'_, '_> {
         format!("shape/{host}/{login}/{folder}")
     }
 
-    pub(super) async fn compare(&self, items: Vec<Item>, complete: bool) -> Result<(Plan, Vec<Item>), Trouble> {
+    pub(super) async fn compare(&self, items: Roll, complete: bool) -> Result<(Plan, Roll), Trouble> {
         let store = &self.run.order.store;
         let comparison = Comparison::new(items, complete, &self.run.order.collector.after, now());
         let mut comparison = store.ledger_each(&self.source, comparison, Comparison::see).await?;
@@ -56,14 +57,14 @@ impl Mailbox<'_, '_> {
     }
 
     /// A mailbox that was never listed before: says what is there and what will become of it, and enters as seen what `start` leaves out.
-    pub(super) async fn begin_with(&mut self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
+    pub(super) async fn begin_with(&mut self, upstream: &mut Upstream, items: &mut Roll) -> Result<(), Trouble> {
         let order = self.run.order;
         if !order.store.ledger_is_new(&self.source).await? {
             return Ok(());
         }
         let old: Vec<UpstreamId> = match &order.collector.start {
             Start::All => Vec::new(),
-            Start::New => items.iter().map(|item| item.id.clone()).collect(),
+            Start::New => items.items().map(|item| item.id).collect(),
             Start::Age(age) => {
                 let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
                 self.older_than(upstream, items, now().saturating_sub(age)).await?
@@ -80,8 +81,10 @@ impl Mailbox<'_, '_> {
         Ok(order.store.ledger_enter_known(&self.source, old).await?)
     }
 
-    async fn older_than(&self, upstream: &mut Upstream, items: &mut [Item], first: i64) -> Result<Vec<UpstreamId>, Trouble> {
-        let dates = self.dates(upstream, items).await?;
+    async fn older_than(&self, upstream: &mut Upstream, roll: &mut Roll, first: i64) -> Result<Vec<UpstreamId>, Trouble> {
+        let mut items: Vec<Item> = roll.items().collect();
+        let dates = self.dates(upstream, &mut items).await?;
+        *roll = items.into_iter().collect();
         // Without any date it is fetched: too much is better than too little.
         Ok(dates.into_iter().filter(|(_, arrived)| arrived.is_some_and(|arrived| arrived < first)).map(|(id, _)| id).collect())
     }

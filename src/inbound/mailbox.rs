@@ -82,7 +82,9 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             tracing::warn!(collector = collector.name, lines = listing.malformed, "lines of the listing can't be read; passed over");
         }
         if listing.without_ids {
-            self.ids_from_headers(upstream, &mut listing.items).await?;
+            let mut items: Vec<Item> = listing.items.items().collect();
+            self.ids_from_headers(upstream, &mut items).await?;
+            listing.items = items.into_iter().collect();
         }
         self.run.figures.listed += listing.items.len() as u64;
         self.begin_with(upstream, &mut listing.items).await?;

@@ -18,6 +18,7 @@ pub mod receive;
 pub mod recipients;
 mod refusal;
 pub mod remap;
+pub mod roll;
 pub mod scanned;
 pub mod scheduler;
 mod storing;

@@ -1,5 +1,6 @@
 //! What a session will do: the listing compared with the ledger. Values in, values out.
 
+use super::roll::Roll;
 use super::upstream::Item;
 use crate::config::After;
 use crate::store::ledger::{Entry, State, UpstreamId};
@@ -39,7 +40,7 @@ pub struct Plan {
 
 /// A listing that is being compared with the ledger, entry by entry: neither has to be in memory twice.
 pub struct Comparison {
-    listing: Vec<Item>,
+    listing: Roll,
     /// Places in the listing, by id.
     by_id: Vec<u32>,
     /// Which places have an entry.
@@ -56,13 +57,11 @@ pub struct Comparison {
 
 impl Comparison {
     /// `complete`: the listing shows everything that is there.
-    pub fn new(listing: Vec<Item>, complete: bool, after: &After, now: i64) -> Self {
-        let mut by_id: Vec<u32> = (0..).take(listing.len()).collect();
-        by_id.sort_unstable_by(|a, b| listing[*a as usize].id.cmp(&listing[*b as usize].id));
+    pub fn new(listing: Roll, complete: bool, after: &After, now: i64) -> Self {
         Self {
             found: vec![false; listing.len()],
+            by_id: listing.by_id(),
             listing,
-            by_id,
             singly: Vec::new(),
             again: Vec::new(),
             wanted: Vec::new(),
@@ -78,11 +77,7 @@ impl Comparison {
     pub fn see(&mut self, entry: Entry) {
         self.plan.here += u64::from(matches!(entry.state, State::Stored | State::Known));
         let key = (entry.uid.as_str(), entry.ordinal);
-        let id = |place: &u32| {
-            let id = &self.listing[*place as usize].id;
-            (id.0.as_str(), id.1)
-        };
-        let Ok(at) = self.by_id.binary_search_by(|place| id(place).cmp(&key)) else {
+        let Ok(at) = self.by_id.binary_search_by(|place| self.listing.id(*place as usize).cmp(&key)) else {
             if self.complete && entry.state != State::Gone {
                 self.plan.gone.push((entry.uid, entry.ordinal));
             }
@@ -108,20 +103,25 @@ impl Comparison {
 
     /// Listed ids that no entry was seen for.
     pub fn unknown(&self) -> Vec<UpstreamId> {
-        self.listing.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(item, _)| item.id.clone()).collect()
+        self.unseen().map(|place| self.listing.id(place)).map(|(uid, ordinal)| (uid.to_owned(), ordinal)).collect()
+    }
+
+    fn unseen(&self) -> impl Iterator<Item = usize> + '_ {
+        self.found.iter().enumerate().filter(|(_, found)| !**found).map(|(place, _)| place)
     }
 
     /// The plan, in the order of the listing, and the listing.
-    pub fn finish(mut self) -> (Plan, Vec<Item>) {
-        let (listing, mut plan) = (self.listing, self.plan);
-        let item = |place: u32| listing[place as usize].clone();
+    pub fn finish(mut self) -> (Plan, Roll) {
         self.singly.sort_unstable();
         self.wanted.sort_unstable();
         self.dispose.sort_unstable();
         self.again.sort_unstable();
-        plan.gone.sort_unstable();
+        self.plan.gone.sort_unstable();
         self.again.iter().for_each(|(place, _)| self.found[*place as usize] = false);
-        plan.fetch = listing.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(item, _)| item.clone()).collect();
+        let fetch = self.unseen().map(|place| self.listing.item(place)).collect();
+        let (listing, mut plan) = (self.listing, self.plan);
+        let item = |place: u32| listing.item(place as usize);
+        plan.fetch = fetch;
         plan.singly = self.singly.into_iter().map(|(place, attempts)| (item(place), attempts)).collect();
         plan.doubtful = self.again.into_iter().filter_map(|(place, fingerprint)| Some((item(place), fingerprint?))).collect();
         plan.wanted = self.wanted.into_iter().map(|(place, whose)| (item(place), whose)).collect();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, now: i64) -> Plan {
-        let mut comparison = Comparison::new(listing.to_vec(), complete, after, now);
+        let mut comparison = Comparison::new(listing.iter().cloned().collect(), complete, after, now);
         ledger.iter().cloned().for_each(|entry| comparison.see(entry));
         comparison.finish().0
     }

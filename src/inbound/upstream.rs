@@ -2,6 +2,7 @@
 //!
 //! A message is known by its *handle* inside a session (POP3 number, IMAP UID) and by its [`UpstreamId`] in the ledger.
 
+use super::roll::Roll;
 use crate::config::{After, Collector, Protocol};
 use crate::imap::client as imap;
 use crate::pop3::client as pop3;
@@ -39,7 +40,7 @@ pub struct Item {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// All of it.
-    pub items: Vec<Item>,
+    pub items: Roll,
     /// Lines that could not be read.
     pub malformed: usize,
     /// The server has no UIDL: ids have to be made from headers.
@@ -172,7 +173,7 @@ impl Upstream {
     /// What is there. `change`: something may be removed, moved or marked later.
     pub async fn list(&mut self, folder: &str, change: bool, expected: Expected) -> Result<Listing, UpstreamError> {
         let client = match self {
-            Self::Pop3(client) => return Ok(pop3_listing(client.list().await?)),
+            Self::Pop3(client) => return Ok(pop3_listing(&client.list().await?)),
             Self::Imap(client) => client,
         };
         let before = match expected {
@@ -196,11 +197,11 @@ impl Upstream {
         };
         let validity = found.selected.uid_validity;
         let mut sizes = found.sizes;
-        let item = |uid| {
+        let mut items = Roll::default();
+        for uid in found.uids {
             let (size, arrived) = sizes.remove(&uid).map_or((None, None), |(size, arrived)| (Some(size), arrived));
-            Item { handle: uid, id: (format!("{validity}.{uid}"), 0), size, arrived }
-        };
-        let items = found.uids.into_iter().map(item).collect();
+            items.push(uid, (&format!("{validity}.{uid}"), 0), size, arrived);
+        }
         Ok(Listing { items, shape: Shape::of(&found.selected), ..Listing::default() })
     }
 
@@ -449,26 +450,17 @@ fn header_end(bytes: &[u8]) -> usize {
     first.or_else(|| blank(b"\r\n\r\n")).unwrap_or(bytes.len())
 }
 
-/// Equal UIDLs in one listing are told apart by an ordinal, in the order of the listing (RFC 1939 §7 allows them for equal messages).
-fn pop3_listing(listing: pop3::Listing) -> Listing {
-    let without_ids = !listing.messages.is_empty() && listing.messages.iter().all(|message| message.uidl.is_none());
-    // A message whose UIDL line was missing or broken waits until the server lists it well, unless there are no ids at all.
-    let listed = listing.messages.into_iter().filter(|message| without_ids || message.uidl.is_some());
-    let mut items: Vec<Item> = listed
-        .map(|message| Item {
-            handle: message.number,
-            id: (message.uidl.map(String::from).unwrap_or_default(), 0),
-            size: Some(message.size),
-            arrived: None,
-        })
-        .collect();
-    let mut by_id: Vec<u32> = (0..).take(items.len()).collect();
-    by_id.sort_by(|a, b| items[*a as usize].id.0.cmp(&items[*b as usize].id.0));
-    for pair in 1..by_id.len() {
-        let (before, this) = (by_id[pair - 1] as usize, by_id[pair] as usize);
-        if items[before].id.0 == items[this].id.0 {
-            items[this].id.1 = items[before].id.1 + 1;
-        }
+/// Equal UIDLs in one listing are told apart by an ordinal, in the order of the listing (RFC 1939 §7 allows them for equal messages). A
+/// message whose UIDL line was missing or broken waits until the server lists it well, unless there are no ids at all.
+fn pop3_listing(listing: &pop3::Listing) -> Listing {
+    let uidl = |message: &pop3::Listed| listing.uidl(message);
+    let without_ids = !listing.messages.is_empty() && listing.messages.iter().all(|message| uidl(message).is_none());
+    let mut items = Roll::default();
+    for message in listing.messages.iter().filter(|message| without_ids || uidl(message).is_some()) {
+        items.push(message.number, (uidl(message).unwrap_or_default(), 0), Some(message.size), None);
+    }
+    if !without_ids {
+        items.number_equal_ids();
     }
     Listing { items, malformed: listing.malformed, without_ids, ..Listing::default() }
 }
@@ -477,26 +469,20 @@ fn pop3_listing(listing: pop3::Listing) -> Listing {
 mod tests {
     use super::*;
 
-    fn listed(number: u32, uidl: Option<&str>) -> pop3::Listed {
-        pop3::Listed { number, size: 10, uidl: uidl.map(Box::from) }
-    }
-
     #[test]
     fn equal_ids_get_ordinals() {
-        let listing = pop3_listing(pop3::Listing {
-            messages: vec![listed(1, Some("a")), listed(2, Some("b")), listed(3, Some("a")), listed(4, None)],
-            malformed: 1,
-        });
-        let ids: Vec<_> = listing.items.iter().map(|item| (item.handle, item.id.0.as_str(), item.id.1)).collect();
-        assert_eq!(ids, [(1, "a", 0), (2, "b", 0), (3, "a", 1)]);
+        let listed = [(1, 10, Some("a")), (2, 10, Some("b")), (3, 10, Some("a")), (4, 10, None)];
+        let listing = pop3_listing(&listed.into_iter().collect());
+        let ids: Vec<_> = listing.items.items().map(|item| (item.handle, item.id)).collect();
+        assert_eq!(ids, [(1, ("a".into(), 0)), (2, ("b".into(), 0)), (3, ("a".into(), 1))]);
         assert!(!listing.without_ids);
     }
 
     #[test]
     fn a_server_without_ids_is_recognised() {
-        let listing = pop3_listing(pop3::Listing { messages: vec![listed(1, None), listed(2, None)], malformed: 0 });
+        let listing = pop3_listing(&[(1, 10, None), (2, 10, None)].into_iter().collect());
         assert!(listing.without_ids);
         assert_eq!(listing.items.len(), 2);
-        assert!(!pop3_listing(pop3::Listing::default()).without_ids);
+        assert!(!pop3_listing(&pop3::Listing::default()).without_ids);
     }
 }

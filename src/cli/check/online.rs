@@ -80,7 +80,7 @@ pub async fn look_into(collector: &Collector, secret: &Secret) -> Result<Vec<Str
         let listing = upstream.list(folder, false, Expected::Unknown).await.map_err(|error| error.to_string())?;
         let name = if collector.folders.len() > 1 || folder != "INBOX" { format!(" in {folder}") } else { String::new() };
         found.push(format!("logged in as {}; {} there{name}", collector.log_in_as(), mails(listing.items.len())));
-        if let (true, Some(first)) = (listing.without_ids, listing.items.first()) {
+        if let (true, Some(first)) = (listing.without_ids, listing.items.items().next()) {
             let headers = upstream.headers(&[first.handle]).await.map_err(|error| error.to_string())?;
             match (headers.is_empty(), &collector.after) {
                 (false, _) => found.push("the server has no UIDL: mail is told apart by its headers".into()),

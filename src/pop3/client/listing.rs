@@ -16,8 +16,8 @@ pub struct Listed {
     pub number: u32,
     /// As announced: a hint.
     pub size: u64,
-    /// Its unique id, if the server has such.
-    pub uidl: Option<Box<str>>,
+    /// Its unique id, in [`Listing::uidls`].
+    uidl: (u32, u32),
 }
 
 /// What LIST and UIDL brought.
@@ -25,8 +25,39 @@ pub struct Listed {
 pub struct Listing {
     /// By number.
     pub messages: Vec<Listed>,
+    uidls: String,
     /// Lines that could not be read, and were passed over.
     pub malformed: usize,
+}
+
+impl Listing {
+    /// The unique id of one of the messages, if the server has such.
+    pub fn uidl(&self, message: &Listed) -> Option<&str> {
+        self.uidls.get(message.uidl.0 as usize..message.uidl.1 as usize).filter(|uidl| !uidl.is_empty())
+    }
+}
+
+/// Where an id stands among the others. Those beyond 4 GB are none.
+fn note(uidls: &mut String, uidl: &str) -> (u32, u32) {
+    match (u32::try_from(uidls.len()), u32::try_from(uidls.len() + uidl.len())) {
+        (Ok(start), Ok(end)) => {
+            uidls.push_str(uidl);
+            (start, end)
+        }
+        _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<(u32, u64, Option<&'static str>)> for Listing {
+    fn from_iter<I: IntoIterator<Item = (u32, u64, Option<&'static str>)>>(listed: I) -> Self {
+        let mut listing = Self::default();
+        for (number, size, uidl) in listed {
+            let uidl = note(&mut listing.uidls, uidl.unwrap_or_default());
+            listing.messages.push(Listed { number, size, uidl });
+        }
+        listing
+    }
 }
 
 impl Client {
@@ -40,7 +71,7 @@ impl Client {
         }
         self.status("LIST", Phase::Command).await.map_err(|error| self.doubt(error))?;
         self.lines(MAX_LISTED, |line| match scan_listing(line) {
-            Some((number, size)) => listing.messages.push(Listed { number, size, uidl: None }),
+            Some((number, size)) => listing.messages.push(Listed { number, size, uidl: (0, 0) }),
             None => listing.malformed += 1,
         })
         .await?;
@@ -55,10 +86,10 @@ impl Client {
         match self.status("UIDL", Phase::Command).await.map_err(|error| self.doubt(error)) {
             Ok(_) => {
                 let malformed = &mut listing.malformed;
-                let messages = &mut listing.messages;
+                let (messages, uidls) = (&mut listing.messages, &mut listing.uidls);
                 self.lines(MAX_LISTED, |line| match scan_uidl(line) {
                     Some((number, uidl)) => match messages.binary_search_by_key(&number, |message| message.number) {
-                        Ok(at) => messages[at].uidl = Some(uidl.into_boxed_str()),
+                        Ok(at) => messages[at].uidl = note(uidls, &uidl),
                         Err(_) => *malformed += 1,
                     },
                     None => *malformed += 1,
