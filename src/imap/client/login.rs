@@ -1,7 +1,8 @@
 //! Greeting, capabilities, log-in.
 
 use super::super::fetch_response::response_code;
-use super::{Client, ClientError, LOG_IN, TOKEN, tagged};
+use super::error::{LOG_IN, TOKEN};
+use super::{Client, ClientError, tagged};
 use crate::config::Tls;
 use crate::wire::dial::Phase;
 use crate::wire::redact;
