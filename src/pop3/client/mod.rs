@@ -194,7 +194,7 @@ impl Client {
         self.top = false;
     }
 
-    /// Asks to mark a message for deletion, which takes place when the session ends with [`Client::quit`].
+    /// Asks to mark a message for deletion, which takes place when the session ends with [`Client::leave`].
     pub fn delete(&mut self, number: u32) {
         self.waiting.push_back(Request::Delete(number));
     }
