@@ -2,7 +2,6 @@
 
 use super::StoreError;
 use crate::service::platform;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -88,8 +87,6 @@ fn connect(dir: &Path) -> Result<Connection, StoreError> {
     drop(platform::private_file(&path).map_err(|error| cannot(&path, error))?);
     let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
-    // A command that ends need not wait until what it wrote is in the file too: it is on the disk, in the log, and the next one goes on there.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch(&format!(
         "PRAGMA page_size = {PAGE_SIZE};
