@@ -36,6 +36,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::service::platform;
+
 pub use office::{Office, config_file, configuration, store, store_of};
 
 /// Fetches an office's mail from its ISP mailboxes, works out whom each message is for, serves it on the LAN and relays what people send.
@@ -141,17 +143,19 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(perform(arguments.command, &global));
     // Reading a terminal or resolving a name may still block a thread; the process ends without waiting for it.
     runtime.shutdown_background();
-    match result {
-        Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::Failed) => ExitCode::from(1),
-        Ok(Exit::Configuration) => ExitCode::from(2),
+    let code = match result {
+        Ok(Exit::Done) => 0,
+        Ok(Exit::Failed) => 1,
+        Ok(Exit::Configuration) => 2,
         Err(error) => {
             let of_files = error.is::<crate::gateway::LoadError>();
             // Problems with files stand on lines of their own, so that editors can jump to their places.
             eprintln!("mailroom:{}{error:#}", if of_files { "\n" } else { " " });
-            ExitCode::from(if of_files { 2 } else { 1 })
+            if of_files { 2 } else { 1 }
         }
-    }
+    };
+    platform::announce_end(code);
+    ExitCode::from(code)
 }
 
 /// The whole command line as clap sees it, for completions and the manual page.

@@ -15,10 +15,16 @@ pub struct Arguments {
     /// Start with the last configuration that loaded, if the files are broken
     #[arg(long)]
     last_good: bool,
+    /// The system's service manager starts this: report to it
+    #[arg(long, hide = true)]
+    service: bool,
 }
 
 /// Runs it until it is told to stop.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
+    if arguments.service {
+        platform::connect_service().map_err(anyhow::Error::msg)?;
+    }
     let file = config_file(global)?;
     // Before anything is logged: the log is configured in the file that may be what has to be logged about.
     let configured = files::gather(&file).and_then(|texts| files::parse(&file, texts)).map(|loaded| loaded.config.log);

@@ -1,8 +1,10 @@
-//! `mailroom service`: at system start. Not built yet.
+//! `mailroom service`: at system start.
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::{Exit, Global};
+use super::{Exit, Global, config_file, configuration};
+use crate::service::{Registration, Standing, platform};
 
 /// `service install|uninstall|start|stop|status`
 #[derive(Debug, Args)]
@@ -13,26 +15,50 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Register it with the system
+    /// Register it with the system, or bring what is registered up to date; it starts with the system from then on
     Install,
-    /// Take it out again
+    /// Stop it and take it out again; mail and files stay
     Uninstall,
-    /// Start it now
+    /// Start it now, and wait until it serves
     Start,
-    /// Stop it
+    /// Stop it, and wait until it has ended
     Stop,
-    /// Whether it runs
+    /// Whether it runs; exit code 1 if not
     Status,
 }
 
 /// Runs it.
-pub async fn run(arguments: Arguments, _: &Global) -> anyhow::Result<Exit> {
-    let action = match arguments.action {
-        Action::Install => "service install",
-        Action::Uninstall => "service uninstall",
-        Action::Start => "service start",
-        Action::Stop => "service stop",
-        Action::Status => "service status",
+pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let said = match arguments.action {
+        Action::Install => platform::install(&registration(global)?),
+        Action::Uninstall => platform::uninstall(),
+        Action::Start => platform::start(),
+        Action::Stop => platform::stop(),
+        Action::Status => return platform::status().map(show).map_err(anyhow::Error::msg),
     };
-    super::planned::refuse(action)
+    for line in said.map_err(anyhow::Error::msg)? {
+        println!("{line}");
+    }
+    Ok(Exit::Done)
+}
+
+fn registration(global: &Global) -> anyhow::Result<Registration> {
+    Ok(Registration {
+        program: std::env::current_exe().context("this program does not find itself")?,
+        configuration: config_file(global)?,
+        storage: configuration(global)?.storage.path,
+    })
+}
+
+fn show(standing: Standing) -> Exit {
+    match standing {
+        Standing::Missing => println!("there is no service: `mailroom service install` makes it"),
+        Standing::Stopped(None) => println!("stopped"),
+        Standing::Stopped(Some(2)) => println!("stopped: it ended with code 2, and `mailroom check` says what is wrong with the files"),
+        Standing::Stopped(Some(code)) => println!("stopped: it ended with code {code}, and its log says why"),
+        Standing::Starting => println!("starting"),
+        Standing::Running => println!("running"),
+        Standing::Stopping => println!("stopping"),
+    }
+    if standing == Standing::Running { Exit::Done } else { Exit::Failed }
 }

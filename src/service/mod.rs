@@ -12,6 +12,35 @@ pub mod windows;
 #[cfg(windows)]
 pub use windows as platform;
 
+use std::path::PathBuf;
+
+/// How the service is to be registered: for `platform::install`, which says in lines what it did. `uninstall`, `start` and `stop` beside
+/// it do the same; `start` returns when the gateway serves, `stop` when it has ended. What does not work is an error in plain words.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The program, by absolute path.
+    pub program: PathBuf,
+    /// `mailroom.toml`, by absolute path.
+    pub configuration: PathBuf,
+    /// The store's directory.
+    pub storage: PathBuf,
+}
+
+/// What the system says of the service: the answer of `platform::status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not registered.
+    Missing,
+    /// It does not run; the exit code that it ended with, if it is known and was not 0.
+    Stopped(Option<u32>),
+    /// It has been started and does not serve yet.
+    Starting,
+    /// It serves.
+    Running,
+    /// It has been told to stop.
+    Stopping,
+}
+
 /// What the system tells the process to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {

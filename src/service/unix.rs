@@ -10,8 +10,9 @@ use nix::unistd::{Gid, Uid, User, getuid, setegid, seteuid};
 use sd_notify::NotifyState;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
-use super::Told;
+use super::{Registration, Standing, Told};
 
 /// Where the configuration lies unless somebody says otherwise.
 pub fn system_configuration() -> PathBuf {
@@ -69,6 +70,41 @@ pub fn announce_ready() {
 /// Tells systemd that the gateway is stopping.
 pub fn announce_stopping() {
     tell(NotifyState::Stopping);
+}
+
+/// Registers the service.
+pub fn install(_: &Registration) -> Result<Vec<String>, String> {
+    Err(NOT_BUILT_YET.to_owned())
+}
+
+/// Takes it out again.
+pub fn uninstall() -> Result<Vec<String>, String> {
+    Err(NOT_BUILT_YET.to_owned())
+}
+
+/// Starts it and waits until it serves.
+pub fn start() -> Result<Vec<String>, String> {
+    Err(NOT_BUILT_YET.to_owned())
+}
+
+/// Stops it and waits until it has ended.
+pub fn stop() -> Result<Vec<String>, String> {
+    Err(NOT_BUILT_YET.to_owned())
+}
+
+/// What the system says of it.
+pub fn status() -> Result<Standing, String> {
+    Err(NOT_BUILT_YET.to_owned())
+}
+
+const NOT_BUILT_YET: &str = "this is not built yet on this system";
+
+/// Systemd sees for itself with what code a process ends.
+pub fn announce_end(_code: u8) {}
+
+/// Systemd starts a service like any program: there is nothing to connect to.
+pub fn connect_service() -> Result<(), String> {
+    Ok(())
 }
 
 /// Tells systemd's watchdog that the gateway is alive.
@@ -157,4 +193,14 @@ pub fn make_like(new: &Path, old: &Path) -> io::Result<()> {
         std::os::unix::fs::chown(new, Some(model.uid()), Some(model.gid()))?;
     }
     std::fs::set_permissions(new, Permissions::from_mode(model.mode() & 0o7777))
+}
+
+/// Keeps a key as it is: the mode of its file protects it.
+pub fn seal(key: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
+    Ok(Zeroizing::new(key.to_vec()))
+}
+
+/// Undoes [`seal`].
+pub fn unseal(sealed: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<Vec<u8>>> {
+    Ok(sealed)
 }

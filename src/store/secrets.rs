@@ -142,11 +142,12 @@ fn read_or_make(path: &Path, make: bool) -> Result<Zeroizing<Vec<u8>>, StoreErro
     file.lock().map_err(lost)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.read_to_end(&mut bytes).map_err(lost)?;
-    if bytes.is_empty() && make {
-        bytes.extend_from_slice(&password::random::<32>()?);
-        // The key is durable before the first secret that needs it.
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(lost)?;
+    if !bytes.is_empty() || !make {
+        return platform::unseal(bytes).map_err(lost);
     }
+    bytes.extend_from_slice(&password::random::<32>()?);
+    // The key is durable before the first secret that needs it.
+    platform::seal(&bytes).and_then(|sealed| file.write_all(&sealed)).and_then(|()| file.sync_all()).map_err(lost)?;
     Ok(bytes)
 }
 

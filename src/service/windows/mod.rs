@@ -1,4 +1,9 @@
-//! Windows: where files usually lie, and how a console program is told to stop.
+//! Windows: where files usually lie and who may read them, how a program is told to stop, and being a service.
+
+mod control;
+mod events;
+mod manager;
+mod rights;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,6 +13,14 @@ use std::time::Duration;
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
 
 use super::Told;
+
+pub use control::{connect as connect_service, connected as is_service};
+pub use events::EventLog;
+pub use manager::{install, start, status, stop, uninstall};
+pub use rights::{seal, unseal};
+
+/// How the service is called, and its account, and what it writes to the event log.
+pub const NAME: &str = "Mailroom";
 
 /// Where the configuration lies unless somebody says otherwise.
 pub fn system_configuration() -> PathBuf {
@@ -39,7 +52,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Ctrl-C, Ctrl-Break, a closed window, a shutdown.
+    /// Ctrl-C, Ctrl-Break, a closed window, a shutdown, and what the service manager says.
     pub fn new() -> io::Result<Signals> {
         Ok(Signals { key: ctrl_c()?, other_key: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
     }
@@ -51,16 +64,26 @@ impl Signals {
             _ = self.other_key.recv() => (),
             _ = self.close.recv() => (),
             _ = self.shutdown.recv() => (),
+            () = control::told_to_stop() => (),
         }
         Told::Stop
     }
 }
 
-/// Nobody listens on this system.
-pub fn announce_ready() {}
+/// Tells the service manager, if it started this process, that the gateway serves.
+pub fn announce_ready() {
+    control::running();
+}
 
-/// Nobody listens on this system.
-pub fn announce_stopping() {}
+/// Tells the service manager that the gateway is stopping.
+pub fn announce_stopping() {
+    control::stopping();
+}
+
+/// Tells the service manager with what code the process is about to end.
+pub fn announce_end(code: u8) {
+    control::ended(code);
+}
 
 /// Nobody listens on this system.
 pub fn announce_alive() {}
@@ -70,9 +93,12 @@ pub fn watchdog_interval() -> Option<Duration> {
     None
 }
 
-/// Makes a directory. Who may enter it is inherited: `%ProgramData%` and the service's own account.
+/// Makes a directory that only its owner, administrators and the service can enter.
 pub fn private_directory(dir: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(dir)
+    // The usual place holds the configuration too, and may be there before the store is.
+    let new = !dir.exists() || (dir == system_store() && !dir.join("store.lock").exists());
+    std::fs::create_dir_all(dir)?;
+    if new { rights::close(dir) } else { Ok(()) }
 }
 
 /// Opens a file for reading and writing, made if missing. Who may read it is inherited from its directory.
@@ -106,4 +132,17 @@ pub fn with_own_rights<T>(work: impl FnOnce() -> T) -> T {
 /// Nothing to do: rights are inherited from the directory.
 pub fn make_like(_new: &Path, _old: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// What Windows says, in its own words and with its number.
+fn in_words(error: windows_service::Error) -> String {
+    /// ERROR_ACCESS_DENIED
+    const ACCESS_DENIED: i32 = 5;
+    match error {
+        windows_service::Error::Winapi(error) if error.raw_os_error() == Some(ACCESS_DENIED) => {
+            "Windows lets only administrators do this: open the command prompt with \"Run as administrator\"".to_owned()
+        }
+        windows_service::Error::Winapi(error) => error.to_string(),
+        error => error.to_string(),
+    }
 }
