@@ -17,6 +17,7 @@ mod mapping;
 mod outbound;
 mod pop3;
 mod search;
+mod service;
 mod setup;
 mod smarthosts;
 mod smtp;

@@ -92,6 +92,29 @@ fn init_overwrites_nothing() {
 }
 
 #[test]
+fn init_replaces_the_files_of_a_package_that_nobody_has_changed() {
+    let port = mailbox().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("mappings")).unwrap();
+    let put = |more: &str| {
+        for (name, text) in [
+            ("mailroom.toml", include_str!("../packaging/mailroom.toml")),
+            ("mappings/office.toml", include_str!("../packaging/office.toml")),
+        ] {
+            std::fs::write(directory.path().join(name), format!("{text}{more}")).unwrap();
+        }
+    };
+    put("# a line of mine\n");
+    assert_eq!(run(directory.path(), &init(&port, "bind"), "right\n").0, Some(2));
+    put("");
+    let (code, printed) = run(directory.path(), &init(&port, "bind"), "right\n");
+    assert_eq!(code, Some(0), "{printed}");
+    assert_eq!(run(directory.path(), &["check"], "").0, Some(0));
+    let mapping = std::fs::read_to_string(directory.path().join("mappings/office.toml")).unwrap();
+    assert!(mapping.contains("All mail of the mailbox goes to one person"), "{mapping}");
+}
+
+#[test]
 fn init_writes_nothing_when_the_log_in_fails() {
     let port = mailbox().to_string();
     let directory = tempfile::tempdir().unwrap();

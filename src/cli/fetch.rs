@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::office::Office;
 use super::{Exit, Global, show};
 use crate::config::{Collector, Current};
+use crate::gateway::require_a_set_clock;
 use crate::inbound::fetch::Order;
 use crate::inbound::figures::{Figures, Progress};
 use crate::inbound::places::Places;
@@ -38,6 +39,7 @@ pub struct Arguments {
 /// Runs it.
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
     let office = Office::open_whole(global).await?;
+    require_a_set_clock(jiff::Timestamp::now())?;
     let Office { store, compiled } = office;
     let current = Arc::new(compiled.current);
     let Some(collectors) = wanted(&arguments.names, &current) else { return Ok(Exit::Configuration) };

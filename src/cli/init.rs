@@ -24,6 +24,9 @@ use crate::wire::sasl::Secret;
 use answers::{Answers, User};
 use questions::Questions;
 
+/// What packages put where these files go.
+const ANNOTATED: [&str; 2] = [include_str!("../../packaging/mailroom.toml"), include_str!("../../packaging/office.toml")];
+
 /// `init [DIR]`
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -97,8 +100,9 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     super::log::start(&crate::config::Log { level: crate::config::Level::Warn, json: false }, global.verbose);
     let directory = std::path::absolute(&arguments.directory)?;
     let [configuration, mapping] = [directory.join("mailroom.toml"), directory.join("mappings").join("office.toml")];
-    for file in [&configuration, &mapping] {
-        if file.exists() {
+    for (file, annotated) in [(&configuration, ANNOTATED[0]), (&mapping, ANNOTATED[1])] {
+        // A package brings files that explain every key and that nobody has worked on.
+        if file.exists() && std::fs::read_to_string(file).map_or(true, |text| text != annotated) {
             eprintln!("mailroom: {} is there already, and is never overwritten; give another directory, or edit it", file.display());
             return Ok(Exit::Configuration);
         }
@@ -134,6 +138,9 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     println!("\nWritten: {}, {}", configuration.display(), mapping.display());
     print!("{}", what_to_enter(&loaded, &answers.users, &passwords));
     print!("{}", what_next(&directory, &configuration));
+    if configuration == platform::system_configuration() {
+        println!("`mailroom service start` starts the gateway, where the package or `mailroom service install` has made it a service.");
+    }
     Ok(Exit::Done)
 }
 
@@ -220,12 +227,22 @@ fn what_next(directory: &Path, configuration: &Path) -> String {
     )
 }
 
+/// Makes a file, or replaces an annotated one. In the system's place the service has to read it, and nobody else.
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(directory) = file.parent() {
         std::fs::create_dir_all(directory).with_context(|| format!("{} can't be made", directory.display()))?;
     }
-    let mut open = std::fs::File::create_new(file).with_context(|| format!("{} can't be written", file.display()))?;
-    open.write_all(text.as_bytes()).and_then(|()| open.sync_all()).with_context(|| format!("{} can't be written", file.display()))
+    let written = || -> std::io::Result<()> {
+        let new = if file.exists() { file.with_extension("new") } else { file.to_owned() };
+        let mut open = std::fs::File::create_new(&new)?;
+        open.write_all(text.as_bytes()).and_then(|()| open.sync_all())?;
+        if new == file {
+            return platform::give_to_owner_of_directory(file);
+        }
+        platform::make_like(&new, file)?;
+        std::fs::rename(&new, file)
+    };
+    written().with_context(|| format!("{} can't be written", file.display()))
 }
 
 fn write_secret(file: &Path, secret: &SecretString) -> anyhow::Result<()> {

@@ -1,16 +1,41 @@
-//! The log on stderr. Only this program's own lines are shown: libraries log secrets at their lowest levels.
+//! The log: on stderr, where a terminal or the journal takes it, or in files where stderr goes nowhere. Only this program's own lines are shown: libraries log secrets at their lowest levels.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Level, Log};
+use crate::service::platform;
+use rotated::Rotated;
+
+/// Where the files lie in the store's directory.
+const FOLDER: &str = "log";
+
+mod rotated;
+
+/// As [`start`], for the gateway: where stderr goes nowhere, the log lies in files below `store`.
+pub fn start_gateway(log: &Log, verbose: u8, store: Option<&Path>) {
+    match store.filter(|_| platform::stderr_is_lost()).map(|store| Rotated::open(store.join(FOLDER))) {
+        Some(Ok(file)) => start_to(log, verbose, file, false),
+        // Nobody would hear that the file can't be made.
+        Some(Err(_)) | None => start(log, verbose),
+    }
+}
 
 /// Starts logging at the configured level, or at `-v`'s if that is lower. A second call changes nothing.
 pub fn start(log: &Log, verbose: u8) {
+    start_to(log, verbose, std::io::stderr, std::io::stderr().is_terminal());
+}
+
+fn start_to<W>(log: &Log, verbose: u8, writer: W, colours: bool)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let configured = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -24,7 +49,7 @@ pub fn start(log: &Log, verbose: u8) {
         _ => LevelFilter::TRACE,
     };
     let ours = Targets::new().with_target("mailroom", configured.max(wanted));
-    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    let text = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours).with_target(false);
     let registry = tracing_subscriber::registry().with(ours);
     // A test or a second command in one process has started it already.
     let _ = if log.json { registry.with(text.json()).try_init() } else { registry.with(text).try_init() };

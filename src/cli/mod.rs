@@ -131,8 +131,11 @@ pub struct Global {
 
 /// Parses the arguments, runs one command, returns its exit code.
 pub fn main() -> ExitCode {
-    let arguments = Mailroom::parse();
+    let mut arguments = Mailroom::parse();
     let global = Global { config: arguments.config, verbose: arguments.verbose };
+    if let Command::Run(run) = &mut arguments.command {
+        run.confine(&global);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

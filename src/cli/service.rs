@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::{Exit, Global, config_file, configuration};
+use crate::gateway::files;
 use crate::service::{Registration, Standing, platform};
 
 /// `service install|uninstall|start|stop|status`
@@ -43,10 +44,12 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
 }
 
 fn registration(global: &Global) -> anyhow::Result<Registration> {
+    let config = configuration(global)?;
     Ok(Registration {
         program: std::env::current_exe().context("this program does not find itself")?,
         configuration: config_file(global)?,
-        storage: configuration(global)?.storage.path,
+        beside: files::beside(&config),
+        storage: config.storage.path,
     })
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, Global, config_file, log, show};
 use crate::config::{Config, EnvelopeHabit, Level, Log};
-use crate::gateway::{CONFIGURATION_ERROR, LoadError, files};
+use crate::gateway::{CONFIGURATION_ERROR, LoadError, START_ERROR, files};
 use crate::inbound::habits;
 use crate::inbound::recipients::probe::Probe;
 use crate::mapping::Mailbox;
@@ -44,6 +44,8 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
 struct Status {
     error: Option<String>,
     running: bool,
+    /// Why the last start failed, if nothing runs since.
+    start_error: Option<String>,
     collectors: Vec<Collector>,
     log_ins: Vec<LogIn>,
     queue: Vec<Queued>,
@@ -133,6 +135,7 @@ impl Status {
         Ok(Status {
             error,
             running,
+            start_error: if running { None } else { store.setting(START_ERROR).await? },
             collectors: collectors(config.as_ref(), &store, running).await?,
             log_ins: log_ins(config.as_ref(), &store).await?,
             queue: store.queue().await?,
@@ -167,6 +170,7 @@ impl Status {
         json!({
             "config": { "ok": self.error.is_none(), "error": self.error },
             "running": self.running,
+            "start_error": self.start_error,
             "collectors": collectors,
             "oauth": log_ins,
             "queue": { "mails": self.queue.len(), "held": self.held(), "oldest": time(self.oldest()) },
@@ -187,6 +191,9 @@ impl Status {
             ),
         };
         text.push_str(if self.running { "gateway        runs\n" } else { "gateway        does not run\n" });
+        if let Some(error) = &self.start_error {
+            text.push_str(&format!("  its last start failed: {error}\n"));
+        }
         let mut table = plain_table();
         for collector in &self.collectors {
             let Collector { name, state, seen, books, .. } = collector;

@@ -28,11 +28,16 @@ use crate::store::Store;
 use crate::store::locks::RunLock;
 use tasks::Tasks;
 
+pub use start::require_a_set_clock;
+
 /// It promises to stop within ten seconds; what has not ended by then is cut.
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 
 /// Name of the setting that tells other processes why the files are not in force; gone while they are.
 pub const CONFIGURATION_ERROR: &str = "configuration_error";
+
+/// Name of the setting that tells other processes why the last start failed; gone with the next one that works.
+pub const START_ERROR: &str = "start_error";
 
 /// The files do not load: every problem that was found, each with its place. Commands end with exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -9,16 +9,21 @@ use tokio::sync::{Notify, watch};
 use super::files::{self, Compiled};
 use super::reload::Reloader;
 use super::tasks::Tasks;
-use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, StartError, housekeeping, indexing, requests, switch};
+use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, START_ERROR, StartError, housekeeping, indexing, requests, switch};
 use crate::config::{Config, Current};
 use crate::inbound::scheduler::Scheduler;
 use crate::outbound::relay::{Relay, system_clock};
 use crate::serve::listener::{Listener, Places, Service};
 use crate::serve::login::Login;
 use crate::serve::{Context, Stop};
+use crate::service::platform;
 use crate::smtp::client::Patience;
+use crate::store::locks::RunLock;
 use crate::store::{Store, StoreError};
 use crate::wire::tls::{Acceptor, Identity, LocalNames, TlsError, local_identity};
+
+/// Nobody runs this program at an earlier time (2026-01-01): a clock that says so was not set yet since the machine was switched on.
+const RELEASED: i64 = 1_767_225_600;
 
 /// See [`Gateway::start`].
 pub(super) async fn start(options: Options) -> Result<Gateway, StartError> {
@@ -27,6 +32,23 @@ pub(super) async fn start(options: Options) -> Result<Gateway, StartError> {
         tracing::warn!("{warning}");
     }
     let lock = store.lock_run().map_err(|error| in_words(&store, &error))?;
+    let started = open_doors(options, store.clone(), compiled, trouble, lock).await;
+    let reason = started.as_ref().err().map(ToString::to_string);
+    // Whether it can be written down or not, the reason is in the log; and a disk that takes nothing is a reason of its own.
+    if let Err(error) = store.setting_set(START_ERROR, reason.as_deref()).await {
+        tracing::debug!(%error, "the outcome of the start was not noted");
+    }
+    started
+}
+
+async fn open_doors(
+    options: Options,
+    store: Store,
+    compiled: Compiled,
+    trouble: Option<String>,
+    lock: RunLock,
+) -> Result<Gateway, StartError> {
+    require_a_set_clock(jiff::Timestamp::now())?;
     let failed = |error: StoreError| StartError::Failed(error.to_string());
     files::make_shared(&compiled.current, &store).await.map_err(failed)?;
     store.last_good_set(&compiled.texts).await.map_err(failed)?;
@@ -34,7 +56,10 @@ pub(super) async fn start(options: Options) -> Result<Gateway, StartError> {
 
     let config = &compiled.current.config;
     let tls = Acceptor::new(identity(config, store.directory()).map_err(certificate)?).map_err(certificate)?;
-    let listeners = bind_all(config).await?;
+    let listeners = bind_all(config)?;
+    if let Some(said) = platform::become_owner().map_err(StartError::Failed)? {
+        tracing::info!("{said}");
+    }
     let addresses: Vec<(Service, SocketAddr)> = listeners.iter().map(|listener| (listener.service(), listener.address())).collect();
 
     let (publish, current) = watch::channel(Arc::new(compiled.current));
@@ -86,6 +111,18 @@ async fn load(file: &Path) -> Result<(Store, Compiled), StartError> {
     Ok((store, compiled))
 }
 
+/// Mail that came in 1970 would be old enough to be forgotten as soon as somebody sets the clock.
+pub fn require_a_set_clock(now: jiff::Timestamp) -> Result<(), StartError> {
+    if now.as_second() >= RELEASED {
+        return Ok(());
+    }
+    Err(StartError::Failed(format!(
+        "the clock of this machine says {}: set it, or wait until the network has set it, and start again; mail that came now would get \
+         wrong dates and be forgotten too early",
+        now.strftime("%Y-%m-%d %H:%M")
+    )))
+}
+
 fn not_open(path: &Path, error: &StoreError) -> StartError {
     StartError::Failed(format!("the store in {} does not open: {error}", path.display()))
 }
@@ -104,11 +141,11 @@ fn certificate(error: TlsError) -> StartError {
     StartError::Load(LoadError::one(format!("[tls]: {error}"), None))
 }
 
-async fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {
+fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for service in Service::ALL {
         for &address in service.addresses(&config.listen) {
-            match Listener::bind(service, address).await {
+            match Listener::bind(service, address) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => return Err(StartError::Failed(not_bound(service, address, &error))),
             }
@@ -153,4 +190,19 @@ fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>
         let (relay, mut end) = (Relay::new(s.clone(), c.clone(), system_clock(), Patience::default()), end.clone());
         relay.run(async move { end.requested().await })
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_not_set_is_refused() {
+        for (second, expected) in [(0, false), (RELEASED - 1, false), (RELEASED, true)] {
+            let now = jiff::Timestamp::from_second(second).unwrap();
+            assert_eq!(require_a_set_clock(now).is_ok(), expected, "{now}");
+        }
+        let said = require_a_set_clock(jiff::Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+        assert!(said.contains("1970-01-01"), "{said}");
+    }
 }

@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use super::{Context, Peer, Stop, Stream};
 use crate::config::{Config, Listen};
+use crate::service::platform;
 
 /// After a failed accept (no file descriptors left, most often) the next one waits: without it the loop would burn a core.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(200);
@@ -106,8 +107,8 @@ pub struct Listener {
 
 impl Listener {
     /// Binds; port 0 picks a free one.
-    pub async fn bind(service: Service, wanted: SocketAddr) -> io::Result<Listener> {
-        let socket = TcpListener::bind(wanted).await?;
+    pub fn bind(service: Service, wanted: SocketAddr) -> io::Result<Listener> {
+        let socket = platform::listen(wanted)?;
         let address = socket.local_addr()?;
         Ok(Listener { service, socket, address })
     }

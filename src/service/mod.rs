@@ -24,6 +24,19 @@ pub struct Registration {
     pub configuration: PathBuf,
     /// The store's directory.
     pub storage: PathBuf,
+    /// Other files that the configuration names, by absolute path: the service has to read them.
+    pub beside: Vec<PathBuf>,
+}
+
+/// What is left to the gateway when `platform::confine` has taken the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Confinement {
+    /// Directories and files that it may write to.
+    pub writable: Vec<PathBuf>,
+    /// The TCP ports that it may listen at; `None` is any.
+    pub ports: Option<Vec<u16>>,
+    /// Commands are run for passwords: they may write to the home directory and to temporary ones as well.
+    pub commands: bool,
 }
 
 /// What the system says of the service: the answer of `platform::status`.

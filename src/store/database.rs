@@ -145,7 +145,7 @@ fn back_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
 }
 
 /// What may lie in a directory that is to become a store: what others make before the database, and what a file system puts there.
-const HARMLESS: &[&str] = &["tls", "leases", "secret.key", "run.lock", "store.lock", "lost+found"];
+const HARMLESS: &[&str] = &["tls", "leases", "secret.key", "run.lock", "store.lock", "log", "lost+found"];
 
 /// Guards against a slip in `storage.path`: closing somebody's home directory to others would be a nasty surprise.
 fn require_a_store_or_room_for_one(dir: &Path) -> Result<(), StoreError> {

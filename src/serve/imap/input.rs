@@ -17,6 +17,8 @@ const MAX_EARLY_COMMAND: usize = 40 * 1024;
 /// A refused literal that is on its way anyway is read and thrown away up to this size; a larger one ends the connection.
 const MAX_DRAINED: u64 = 1024 * 1024;
 
+const STOPPING: &str = "* BYE The server is stopping.\r\n";
+
 /// What a client said.
 pub enum Input {
     /// A whole command, literals in place.
@@ -62,7 +64,15 @@ impl Session {
             command.extend_from_slice(b"\r\n");
             let mut left = usize::try_from(literal.length).unwrap_or(0);
             while left > 0 {
-                let piece = self.wire.chunk(left, Instant::now() + self.patience()).await?;
+                let deadline = Instant::now() + self.patience();
+                let piece = tokio::select! {
+                    biased;
+                    piece = self.wire.chunk(left, deadline) => piece?,
+                    () = self.stop.requested() => {
+                        self.queue(STOPPING);
+                        return Ok(Input::End);
+                    }
+                };
                 left -= piece.len();
                 command.extend_from_slice(&piece);
             }
@@ -83,7 +93,7 @@ impl Session {
             biased;
             line = self.wire.line(max, LineEnd::Tolerant, deadline) => line,
             () = self.stop.requested() => {
-                self.queue("* BYE The server is stopping.\r\n");
+                self.queue(STOPPING);
                 return Ok(None);
             }
         };

@@ -93,6 +93,38 @@ pub fn watchdog_interval() -> Option<Duration> {
     None
 }
 
+/// Nothing is taken away here: the account has few rights from the start.
+pub fn confine(_: &super::Confinement) -> String {
+    "runs with the rights of its account".to_owned()
+}
+
+/// Whether what is written to stderr goes nowhere.
+pub fn stderr_is_lost() -> bool {
+    false
+}
+
+/// Listens at an address.
+pub fn listen(address: std::net::SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = std::net::TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(socket)
+}
+
+/// Nothing to do: the service has its own account from the start.
+pub fn become_owner() -> Result<Option<String>, String> {
+    Ok(None)
+}
+
+/// Not asked here.
+pub fn is_root() -> bool {
+    false
+}
+
+/// Nothing to do: rights are inherited from the directory.
+pub fn give_to_owner_of_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Makes a directory that only its owner, administrators and the service can enter.
 pub fn private_directory(dir: &Path) -> io::Result<()> {
     // The usual place holds the configuration too, and may be there before the store is.

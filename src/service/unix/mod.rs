@@ -1,18 +1,28 @@
 //! Unix: where files usually lie, who may read them, signals, and what systemd wants to hear.
 
+use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::{Gid, Uid, User, getuid, setegid, seteuid};
+use nix::unistd::{Gid, Uid, User, getuid, initgroups, setegid, seteuid, setgroups, setresgid, setresuid};
 use sd_notify::NotifyState;
-use tokio::net::UnixStream;
+use tokio::net::{TcpListener, TcpSocket, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::{Registration, Standing, Told};
+use super::Told;
+
+#[cfg(target_os = "linux")]
+mod confine;
+mod systemd;
+
+#[cfg(target_os = "linux")]
+pub use confine::confine;
+pub use systemd::{install, start, status, stop, uninstall};
 
 /// Where the configuration lies unless somebody says otherwise.
 pub fn system_configuration() -> PathBuf {
@@ -34,6 +44,9 @@ pub type LocalStream = UnixStream;
 pub async fn connect_local(path: &Path) -> io::Result<LocalStream> {
     UnixStream::connect(path).await
 }
+
+/// Connections that wait to be accepted; more than an office's mail programs open at once.
+const BACKLOG: u32 = 1024;
 
 /// What the system tells the process to do. Once made, the signals do nothing else any more.
 pub struct Signals {
@@ -72,33 +85,6 @@ pub fn announce_stopping() {
     tell(NotifyState::Stopping);
 }
 
-/// Registers the service.
-pub fn install(_: &Registration) -> Result<Vec<String>, String> {
-    Err(NOT_BUILT_YET.to_owned())
-}
-
-/// Takes it out again.
-pub fn uninstall() -> Result<Vec<String>, String> {
-    Err(NOT_BUILT_YET.to_owned())
-}
-
-/// Starts it and waits until it serves.
-pub fn start() -> Result<Vec<String>, String> {
-    Err(NOT_BUILT_YET.to_owned())
-}
-
-/// Stops it and waits until it has ended.
-pub fn stop() -> Result<Vec<String>, String> {
-    Err(NOT_BUILT_YET.to_owned())
-}
-
-/// What the system says of it.
-pub fn status() -> Result<Standing, String> {
-    Err(NOT_BUILT_YET.to_owned())
-}
-
-const NOT_BUILT_YET: &str = "this is not built yet on this system";
-
 /// Systemd sees for itself with what code a process ends.
 pub fn announce_end(_code: u8) {}
 
@@ -120,6 +106,23 @@ pub fn watchdog_interval() -> Option<Duration> {
 fn tell(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Nothing to take away by: only Linux has Landlock and seccomp.
+#[cfg(not(target_os = "linux"))]
+pub fn confine(_: &super::Confinement) -> String {
+    "not confined: this system has neither Landlock nor seccomp".to_owned()
+}
+
+/// Whether what is written to stderr goes nowhere: a daemon of the old kind, whose log has to lie in a file.
+pub fn stderr_is_lost() -> bool {
+    let null = Path::new("/dev/null").metadata().map(|about| (about.dev(), about.ino()));
+    let ours = Path::new("/dev/stderr").metadata().map(|about| (about.dev(), about.ino()));
+    match (null, ours) {
+        (Ok(null), Ok(ours)) => null == ours,
+        (_, Err(_)) => true,
+        _ => false,
     }
 }
 
@@ -172,6 +175,59 @@ pub fn act_as_owner(dir: &Path) -> Result<(), String> {
     setegid(Gid::from_raw(metadata.gid()))
         .and_then(|()| seteuid(owner))
         .map_err(|error| format!("acting as the user {}, who owns {}, is not possible: {error}", name(), dir.display()))
+}
+
+/// Listens at an address, with the rights that the process was started with: ports below 1024 may need them.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    with_own_rights(|| {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // The port of a gateway that ended a moment ago is free although old connections linger.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    })
+}
+
+/// For good, root becomes the owner of the store, as whom it acts since [`act_as_owner`]; says so, for the log. Others stay who they are.
+pub fn become_owner() -> Result<Option<String>, String> {
+    let (owner, group) = (Uid::effective(), Gid::effective());
+    if !getuid().is_root() || owner.is_root() {
+        return Ok(None);
+    }
+    let user = User::from_uid(owner).ok().flatten();
+    let name = user.as_ref().map_or_else(|| owner.to_string(), |user| user.name.clone());
+    let given_up = || -> nix::Result<()> {
+        seteuid(getuid())?;
+        match user.as_ref().and_then(|user| CString::new(user.name.as_str()).ok()) {
+            Some(name) => initgroups(&name, group)?,
+            None => setgroups(&[group])?,
+        }
+        setresgid(group, group, group)?;
+        setresuid(owner, owner, owner)
+    };
+    given_up().map_err(|error| format!("becoming the user {name}, who owns the store, is not possible: {error}"))?;
+    match seteuid(Uid::from_raw(0)) {
+        Ok(()) => Err("root's rights could not be given up".to_owned()),
+        Err(_) => Ok(Some(format!("started as root, runs as the user {name}, who owns the store"))),
+    }
+}
+
+/// Whether this process has root's rights.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// Gives what root has just made to the owner and the group of the directory that it lies in.
+pub fn give_to_owner_of_directory(path: &Path) -> io::Result<()> {
+    let Some(above) = path.parent() else { return Ok(()) };
+    let (made, above) = (path.metadata()?, above.metadata()?);
+    if (made.uid(), made.gid()) != (above.uid(), above.gid()) && getuid().is_root() {
+        with_own_rights(|| std::os::unix::fs::chown(path, Some(above.uid()), Some(above.gid())))?;
+    }
+    Ok(())
 }
 
 /// Does something with the rights that the process was started with, after [`act_as_owner`].
