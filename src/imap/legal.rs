@@ -1,6 +1,7 @@
 //! Which command is legal in which state: the table of RFC 9051 §3 and §6. Pure.
 
-use super::command::Command;
+use super::command::{Command, Key, Search, Select};
+use super::sequence::SequenceSet;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,34 @@ pub fn may_expunge(command: &Command) -> bool {
     )
 }
 
+/// Whether it names or asks for message numbers: what UIDONLY rules out (RFC 9586 §3).
+pub fn names_numbers(command: &Command) -> bool {
+    match command {
+        Command::Search { search, by_uid } | Command::Sort { search, by_uid, .. } | Command::Thread { search, by_uid, .. } => {
+            !by_uid || searches_numbers(search)
+        }
+        Command::Fetch { by_uid, .. } | Command::Store { by_uid, .. } | Command::Copy { by_uid, .. } | Command::Move { by_uid, .. } => {
+            !by_uid
+        }
+        Command::Select(Select { qresync: Some(qresync), .. }) => qresync.numbered,
+        _ => false,
+    }
+}
+
+fn searches_numbers(search: &Search) -> bool {
+    let mut keys: Vec<&Key> = search.keys.iter().collect();
+    while let Some(key) = keys.pop() {
+        match key {
+            Key::Sequence(SequenceSet::Ranges(_)) => return true,
+            Key::Not(key) => keys.push(key),
+            Key::Or(two) => keys.extend([&two.0, &two.1]),
+            Key::And(all) => keys.extend(all),
+            _ => {}
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +137,22 @@ mod tests {
         check("a LIST \"\" *", &[Authenticated, Selected]);
         check("a FETCH 1 UID", &[Selected]);
         check("a CLOSE", &[Selected]);
+    }
+
+    #[test]
+    fn message_numbers() {
+        let check = |line: &str, expected| {
+            assert_eq!(names_numbers(&parse(line.as_bytes(), Dialect::default()).unwrap()), expected, "{line}");
+        };
+        check("a FETCH 1 UID", true);
+        check("a UID FETCH 1 UID", false);
+        check("a SEARCH ALL", true);
+        check("a UID SEARCH OR (NOT 1:2) ALL", true);
+        check("a UID SEARCH UID 1:2 $", false);
+        check("a UID SORT (DATE) UTF-8 3", true);
+        check("a UID THREAD REFERENCES UTF-8 ALL", false);
+        check("a SELECT x (QRESYNC (1 2 1:5 (1:5 7:11)))", true);
+        check("a SELECT x (QRESYNC (1 2 1:5))", false);
+        check("a EXPUNGE", false);
     }
 }

@@ -16,5 +16,6 @@ pub mod search;
 pub mod sequence;
 pub mod sort;
 pub mod thread;
+pub mod url;
 pub mod utf7;
 pub mod view;

@@ -1,8 +1,8 @@
-//! APPEND and REPLACE in pieces: what stands before each message, so that the message itself can be streamed (RFC 9051 §6.3.12, RFC 3502,
+//! APPEND and REPLACE in pieces: what stands between the literals, so that messages can be streamed (RFC 9051 §6.3.12, RFC 3502, RFC 4469,
 //! RFC 8508).
 
 use super::lexer::Lexer;
-use super::{Dialect, Invalid};
+use super::{Dialect, Invalid, MAX_LIST};
 use crate::imap::date;
 use crate::imap::flags::Flags;
 use crate::imap::sequence::SequenceSet;
@@ -25,8 +25,8 @@ pub struct Start {
     pub mailbox: String,
     /// REPLACE: which message of the open mailbox goes when the new one is there.
     pub replaces: Option<Replaced>,
-    /// Of the first message.
-    pub attributes: Attributes,
+    /// Where in the command the messages begin: the first stretch for a [`Reader`].
+    pub length: usize,
 }
 
 /// The message that REPLACE names.
@@ -45,8 +45,49 @@ pub struct Attributes {
     pub flags: Flags,
     /// INTERNALDATE, milliseconds since 1970; `None` is now.
     pub date: Option<i64>,
-    /// `UTF8 (~{…}`: a parenthesis closes after the literal (RFC 6855 §4).
-    pub utf8: bool,
+}
+
+/// What a stretch between two literals says, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A message begins; the one before it is complete.
+    Message(Attributes),
+    /// Of a message that CATENATE puts together: what this URL names comes next.
+    Url(String),
+}
+
+/// What ends a stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// A literal that is a message.
+    Message(Literal),
+    /// A literal that is some of a message.
+    Text(Literal),
+    /// A literal that holds a URL. Put it in place and read the stretch again.
+    Url(Literal),
+    /// Nothing: the command is complete.
+    End,
+}
+
+/// Reads stretch after stretch.
+#[derive(Debug)]
+pub struct Reader {
+    dialect: Dialect,
+    place: Place,
+}
+
+/// Where in the grammar a [`Reader`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    First,
+    BehindMessage,
+    /// Inside `CATENATE (`.
+    Part,
+    BehindPart,
+    /// A parenthesis closes after the literal of `UTF8 (~{…}` (RFC 6855 §4); then what stands here.
+    BehindUtf8 {
+        in_catenate: bool,
+    },
 }
 
 /// The literal that `line` (without CRLF) announces at its end, if any.
@@ -83,9 +124,8 @@ fn name(lexer: &mut Lexer) -> Option<(bool, bool)> {
     lexer.take_word("REPLACE").then_some((true, by_uid))
 }
 
-/// `tag SP "APPEND" SP mailbox`, or `tag SP ["UID" SP] "REPLACE" SP seq-number SP mailbox` (RFC 8508 §4), and what stands before the first
-/// message. `Ok(None)`: the literal that ends these bytes is not a message but the mailbox's name, or some other string; read it and ask
-/// again.
+/// `tag SP "APPEND" SP mailbox`, or `tag SP ["UID" SP] "REPLACE" SP seq-number SP mailbox` (RFC 8508 §4). `Ok(None)`: the literal that ends
+/// these bytes is the mailbox's name; read it and ask again.
 pub fn start(command: &[u8], dialect: Dialect) -> Result<Option<Start>, Invalid> {
     let mut lexer = Lexer::new(command, dialect);
     lexer.tag().ok_or(Invalid::new("The tag is missing."))?;
@@ -102,21 +142,77 @@ pub fn start(command: &[u8], dialect: Dialect) -> Result<Option<Start>, Invalid>
     } else {
         None
     };
-    if announced(lexer.rest()).is_some() && matches!(lexer.peek(), Some(b'{')) && !lexer.rest().contains(&b' ') {
+    if only_announces(&lexer).is_some() {
         return Ok(None);
     }
     let mailbox = lexer.mailbox()?;
-    Ok(Some(Start { mailbox, replaces, attributes: attributes(&mut lexer)? }))
+    Ok(Some(Start { mailbox, replaces, length: command.len() - lexer.rest().len() }))
 }
 
-/// What stands before a further message, from the space on (MULTIAPPEND).
-pub fn next(line: &[u8], dialect: Dialect) -> Result<Attributes, Invalid> {
-    attributes(&mut Lexer::new(line, dialect))
+impl Reader {
+    /// Behind the mailbox.
+    pub fn new(dialect: Dialect) -> Reader {
+        Reader { dialect, place: Place::First }
+    }
+
+    /// Reads up to the literal that ends `stretch`, or to the end of the command.
+    ///
+    /// `append-message = [SP flag-list] [SP date-time] SP append-data`, `append-data = literal / literal8 / utf8-literal /
+    /// "CATENATE" SP "(" cat-part *(SP cat-part) ")"`, `cat-part = "TEXT" SP literal / utf8-literal / "URL" SP astring`
+    pub fn read(&mut self, stretch: &[u8]) -> Result<(Vec<Piece>, Ahead), Invalid> {
+        let mut lexer = Lexer::new(stretch, self.dialect);
+        let mut pieces = Vec::new();
+        let mut place = self.place;
+        loop {
+            place = match place {
+                Place::BehindMessage if lexer.at_end() => return Ok((pieces, Ahead::End)),
+                Place::First | Place::BehindMessage => {
+                    pieces.push(Piece::Message(attributes(&mut lexer)?));
+                    if lexer.take_word("CATENATE") {
+                        lexer.space()?;
+                        lexer.expect(b'(')?;
+                        Place::Part
+                    } else {
+                        let (literal, utf8) = text(&mut lexer)?;
+                        self.place = if utf8 { Place::BehindUtf8 { in_catenate: false } } else { Place::BehindMessage };
+                        return Ok((pieces, Ahead::Message(literal)));
+                    }
+                }
+                Place::Part if lexer.take_word("URL") => {
+                    lexer.space()?;
+                    if let Some(literal) = only_announces(&lexer) {
+                        return Ok((pieces, Ahead::Url(literal)));
+                    }
+                    pieces.push(Piece::Url(lexer.astring_text()?));
+                    if pieces.len() > MAX_LIST {
+                        return Err(Invalid::new("These are too many parts."));
+                    }
+                    Place::BehindPart
+                }
+                Place::Part => {
+                    if lexer.take_word("TEXT") {
+                        lexer.space()?;
+                    }
+                    let (literal, utf8) = text(&mut lexer)?;
+                    self.place = if utf8 { Place::BehindUtf8 { in_catenate: true } } else { Place::BehindPart };
+                    return Ok((pieces, Ahead::Text(literal)));
+                }
+                Place::BehindPart if lexer.take(b')') => Place::BehindMessage,
+                Place::BehindPart => {
+                    lexer.space()?;
+                    Place::Part
+                }
+                Place::BehindUtf8 { in_catenate } => {
+                    lexer.expect(b')')?;
+                    if in_catenate { Place::BehindPart } else { Place::BehindMessage }
+                }
+            }
+        }
+    }
 }
 
-/// `[SP flag-list] [SP date-time] SP (literal / literal8 / "UTF8" SP "(" literal8)`, up to the announcement of the literal.
+/// `SP [flag-list SP] [date-time SP]`
 fn attributes(lexer: &mut Lexer) -> Result<Attributes, Invalid> {
-    const MISSING: Invalid = Invalid::new("The message must follow as a literal.");
     let mut attributes = Attributes::default();
     lexer.space()?;
     if lexer.peek() == Some(b'(') {
@@ -128,14 +224,24 @@ fn attributes(lexer: &mut Lexer) -> Result<Attributes, Invalid> {
         attributes.date = Some(date::parse_date_time(&text).ok_or(Invalid::new("A date looks like \"01-Feb-2024 12:00:00 +0100\"."))?);
         lexer.space()?;
     }
-    if lexer.take_word("UTF8") {
+    Ok(attributes)
+}
+
+/// `literal / literal8 / "UTF8" SP "(" literal8`: the announcement that ends the stretch, and whether a parenthesis has to close.
+fn text(lexer: &mut Lexer) -> Result<(Literal, bool), Invalid> {
+    let utf8 = lexer.take_word("UTF8");
+    if utf8 {
         lexer.space()?;
         lexer.expect(b'(')?;
-        attributes.utf8 = true;
     }
-    let _ = lexer.take(b'~');
-    if lexer.peek() != Some(b'{') || announced(lexer.rest()).is_none() || memchr::memchr(b' ', lexer.rest()).is_some() {
-        return Err(MISSING);
-    }
-    Ok(attributes)
+    let literal = only_announces(lexer).ok_or(Invalid::new("The message must follow as a literal."))?;
+    Ok((literal, utf8))
+}
+
+/// The literal that the rest announces, if it does nothing else.
+fn only_announces(lexer: &Lexer) -> Option<Literal> {
+    let rest = lexer.rest();
+    let rest = rest.strip_prefix(b"~").unwrap_or(rest);
+    let inner = rest.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"))?;
+    inner.iter().all(|byte| byte.is_ascii_digit() || *byte == b'+').then(|| announced(lexer.rest())).flatten()
 }

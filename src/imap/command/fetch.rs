@@ -176,7 +176,7 @@ fn item(lexer: &mut Lexer) -> Result<FetchItem, Invalid> {
 }
 
 /// `section = "[" [section-msgtext / (section-part ["." section-text])] "]"`
-fn section(lexer: &mut Lexer) -> Result<Section, Invalid> {
+pub(in crate::imap) fn section(lexer: &mut Lexer) -> Result<Section, Invalid> {
     lexer.expect(b'[')?;
     let part = part(lexer)?;
     let mut text = SectionText::Whole;

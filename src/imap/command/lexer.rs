@@ -256,7 +256,8 @@ impl<'a> Lexer<'a> {
         self.mailbox_name(&bytes)
     }
 
-    fn mailbox_name(&self, bytes: &[u8]) -> Parsed<String> {
+    /// A mailbox name as it came in a string.
+    pub fn mailbox_name(&self, bytes: &[u8]) -> Parsed<String> {
         let unicode = std::str::from_utf8(bytes).ok();
         // Deviation: eight-bit names are taken as UTF-8 even if it was not enabled; nothing else could be meant.
         let decoded = if self.dialect.utf8 || !bytes.is_ascii() { unicode.map(str::to_owned) } else { utf7::decode(bytes) };

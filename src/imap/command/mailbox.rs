@@ -26,6 +26,8 @@ pub struct Qresync {
     pub modseq: u64,
     /// UIDs known, if said.
     pub known: Option<SequenceSet>,
+    /// Message numbers were given beside UIDs.
+    pub numbered: bool,
 }
 
 /// What STATUS and LIST's `RETURN (STATUS …)` may ask.
@@ -140,7 +142,7 @@ fn qresync(lexer: &mut Lexer) -> Result<Qresync, Invalid> {
     let uidvalidity = lexer.nz_number()?;
     lexer.space()?;
     let modseq = lexer.number64()?;
-    let mut known = None;
+    let (mut known, mut numbered) = (None, false);
     while lexer.take(b' ') {
         if lexer.take(b'(') {
             // Message numbers that match UIDs only spare VANISHED responses; without them the answer is longer, not wrong.
@@ -148,12 +150,13 @@ fn qresync(lexer: &mut Lexer) -> Result<Qresync, Invalid> {
             lexer.space()?;
             lexer.sequence_set()?;
             lexer.expect(b')')?;
+            numbered = true;
         } else {
             known = Some(lexer.sequence_set()?);
         }
     }
     lexer.expect(b')')?;
-    Ok(Qresync { uidvalidity, modseq, known })
+    Ok(Qresync { uidvalidity, modseq, known, numbered })
 }
 
 /// `create = "CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]` (RFC 6154 §3)

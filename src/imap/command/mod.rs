@@ -11,6 +11,7 @@ mod search;
 
 use secrecy::SecretString;
 
+pub(in crate::imap) use fetch::section;
 pub use fetch::{FetchItem, FetchModifiers, HeaderFields, Section, SectionText};
 pub use mailbox::{ListOptions, ListReturn, Qresync, Select, SpecialUse, StatusItem};
 pub use search::{DateField, Key, ResultOption, Search, SortCriterion, SortKey, ThreadAlgorithm};

@@ -158,30 +158,64 @@ fn nesting_has_an_end() {
 
 #[test]
 fn appends() {
-    use append::{Literal, announced, next, start};
+    use append::{Literal, announced, start};
     assert_eq!(announced(b"a APPEND x {10}"), Some(Literal { length: 10, synchronizing: true, binary: false }));
     assert_eq!(announced(b"a APPEND x ~{10+}"), Some(Literal { length: 10, synchronizing: false, binary: true }));
     for none in ["a NOOP", "a {}", "a {x}", "a {99999999999999999999999}", "a {5}x"] {
         assert_eq!(announced(none.as_bytes()), None, "{none}");
     }
     let read = |line: &str| start(line.as_bytes(), Dialect::default());
-    let append::Start { mailbox, replaces, attributes } =
-        read("a APPEND Sent (\\Seen $x) \" 1-Feb-1994 21:52:25 -0800\" {310}").unwrap().unwrap();
-    assert!(replaces.is_none());
-    assert_eq!((mailbox.as_str(), attributes.flags.system, attributes.date), ("Sent", 1, Some(760_168_345_000)));
+    let line = "a APPEND Sent (\\Seen $x) \" 1-Feb-1994 21:52:25 -0800\" {310}";
+    let append::Start { mailbox, replaces, length } = read(line).unwrap().unwrap();
+    assert_eq!((mailbox.as_str(), replaces), ("Sent", None));
+    let (pieces, ahead) = append::Reader::new(Dialect::default()).read(&line.as_bytes()[length..]).unwrap();
+    let [append::Piece::Message(attributes)] = &pieces[..] else { panic!("{pieces:?}") };
+    assert_eq!((attributes.flags.system, attributes.date), (1, Some(760_168_345_000)));
+    assert_eq!(ahead, append::Ahead::Message(Literal { length: 310, synchronizing: true, binary: false }));
     assert_eq!(read("a APPEND {4}").unwrap(), None);
     assert_eq!(read("a APPEND {4}\r\nSent {5}").unwrap().unwrap().mailbox, "Sent");
-    assert!(read("a APPEND x UTF8 (~{5}").unwrap().unwrap().attributes.utf8);
     for (line, by_uid) in [("a REPLACE 4 Drafts (\\Draft) {5}", false), ("a UID REPLACE 4 Drafts {5}", true)] {
         assert_eq!(read(line).unwrap().unwrap().replaces.unwrap().by_uid, by_uid);
         assert!(append::is_append(line.as_bytes()), "{line}");
     }
     assert!(read("a REPLACE Drafts {5}").is_err());
     assert!(!append::is_append(b"a UID FETCH 1 FLAGS"));
-    assert!(read("a APPEND x (\\Frob) {5}").is_err());
-    assert!(read("a APPEND x \"yesterday\" {5}").is_err());
-    assert!(read("a APPEND x foo {5}").is_err());
-    assert_eq!(next(b" (\\Draft) {5}", Dialect::default()).unwrap().flags.system, 16);
+    for wrong in [" (\\Frob) {5}", " \"yesterday\" {5}", " foo {5}", " ", " CATENATE ()", " CATENATE (URL {5}", " UTF8 {5}"] {
+        let read = append::Reader::new(Dialect::default()).read(wrong.as_bytes());
+        assert!(!matches!(read, Ok((_, append::Ahead::Message(_) | append::Ahead::Text(_) | append::Ahead::End))), "{wrong}: {read:?}");
+    }
+}
+
+/// Stretches of one command, and what each says.
+#[test]
+fn appends_put_together() {
+    use append::Reader;
+    let check = |stretches: &[(&str, &[&str], &str)]| {
+        let mut reader = Reader::new(Dialect::default());
+        for (stretch, expected, expected_ahead) in stretches {
+            let (pieces, ahead) = reader.read(stretch.as_bytes()).unwrap();
+            let shown: Vec<String> = pieces
+                .iter()
+                .map(|piece| match piece {
+                    append::Piece::Message(attributes) => format!("message {}", attributes.flags.system),
+                    append::Piece::Url(url) => url.clone(),
+                })
+                .collect();
+            assert_eq!(shown, *expected, "{stretch}");
+            assert!(format!("{ahead:?}").starts_with(expected_ahead), "{stretch}: {ahead:?}");
+        }
+    };
+    check(&[(" (\\Draft) {5}", &["message 16"], "Message"), (" {6}", &["message 0"], "Message"), (" ", &[], "End")]);
+    check(&[(" UTF8 (~{5}", &["message 0"], "Message"), (") {5}", &["message 0"], "Message"), ("", &[], "End")]);
+    check(&[(" CATENATE (URL \"/a/;UID=1\" URL b)", &["message 0", "/a/;UID=1", "b"], "End")]);
+    check(&[
+        (" CATENATE (URL a TEXT {5}", &["message 0", "a"], "Text"),
+        (" TEXT {5}", &[], "Text"),
+        (" UTF8 (~{5+}", &[], "Text"),
+        (") URL {2}", &[], "Url"),
+        (") URL {2}\r\nab) (\\Seen) CATENATE (TEXT {5}", &["ab", "message 1"], "Text"),
+        (")", &[], "End"),
+    ]);
 }
 
 proptest! {
@@ -189,6 +223,7 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes, Dialect::default());
         let _ = append::start(&bytes, Dialect { utf8: true });
+        let _ = append::Reader::new(Dialect::default()).read(&bytes);
         let _ = append::announced(&bytes);
     }
 

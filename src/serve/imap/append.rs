@@ -1,98 +1,113 @@
-//! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 7889) and REPLACE (RFC 8508): messages stream into the store; all of one command become
-//! visible together.
+//! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 4469, RFC 7889) and REPLACE (RFC 8508): messages stream into the store; all of one
+//! command become visible together.
 
 use tokio::time::Instant;
 
+use super::assembly::Assembly;
 use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use super::search::now;
 use super::{AUTOLOGOUT, Session};
-use crate::imap::command::append::{self, Attributes, Literal, Replaced, Start};
+use crate::imap::command::append::{self, Ahead, Literal, Piece, Reader, Replaced, Start};
 use crate::imap::response;
-use crate::inbound::facts::content_facts;
-use crate::message::facts::Scanner;
 use crate::store::messages::changing::Append;
-use crate::store::{Folder, FolderId, NewContent, Spool};
+use crate::store::{Folder, FolderId};
 use crate::wire::WireError;
 
-/// Larger messages go into the store in pieces while they arrive.
-const MAX_INLINE: usize = 1024 * 1024;
-/// What the messages of one command may hold in memory together; the rest goes into the store in pieces.
-const MAX_INLINE_TOTAL: usize = 4 * 1024 * 1024;
 /// Messages of one command.
 const MAX_MESSAGES: usize = 1000;
-/// What may stand between two messages: flags and a date.
+/// What may stand between two literals: flags, a date, some URLs.
 const MAX_LINE: usize = 8 * 1024;
+/// The same, with URLs that come as literals: no more than any other command.
+const MAX_STRETCH: usize = 256 * 1024;
 
 impl Session {
-    /// `command` ends with the announcement of the first message.
-    pub(super) async fn append(&mut self, command: &[u8], literal: Literal) -> Performed {
-        let performed = self.append_all(command, literal).await;
+    /// `command` ends with the announcement of the first literal that belongs to a message; or it is complete.
+    pub(super) async fn append(&mut self, command: Vec<u8>) -> Performed {
+        let performed = self.append_all(command).await;
         if matches!(performed, Ok(_) | Err(Failure::No { .. } | Failure::Bad(_))) {
             self.sync_behind(true, false).await?;
         }
         performed
     }
 
-    async fn append_all(&mut self, command: &[u8], first: Literal) -> Performed {
-        let dialect = self.dialect();
-        let Some(Start { mailbox, replaces, mut attributes }) = append::start(command, dialect)? else {
+    async fn append_all(&mut self, mut stretch: Vec<u8>) -> Performed {
+        let Some(Start { mailbox, replaces, length }) = append::start(&stretch, self.dialect())? else {
             return Err(Failure::Bad("The message of APPEND is missing.".into()));
         };
+        stretch.drain(..length);
         let replaced = match replaces.map(|replaced| self.replaced(&replaced)).transpose() {
             Ok(replaced) => replaced,
-            Err(failure) => return self.refuse(first, failure).await,
+            Err(failure) => return self.refuse_behind(&stretch, failure).await,
         };
         let target = match self.find(&mailbox).await {
             Ok(Some(folder)) => folder,
-            Ok(None) => return self.refuse(first, Failure::nonexistent("TRYCREATE")).await,
-            Err(failure) => return self.refuse(first, failure).await,
+            Ok(None) => return self.refuse_behind(&stretch, Failure::nonexistent("TRYCREATE")).await,
+            Err(failure) => return self.refuse_behind(&stretch, failure).await,
         };
-        let mut literal = first;
+        let mut reader = Reader::new(self.dialect());
         let mut messages: Vec<Append> = Vec::new();
-        let mut inline = 0;
+        let mut assembly: Option<Assembly> = None;
         loop {
-            if literal.length > self.max_message_size() {
-                let limit = self.max_message_size() / 1_000_000;
-                return self.refuse(literal, Failure::no("TOOBIG", format!("Messages may have up to {limit} MB here."))).await;
+            let (pieces, ahead) = match reader.read(&stretch) {
+                Ok(read) => read,
+                Err(invalid) => return self.refuse_behind(&stretch, invalid.into()).await,
+            };
+            if let Ahead::Url(literal) = ahead {
+                // Its stretch is read again with it: what was found in it is not taken yet.
+                if let Some(failure) = self.take_in_place(&mut stretch, literal).await? {
+                    return self.refuse(literal, failure).await;
+                }
+                continue;
             }
-            if literal.length == 0 {
-                return self.refuse(literal, Failure::No { code: None, text: "An empty message can't be stored.".into() }).await;
+            for piece in pieces {
+                let taken = match piece {
+                    Piece::Message(_) if replaced.is_some() && assembly.is_some() => Err(Failure::Bad("REPLACE takes one message.".into())),
+                    Piece::Message(attributes) => match finish(&mut assembly, &mut messages).await {
+                        Ok(()) if messages.len() == MAX_MESSAGES => {
+                            Err(Failure::no("LIMIT", "These are too many messages for one command."))
+                        }
+                        Ok(()) => {
+                            assembly = Some(Assembly::new(attributes, self.store(), held(&messages)));
+                            Ok(())
+                        }
+                        Err(failure) => Err(failure),
+                    },
+                    Piece::Url(url) => match &mut assembly {
+                        Some(assembly) => self.catenate(&url, assembly).await,
+                        None => Ok(()),
+                    },
+                };
+                match taken {
+                    Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => return Err(failure),
+                    Err(failure) => return self.refuse_behind(&stretch, failure).await,
+                    Ok(()) => {}
+                }
             }
-            if messages.len() == MAX_MESSAGES {
-                return self.refuse(literal, Failure::no("LIMIT", "These are too many messages for one command.")).await;
+            let (Ahead::Message(literal) | Ahead::Text(literal), Some(assembly)) = (ahead, &mut assembly) else { break };
+            if ahead == Ahead::Message(literal) && literal.length == 0 {
+                return self.refuse(literal, empty()).await;
+            }
+            if assembly.size().saturating_add(literal.length) > self.max_message_size() {
+                let failure = self.too_big();
+                return self.refuse(literal, failure).await;
             }
             if literal.synchronizing {
                 self.queue("+ Go on.\r\n");
                 self.flush().await?;
             }
-            let content = match self.receive(literal.length, &mut inline).await {
+            match self.receive(literal.length, assembly).await {
                 // Kept as it came, nobody could be given it in an ordinary literal (RFC 3516 §4.4 lets a server refuse).
-                Ok((_, true)) if literal.binary => {
-                    let rest = Literal { length: 0, synchronizing: false, binary: false };
-                    return self.refuse(rest, Failure::no("UNKNOWN-CTE", "Messages that hold NUL are not kept here.")).await;
+                Ok(true) if literal.binary => {
+                    return self.refuse(RECEIVED, Failure::no("UNKNOWN-CTE", "Messages that hold NUL are not kept here.")).await;
                 }
-                Ok((content, _)) => content,
+                Ok(_) => {}
                 Err(Refusal::Gone(error)) => return Err(error.into()),
-                Err(Refusal::Store(failure, left)) => {
-                    let rest = Literal { length: left, synchronizing: false, binary: false };
-                    return self.refuse(rest, failure).await;
-                }
-            };
-            messages.push(Append {
-                content,
-                flags: attributes.flags.system,
-                keywords: std::mem::take(&mut attributes.flags.keywords),
-                internal_date: attributes.date.unwrap_or_else(now),
-            });
-            match self.behind_message(&attributes, dialect).await? {
-                Some((_, more)) if replaced.is_some() => {
-                    return self.refuse(more, Failure::Bad("REPLACE takes one message.".into())).await;
-                }
-                Some((next, announced)) => (attributes, literal) = (next, announced),
-                None => break,
+                Err(Refusal::Store(failure, left)) => return self.refuse(Literal { length: left, ..RECEIVED }, failure).await,
             }
+            stretch = self.read_line(MAX_LINE).await?.ok_or(WireError::Closed)?.to_vec();
         }
+        finish(&mut assembly, &mut messages).await?;
         if let Some(selected) = &mut self.selected {
             selected.dirty |= selected.folder.id == target.id;
         }
@@ -111,6 +126,7 @@ impl Session {
     /// The message of the open mailbox that REPLACE names.
     fn replaced(&mut self, replaced: &Replaced) -> Result<(FolderId, u32), Failure> {
         self.require_membership()?;
+        self.require_uids(replaced.by_uid)?;
         self.selected()?.writable()?;
         let spans = self.spans(&replaced.set, replaced.by_uid)?;
         match *uids(&spans) {
@@ -119,53 +135,51 @@ impl Session {
         }
     }
 
-    /// The rest of the line behind a message: nothing, or what announces the next one.
-    async fn behind_message(
-        &mut self,
-        attributes: &Attributes,
-        dialect: crate::imap::command::Dialect,
-    ) -> Result<Option<(Attributes, Literal)>, Failure> {
-        let Some(line) = self.read_line(MAX_LINE).await? else { return Err(WireError::Closed.into()) };
-        let mut rest: &[u8] = &line;
-        if attributes.utf8 {
-            rest = rest.strip_prefix(b")").ok_or_else(|| Failure::Bad("A closing parenthesis is missing.".into()))?;
-        }
-        if rest.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        match (append::announced(rest), append::next(rest, dialect)) {
-            (Some(literal), Ok(attributes)) => Ok(Some((attributes, literal))),
-            (Some(literal), Err(invalid)) => self.refuse(literal, invalid.into()).await.map(|_| None),
-            (None, _) => Err(Failure::Bad("Only another message may follow a message.".into())),
-        }
+    /// What a message may not become.
+    pub(super) fn too_big(&self) -> Failure {
+        let limit = self.max_message_size() / 1_000_000;
+        Failure::no("TOOBIG", format!("Messages may have up to {limit} MB here."))
     }
 
-    /// Reads a message: small ones into memory, large ones into the store; and whether it holds NUL.
-    async fn receive(&mut self, length: u64, inline: &mut usize) -> Result<(NewContent, bool), Refusal> {
-        let mut scanner = Box::<Scanner>::default();
+    /// Appends a URL that comes as a literal, and what follows it on its line; or says why not.
+    async fn take_in_place(&mut self, stretch: &mut Vec<u8>, literal: Literal) -> Result<Option<Failure>, WireError> {
+        if literal.length > MAX_LINE as u64 || stretch.len() > MAX_STRETCH {
+            return Ok(Some(Failure::no("TOOBIG", "This command is too long.")));
+        }
+        if literal.synchronizing {
+            self.queue("+ Go on.\r\n");
+            self.flush().await?;
+        }
+        stretch.extend_from_slice(b"\r\n");
+        let mut left = usize::try_from(literal.length).unwrap_or(0);
+        while left > 0 {
+            let piece = self.wire.chunk(left, Instant::now() + AUTOLOGOUT).await?;
+            left -= piece.len();
+            stretch.extend_from_slice(&piece);
+        }
+        let line = self.read_line(MAX_LINE).await?.ok_or(WireError::Closed)?;
+        stretch.extend_from_slice(&line);
+        Ok(None)
+    }
+
+    /// Reads a literal into a message; whether it holds NUL.
+    async fn receive(&mut self, length: u64, assembly: &mut Assembly) -> Result<bool, Refusal> {
         let (mut left, mut has_nul) = (length, false);
-        let small = usize::try_from(length).ok().filter(|length| *length <= MAX_INLINE && *inline + length <= MAX_INLINE_TOTAL);
-        let mut whole: Vec<u8> = Vec::new();
-        let mut spool: Option<Spool> = small.is_none().then(|| self.store().spool());
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX);
             let piece = self.wire.chunk(wanted, Instant::now() + AUTOLOGOUT).await.map_err(Refusal::Gone)?;
             left -= piece.len() as u64;
             has_nul |= memchr::memchr(0, &piece).is_some();
-            scanner.feed(&piece);
-            match &mut spool {
-                Some(spool) => spool.write(&piece).await.map_err(|error| Refusal::Store(error.into(), left))?,
-                None => whole.extend_from_slice(&piece),
-            }
+            assembly.write(&piece).await.map_err(|error| Refusal::Store(error.into(), left))?;
         }
-        let facts = Box::new(content_facts(&scanner.finish()));
-        *inline += whole.len();
-        match spool {
-            Some(spool) => {
-                let id = spool.finish().await.map_err(|error| Refusal::Store(error.into(), 0))?;
-                Ok((NewContent::Spooled(id, facts), has_nul))
-            }
-            None => Ok((NewContent::Inline(whole.into(), facts), has_nul)),
+        Ok(has_nul)
+    }
+
+    /// Refuses; a literal that `stretch` announces and that the client sends anyway is thrown away.
+    async fn refuse_behind(&mut self, stretch: &[u8], failure: Failure) -> Performed {
+        match append::announced(stretch) {
+            Some(literal) => self.refuse(literal, failure).await,
+            None => Err(failure),
         }
     }
 
@@ -179,6 +193,34 @@ impl Session {
         }
         Err(failure)
     }
+}
+
+/// A literal of which nothing is left to read but the rest of its line.
+const RECEIVED: Literal = Literal { length: 0, synchronizing: false, binary: false };
+
+/// Bytes of complete messages that stand in memory.
+fn held(messages: &[Append]) -> usize {
+    messages.iter().map(|message| if let crate::store::NewContent::Inline(bytes, _) = &message.content { bytes.len() } else { 0 }).sum()
+}
+
+/// The message that was being put together is complete.
+async fn finish(assembly: &mut Option<Assembly>, messages: &mut Vec<Append>) -> Result<(), Failure> {
+    let Some(assembly) = assembly.take() else { return Ok(()) };
+    if assembly.size() == 0 {
+        return Err(empty());
+    }
+    let (content, attributes) = assembly.finish().await?;
+    messages.push(Append {
+        content,
+        flags: attributes.flags.system,
+        keywords: attributes.flags.keywords,
+        internal_date: attributes.date.unwrap_or_else(now),
+    });
+    Ok(())
+}
+
+fn empty() -> Failure {
+    Failure::No { code: None, text: "An empty message can't be stored.".into() }
 }
 
 fn appenduid(target: &Folder, uids: &[u32]) -> String {

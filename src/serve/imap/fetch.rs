@@ -99,7 +99,7 @@ impl Session {
 
     async fn fetch_row(&mut self, row: &MessageRow, plan: &Plan<'_>, seen_now: bool) -> Result<(), Failure> {
         let rev2 = self.enabled.rev2;
-        let condstore = self.enabled.condstore;
+        let (condstore, uid_only) = (self.enabled.condstore, self.enabled.uid_only);
         let selected = self.selected()?;
         let Some(number) = selected.view.number(row.view.uid) else { return Ok(()) };
         let recent = selected.is_recent(row.view.uid) && !rev2;
@@ -107,7 +107,7 @@ impl Session {
         let folder = selected.folder.id;
         let mut message = Message::new(self.store(), folder, row);
         let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(format!("* {number} FETCH (").as_bytes());
+        out.extend_from_slice(self.fetch_start(number, row.view.uid).as_bytes());
         let mut first = true;
         let mut text = |out: &mut Vec<u8>, text: &str| {
             if !std::mem::take(&mut first) {
@@ -115,7 +115,7 @@ impl Session {
             }
             out.extend_from_slice(text.as_bytes());
         };
-        if plan.adds_uid {
+        if plan.adds_uid && !uid_only {
             text(&mut out, &format!("UID {}", row.view.uid));
         }
         if plan.adds_modseq() {

@@ -54,7 +54,8 @@ impl Session {
                 let line = self.flags_line(number, &changed, by_uid)?;
                 self.send(line.as_bytes()).await?;
             } else if condstore {
-                let line = format!("* {number} FETCH (UID {} MODSEQ ({}))\r\n", changed.uid, changed.modseq);
+                let uid = if self.enabled.uid_only { String::new() } else { format!("UID {} ", changed.uid) };
+                let line = format!("{}{uid}MODSEQ ({}))\r\n", self.fetch_start(number, changed.uid), changed.modseq);
                 self.send(line.as_bytes()).await?;
             }
         }

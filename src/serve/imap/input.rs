@@ -23,8 +23,8 @@ const STOPPING: &str = "* BYE The server is stopping.\r\n";
 pub enum Input {
     /// A whole command, literals in place.
     Command { tag: String, bytes: Vec<u8> },
-    /// An APPEND up to the announcement of its first message.
-    Append { tag: String, command: Vec<u8>, literal: Literal },
+    /// An APPEND or REPLACE up to the announcement of the first literal that is no name; or all of it, if CATENATE needs none.
+    Append { tag: String, command: Vec<u8> },
     /// Something that can be answered but not performed.
     Refused { tag: String, failure: Failure },
     /// Goodbye has been said.
@@ -50,7 +50,7 @@ impl Session {
                 match append::start(&command, self.dialect()) {
                     // The literal holds the mailbox's name.
                     Ok(None) => {}
-                    Ok(Some(_)) => return Ok(Input::Append { tag, command, literal }),
+                    Ok(Some(_)) => return Ok(Input::Append { tag, command }),
                     Err(invalid) => return self.refuse_literal(tag, literal, invalid.into()).await,
                 }
             }
@@ -78,6 +78,7 @@ impl Session {
             }
         }
         match tag(&command) {
+            Some(tag) if self.account.is_some() && append::is_append(&command) => Ok(Input::Append { tag, command }),
             Some(tag) => Ok(Input::Command { tag, bytes: command }),
             None => {
                 let text = if command.is_empty() { "An empty line is no command." } else { "A command starts with a tag and a space." };

@@ -6,6 +6,7 @@
 
 mod acl;
 mod append;
+mod assembly;
 mod compress;
 mod fetch;
 mod flags;
@@ -79,6 +80,8 @@ struct Enabled {
     qresync: bool,
     utf8: bool,
     rev2: bool,
+    /// No message numbers any more, in either direction (RFC 9586).
+    uid_only: bool,
 }
 
 struct Session {
@@ -130,8 +133,8 @@ impl Session {
                 let performed = Box::pin(self.perform(&tag, &bytes)).await;
                 (tag, performed)
             }
-            Input::Append { tag, command, literal } => {
-                let performed = Box::pin(self.append(&command, literal)).await;
+            Input::Append { tag, command } => {
+                let performed = Box::pin(self.append(command)).await;
                 (tag, performed)
             }
             Input::Refused { tag, failure } => (tag, Err(failure)),
@@ -175,6 +178,7 @@ impl Session {
         if let Some(objection) = legal::objection(&command, self.state()) {
             return Err(Failure::Bad(objection.into()));
         }
+        self.require_uids(!legal::names_numbers(&command))?;
         self.require_membership()?;
         let may_expunge = legal::may_expunge(&command);
         let look = matches!(command, Command::Noop | Command::Check);
@@ -242,7 +246,7 @@ impl Session {
         const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ENABLE ID IDLE";
         const LOGGED_IN: &str = "NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT CONDSTORE QRESYNC SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES \
                                  LIST-EXTENDED LIST-STATUS STATUS=SIZE WITHIN OBJECTID SAVEDATE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES \
-                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE PREVIEW \
+                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE CATENATE UIDONLY PREVIEW \
                                  ACL RIGHTS=kxte LIST-MYRIGHTS";
         let mut list = ALWAYS.to_owned();
         if self.account.is_some() {
@@ -291,6 +295,7 @@ impl Session {
                     continue;
                 }
                 "UTF8=ACCEPT" => self.enabled.utf8 = true,
+                "UIDONLY" => self.enabled.uid_only = true,
                 _ => continue,
             }
             enabled.push(name.as_str());
@@ -298,6 +303,14 @@ impl Session {
         let space = if enabled.is_empty() { "" } else { " " };
         self.queue(&format!("* ENABLED{space}{}\r\n", enabled.join(" ")));
         Ok(Done::ok("Enabled."))
+    }
+
+    /// RFC 9586 §3: who wants UIDs alone gives UIDs alone.
+    fn require_uids(&self, given: bool) -> Result<(), Failure> {
+        match given || !self.enabled.uid_only {
+            true => Ok(()),
+            false => Err(Failure::Bad("[UIDREQUIRED] You enabled UIDONLY: name messages by their UIDs.".into())),
+        }
     }
 
     fn state(&self) -> State {

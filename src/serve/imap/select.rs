@@ -95,7 +95,7 @@ impl Session {
             lines.push_str(&format!("* LIST () \"/\" {name}\r\n"));
         } else {
             lines.push_str(&format!("* {recent} RECENT\r\n"));
-            if let Some(first) = first_unseen {
+            if let Some(first) = first_unseen.filter(|_| !self.enabled.uid_only) {
                 lines.push_str(&format!("* OK [UNSEEN {}] The first unseen message.\r\n", first));
             }
         }

@@ -95,7 +95,7 @@ impl Session {
 
     async fn tell(&mut self, notice: Notice, told: &HashSet<(u32, u64)>) -> Result<(), Failure> {
         match notice {
-            Notice::Expunged { uids, .. } if self.enabled.qresync => {
+            Notice::Expunged { uids, .. } if self.enabled.qresync || self.enabled.uid_only => {
                 let line = response::vanished(&uids, false);
                 self.send(line.as_bytes()).await?;
             }
@@ -136,8 +136,8 @@ impl Session {
     pub(super) fn flags_line(&mut self, number: u32, changed: &Changed, by_uid: bool) -> Result<String, Failure> {
         let enabled = self.enabled;
         let recent = self.selected()?.is_recent(changed.uid);
-        let mut line = format!("* {number} FETCH (");
-        if by_uid || enabled.qresync {
+        let mut line = self.fetch_start(number, changed.uid);
+        if (by_uid || enabled.qresync) && !enabled.uid_only {
             line.push_str(&format!("UID {} ", changed.uid));
         }
         if enabled.condstore {
@@ -145,6 +145,11 @@ impl Session {
         }
         line.push_str(&format!("FLAGS ({}))\r\n", flags::render(changed.flags, &changed.keywords, recent && !enabled.rev2)));
         Ok(line)
+    }
+
+    /// `* number FETCH (`, or as UIDONLY has it (RFC 9586 §3.3).
+    pub(super) fn fetch_start(&self, number: u32, uid: u32) -> String {
+        if self.enabled.uid_only { format!("* {uid} UIDFETCH (") } else { format!("* {number} FETCH (") }
     }
 
     /// `* FLAGS (…)` and what may be set, when the keywords of the mailbox are not those that the client was told.
