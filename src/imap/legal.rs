@@ -61,6 +61,9 @@ fn when(command: &Command) -> When {
         | C::GetAcl(_)
         | C::MyRights(_)
         | C::ListRights { .. }
+        | C::GetMetadata(_)
+        | C::SetMetadata { .. }
+        | C::Notify(_)
         | C::ChangeAcl => When::AfterLogin,
         C::Check
         | C::Close

@@ -12,6 +12,7 @@
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
 //! | [`absence`] | who is away, and who gets copies |
 //! | [`folders`], [`messages`], [`search`], [`fulltext`], [`maildrop`] | what clients read |
+//! | [`annotations`] | notes that clients hang on folders and on the server |
 //! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`housekeeping`] | what is forgotten with time, and the sweep |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
@@ -20,6 +21,7 @@
 
 pub mod absence;
 pub mod accounts;
+pub mod annotations;
 pub mod arrival;
 pub mod collectors;
 pub mod content;
@@ -132,6 +134,8 @@ pub enum Change {
     Queue,
     /// The tray.
     Tray,
+    /// Notes on folders or on the server.
+    Annotations,
     /// A request from a command line waits, or was answered.
     Request,
     /// Users, passwords or secrets.

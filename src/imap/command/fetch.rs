@@ -139,7 +139,7 @@ pub fn items(lexer: &mut Lexer) -> Result<(Vec<FetchItem>, FetchModifiers), Inva
 }
 
 /// `fetch-att`
-fn item(lexer: &mut Lexer) -> Result<FetchItem, Invalid> {
+pub(super) fn item(lexer: &mut Lexer) -> Result<FetchItem, Invalid> {
     let name = lexer.word()?.to_ascii_uppercase();
     let bracket = lexer.peek() == Some(b'[');
     Ok(match (name.as_str(), bracket) {

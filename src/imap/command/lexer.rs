@@ -241,6 +241,12 @@ impl<'a> Lexer<'a> {
         self.mailbox_name(&bytes)
     }
 
+    /// The same, where an empty string names the server.
+    pub fn mailbox_or_nothing(&mut self) -> Parsed<String> {
+        let bytes = self.astring()?;
+        if bytes.is_empty() { Ok(String::new()) } else { self.mailbox_name(&bytes) }
+    }
+
     /// `list-mailbox = 1*list-char / string`, in Unicode, wildcards in place.
     pub fn list_mailbox(&mut self) -> Parsed<String> {
         let bytes = match self.peek() {

@@ -7,13 +7,18 @@ pub mod append;
 mod fetch;
 pub(super) mod lexer;
 mod mailbox;
+mod metadata;
+mod notify;
 mod search;
 
 use secrecy::SecretString;
 
 pub(in crate::imap) use fetch::section;
 pub use fetch::{FetchItem, FetchModifiers, HeaderFields, Section, SectionText};
+pub use lexer::is_atom_char;
 pub use mailbox::{ListOptions, ListReturn, Qresync, Select, SpecialUse, StatusItem};
+pub use metadata::{Depth, GetMetadata};
+pub use notify::{Events, Group, Mailboxes, Notify, SelectedEvents};
 pub use search::{DateField, Key, ResultOption, Search, SortCriterion, SortKey, ThreadAlgorithm};
 
 use super::flags::Flags;
@@ -89,6 +94,9 @@ pub enum Command {
     GetAcl(String),
     MyRights(String),
     ListRights { mailbox: String, identifier: String },
+    GetMetadata(GetMetadata),
+    SetMetadata { mailbox: String, values: Vec<(String, Option<Vec<u8>>)> },
+    Notify(Notify),
     ChangeAcl,
     Check,
     Close,
@@ -155,7 +163,7 @@ fn plain(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
     })
 }
 
-const WITH_ARGUMENTS: [&str; 24] = [
+const WITH_ARGUMENTS: [&str; 27] = [
     "ID",
     "AUTHENTICATE",
     "LOGIN",
@@ -179,6 +187,9 @@ const WITH_ARGUMENTS: [&str; 24] = [
     "LISTRIGHTS",
     "SETACL",
     "DELETEACL",
+    "GETMETADATA",
+    "SETMETADATA",
+    "NOTIFY",
     "APPEND",
 ];
 
@@ -232,6 +243,9 @@ fn with_arguments(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
             lexer.space()?;
             Command::ListRights { mailbox, identifier: lexer.astring_text()? }
         }
+        "GETMETADATA" => metadata::get(lexer)?,
+        "SETMETADATA" => metadata::set(lexer)?,
+        "NOTIFY" => Command::Notify(notify::notify(lexer)?),
         "SETQUOTA" | "SETACL" | "DELETEACL" => {
             *lexer = Lexer::new(b"", lexer.dialect);
             if name == "SETQUOTA" { Command::SetQuota } else { Command::ChangeAcl }

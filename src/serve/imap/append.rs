@@ -117,7 +117,8 @@ impl Session {
             return Ok(Done::with_code(appenduid(&target, &uids), "Stored."));
         };
         let uids = store.replace(source, uid, target.id, messages).await?;
-        self.selected()?.dirty = true;
+        let selected = self.selected()?;
+        (selected.dirty, selected.removed) = (true, true);
         // Ahead of EXISTS and EXPUNGE (RFC 8508 §3.3).
         self.queue(&format!("* OK [{}] The new one is there.\r\n", appenduid(&target, &uids)));
         Ok(Done::ok("Replaced."))

@@ -35,6 +35,7 @@ impl Session {
         let place = self.new_place(name).await?;
         match self.store().folder_create(place.account, &place.name, special_use).await {
             Ok(folder) => {
+                self.did(name);
                 if self.enabled.rev2 && name != mailbox {
                     self.queue(&format!("* LIST () \"/\" {}\r\n", self.name(name)));
                 }
@@ -55,6 +56,7 @@ impl Session {
         let folder = self.find_at(&place).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
         keep_root(&place)?;
         self.store().folder_delete(folder.id).await?;
+        self.did(mailbox);
         if self.selected.as_ref().is_some_and(|selected| selected.folder.id == folder.id) {
             self.selected = None;
         }
@@ -75,7 +77,10 @@ impl Session {
             return Err(Failure::no("CANNOT", "A mailbox can't be moved below itself."));
         }
         match self.store().folder_rename(folder.id, &new.name).await {
-            Ok(()) => Ok(Done::ok("Renamed.")),
+            Ok(()) => {
+                self.did(name);
+                Ok(Done::ok("Renamed."))
+            }
             Err(StoreError::Conflict(_)) if self.find_at(&new).await?.is_some() => {
                 Err(Failure::no("ALREADYEXISTS", "There is a mailbox of that name already."))
             }
@@ -98,6 +103,7 @@ impl Session {
             Err(StoreError::NotFound(_)) => return Err(Failure::nonexistent("NONEXISTENT")),
             outcome => outcome?,
         }
+        self.did(name);
         Ok(Done::ok(if subscribed { "Subscribed." } else { "Unsubscribed." }))
     }
 

@@ -15,9 +15,11 @@ use crate::wire::{LineEnd, WireError};
 const MAX_DONE: usize = 64;
 
 /// What ends a wait.
-enum Woken {
+pub enum Woken {
     Line(Result<bytes::Bytes, WireError>),
-    Changed,
+    /// `None`: so much that it could not be kept.
+    Changed(Option<Change>),
+    Remapped,
     Stopping,
 }
 
@@ -31,8 +33,9 @@ impl Session {
             self.sync(true, true).await?;
             self.flush().await?;
             self.wire.rest();
-            match self.wake(&mut mapping, deadline).await {
-                Woken::Changed => {}
+            match self.wake(&mut mapping, MAX_DONE, deadline).await {
+                Woken::Changed(change) => self.note(change),
+                Woken::Remapped => self.note_mapping(),
                 Woken::Line(Ok(line)) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => return Ok(Done::ok("No longer idle.")),
                 Woken::Line(Ok(_) | Err(WireError::LineTooLong(_))) => return Err(Failure::Bad("DONE ends IDLE.".into())),
                 Woken::Line(Err(WireError::TimedOut)) => return Err(Failure::Bye("You were idle for too long.".into())),
@@ -42,35 +45,35 @@ impl Session {
         }
     }
 
-    /// Until the client speaks, or the selected mailbox changes.
-    async fn wake(&mut self, mapping: &mut watch::Receiver<Arc<Current>>, deadline: Instant) -> Woken {
-        let folder = self.selected.as_ref().map(|selected| selected.folder.id);
-        let shared = self.selected.as_ref().is_some_and(|selected| selected.shared.is_some());
+    /// Until the client speaks, in a line of at most `max` bytes, or something changes that it wants to be told of.
+    pub(super) async fn wake(&mut self, mapping: &mut watch::Receiver<Arc<Current>>, max: usize, deadline: Instant) -> Woken {
+        let concerned = self.notify.is_some() || self.selected.as_ref().is_some_and(|selected| selected.shared.is_some());
         let remapped = async move {
-            match shared {
+            match concerned {
                 true if mapping.changed().await.is_ok() => {}
                 _ => std::future::pending().await,
             }
         };
+        let concern = self.concern();
         let changes = &mut self.changes;
         let changed = async move {
             let Some(changes) = changes else { return std::future::pending().await };
             loop {
                 match changes.recv().await {
-                    Ok(Change::Folder(changed)) if Some(changed) == folder => return,
-                    Ok(Change::Anything | Change::Users) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                    Ok(change) if concern.is(change) => return Some(change),
                     Ok(_) => {}
+                    Err(broadcast::error::RecvError::Lagged(_)) => return None,
                     Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
                 }
             }
         };
         tokio::select! {
             biased;
-            line = self.wire.line(MAX_DONE, LineEnd::Tolerant, deadline) => Woken::Line(line),
+            line = self.wire.line(max, LineEnd::Tolerant, deadline) => Woken::Line(line),
             () = self.stop.requested() => Woken::Stopping,
-            () = changed => Woken::Changed,
+            change = changed => Woken::Changed(change),
             // Who is no longer a member is not told of anything more.
-            () = remapped => Woken::Changed,
+            () = remapped => Woken::Remapped,
         }
     }
 }

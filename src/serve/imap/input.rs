@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::idle::Woken;
 use super::outcome::Failure;
 use super::{AUTOLOGOUT, LOG_IN, Session};
 use crate::imap::command::append::{self, Literal};
@@ -41,7 +42,12 @@ impl Session {
         }
         let mut command: Vec<u8> = Vec::new();
         loop {
-            let Some(line) = self.read_line(max_line).await? else { return Ok(Input::End) };
+            let line = if command.is_empty() && self.is_watching() {
+                Box::pin(self.line_or_news(max_line)).await?
+            } else {
+                self.read_line(max_line).await?
+            };
+            let Some(line) = line else { return Ok(Input::End) };
             command.extend_from_slice(&line);
             let Some(literal) = append::announced(&line) else { break };
             let refused = |text: &str| Failure::no("TOOBIG", text);
@@ -98,6 +104,40 @@ impl Session {
                 return Ok(None);
             }
         };
+        self.line_or_goodbye(line)
+    }
+
+    /// The first line of a command of a client that is told of changes meanwhile (RFC 5465).
+    async fn line_or_news(&mut self, max: usize) -> Result<Option<bytes::Bytes>, WireError> {
+        let deadline = Instant::now() + self.patience();
+        let mut mapping = self.context.current.clone();
+        mapping.mark_unchanged();
+        loop {
+            match self.wake(&mut mapping, max, deadline).await {
+                Woken::Line(line) => return self.line_or_goodbye(line),
+                Woken::Changed(change) => self.note(change),
+                Woken::Remapped => self.note_mapping(),
+                Woken::Stopping => {
+                    self.queue("* BYE The server is stopping.\r\n");
+                    return Ok(None);
+                }
+            }
+            let may_expunge = !self.delays_removals();
+            match self.sync(may_expunge, false).await {
+                Err(Failure::Wire(error)) => return Err(error),
+                Err(Failure::Bye(text)) => {
+                    self.queue(&format!("* BYE {text}\r\n"));
+                    return Ok(None);
+                }
+                Ok(()) | Err(_) => {}
+            }
+            self.flush().await?;
+            self.wire.rest();
+        }
+    }
+
+    /// A line that came; or what is said to a client that sends none, and `None`.
+    fn line_or_goodbye(&mut self, line: Result<bytes::Bytes, WireError>) -> Result<Option<bytes::Bytes>, WireError> {
         let goodbye = match line {
             Ok(line) => return Ok(Some(line)),
             Err(WireError::LineTooLong(_)) => "* BAD The line is too long.\r\n* BYE Please start again.\r\n",

@@ -78,6 +78,24 @@ impl Session {
     }
 }
 
+/// What NOTIFY says of a name that something happened to (RFC 5465 §5.4, §5.5). `written` and `old` are as the client writes them.
+pub fn level_line(folders: &[Folder], name: &str, written: &str, old: Option<&str>) -> String {
+    let levels = hierarchy(folders, &[]);
+    let gone = Level::default();
+    let level = levels.get(name).unwrap_or(&gone);
+    let mut attributes = Vec::new();
+    if level.folder.is_none() {
+        attributes.push("\\NonExistent");
+    }
+    if level.subscribed {
+        attributes.push("\\Subscribed");
+    }
+    attributes.push(if level.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
+    attributes.extend(level.folder.and_then(|folder| folder.special_use).map(attribute));
+    let old = old.map_or_else(String::new, |old| format!(" (OLDNAME ({old}))"));
+    format!("* LIST ({}) \"/\" {written}{old}\r\n", attributes.join(" "))
+}
+
 /// Folders, subscribed names without folder, and what stands above them.
 fn hierarchy<'a>(folders: &'a [Folder], lost: &'a [String]) -> BTreeMap<&'a str, Level<'a>> {
     let mut levels: BTreeMap<&str, Level<'_>> = BTreeMap::new();

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::SecretString;
 
+use super::notify::Noticed;
 use super::outcome::{Done, Failure, Performed};
 use super::{Enabled, Flow, Session};
 use crate::serve::auth::{self, Dialogue, Next};
@@ -69,6 +70,8 @@ impl Session {
         self.account = None;
         self.selected = None;
         self.changes = None;
+        self.notify = None;
+        self.noticed = Noticed::default();
         self.enabled = Enabled::default();
         Ok(Done::with_code(format!("CAPABILITY {}", self.capabilities()), "Logged off; who is next?"))
     }

@@ -15,6 +15,8 @@ mod idle;
 mod input;
 mod list;
 mod login;
+mod metadata;
+mod notify;
 mod outcome;
 mod preview;
 mod quota;
@@ -39,6 +41,7 @@ use crate::imap::response::{self, Outcome};
 use crate::store::{Account, Change, Store};
 use crate::wire::{Connection, WireError};
 use input::Input;
+use notify::{Noticed, Watch};
 use outcome::{Done, Failure, Performed};
 use select::Selected;
 
@@ -64,6 +67,11 @@ pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop
         account: None,
         selected: None,
         enabled: Enabled::default(),
+        notify: None,
+        noticed: Noticed::default(),
+        own_names: Vec::new(),
+        own_annotations: Vec::new(),
+        annotations_told: 0,
         bad: 0,
         failed_logins: 0,
     };
@@ -82,6 +90,8 @@ struct Enabled {
     rev2: bool,
     /// No message numbers any more, in either direction (RFC 9586).
     uid_only: bool,
+    /// Others' changes of notes are told (RFC 5464 §4.1).
+    metadata: bool,
 }
 
 struct Session {
@@ -96,6 +106,15 @@ struct Session {
     enabled: Enabled,
     /// From log-in on.
     changes: Option<broadcast::Receiver<Change>>,
+    noticed: Noticed,
+    /// Once NOTIFY was used.
+    notify: Option<Box<Watch>>,
+    /// Mailboxes that this client made, removed, renamed or subscribed itself just now: no news to it.
+    own_names: Vec<String>,
+    /// The same of notes, by their numbers.
+    own_annotations: Vec<i64>,
+    /// Up to which number changes of notes were told.
+    annotations_told: i64,
     bad: u32,
     failed_logins: u32,
 }
@@ -225,6 +244,9 @@ impl Session {
             Command::GetAcl(mailbox) => self.get_acl(&mailbox).await,
             Command::MyRights(mailbox) => self.my_rights(&mailbox).await,
             Command::ListRights { mailbox, identifier } => self.list_rights(&mailbox, &identifier).await,
+            Command::GetMetadata(get) => self.get_metadata(&get).await,
+            Command::SetMetadata { mailbox, values } => self.set_metadata(&mailbox, values).await,
+            Command::Notify(notify) => Box::pin(self.set_notify(notify)).await,
             Command::ChangeAcl => Err(Failure::no("NOPERM", "Mailboxes are shared by the administrator: [shared] in the mapping files.")),
             Command::Close => self.close().await,
             Command::Unselect => self.unselect(),
@@ -246,7 +268,7 @@ impl Session {
         const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ENABLE ID IDLE";
         const LOGGED_IN: &str = "NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT CONDSTORE QRESYNC SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES \
                                  LIST-EXTENDED LIST-STATUS STATUS=SIZE WITHIN OBJECTID SAVEDATE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES \
-                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE CATENATE UIDONLY PREVIEW \
+                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE CATENATE UIDONLY METADATA NOTIFY PREVIEW \
                                  ACL RIGHTS=kxte LIST-MYRIGHTS";
         let mut list = ALWAYS.to_owned();
         if self.account.is_some() {
@@ -296,6 +318,11 @@ impl Session {
                 }
                 "UTF8=ACCEPT" => self.enabled.utf8 = true,
                 "UIDONLY" => self.enabled.uid_only = true,
+                "METADATA" => {
+                    if !std::mem::replace(&mut self.enabled.metadata, true) {
+                        self.annotations_told = self.store().annotations_now().await?;
+                    }
+                }
                 _ => continue,
             }
             enabled.push(name.as_str());

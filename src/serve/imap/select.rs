@@ -25,6 +25,8 @@ pub struct Selected {
     pub recent: Vec<(u32, u32)>,
     /// Something was changed since the last look.
     pub dirty: bool,
+    /// This client removed messages of it itself.
+    pub removed: bool,
     /// (UID, MODSEQ) of changes that this client made itself and was told of.
     pub told: HashSet<(u32, u64)>,
     /// Keywords in the last FLAGS response.
@@ -82,6 +84,7 @@ impl Session {
             read_only: select.read_only,
             recent: Vec::new(),
             dirty: false,
+            removed: false,
             told: HashSet::new(),
             keywords_told: Vec::new(),
             saved: Ranges::default(),

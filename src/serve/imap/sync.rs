@@ -7,10 +7,12 @@ use tokio::sync::broadcast::error::TryRecvError;
 use super::Session;
 use super::outcome::Failure;
 use super::select::Selected;
+use crate::imap::command::FetchModifiers;
+use crate::imap::sequence::{End, SequenceSet};
 use crate::imap::view::{Changed, Delta, Notice};
 use crate::imap::{flags, response};
+use crate::store::StoreError;
 use crate::store::messages::{Changes, ViewRow};
-use crate::store::{Change, StoreError};
 
 impl Session {
     /// [`Session::sync`] behind a command that has succeeded or failed already: a store that can't tell what changed does not change that.
@@ -25,11 +27,20 @@ impl Session {
     pub(super) async fn sync(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
         self.require_membership()?;
         self.notice_changes().await?;
+        if self.is_watching() {
+            Box::pin(self.tell_of_others()).await?;
+        }
+        let wanted = self.told_of_selected();
         let store = self.store();
         let Some(selected) = self.selected.as_deref_mut() else { return Ok(()) };
         if !(look || selected.dirty || (may_expunge && selected.view.has_pending())) {
             return Ok(());
         }
+        // Who wants to hear nothing hears of what he removed himself.
+        if wanted.is_none() && !std::mem::take(&mut selected.removed) {
+            return Ok(());
+        }
+        let wanted = wanted.unwrap_or_default();
         let changes = match store.changes_since(selected.folder.id, selected.view.modseq()).await {
             Ok(changes) => changes,
             // RFC 2180 §3.3: whoever has a deleted mailbox open is told so, and sent away.
@@ -48,6 +59,7 @@ impl Session {
             }
         };
         selected.dirty = false;
+        let last = selected.view.last_uid();
         let notices = selected.view.update(delta, may_expunge);
         let told = std::mem::take(&mut selected.told);
         let keywords_grew = selected.keywords_told != selected.folder.keywords;
@@ -55,35 +67,31 @@ impl Session {
             self.queue_flags();
         }
         for notice in notices {
-            self.tell(notice, &told).await?;
+            let is_new = matches!(notice, Notice::Exists(_));
+            if wanted.flags || !matches!(notice, Notice::Fetch(..)) {
+                self.tell(notice, &told).await?;
+            }
+            if is_new && !wanted.items.is_empty() {
+                let new = SequenceSet::Ranges(vec![(End::Number(last.saturating_add(1)), End::Star)]);
+                match Box::pin(self.fetch(&new, &wanted.items, FetchModifiers::default(), true)).await {
+                    Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => return Err(failure),
+                    Ok(_) | Err(_) => {}
+                }
+            }
         }
         Ok(())
     }
 
-    /// Marks the mailbox as changed if a change was published; ends the session of a user who may no longer be here.
+    /// Remembers what was published; ends the session of a user who may no longer be here.
     async fn notice_changes(&mut self) -> Result<(), Failure> {
-        let Some(changes) = &mut self.changes else { return Ok(()) };
-        let mut users = false;
-        loop {
-            let (folder, user) = match changes.try_recv() {
-                Ok(Change::Folder(id)) => (Some(id), false),
-                Ok(Change::Users) => (None, true),
-                Ok(Change::Anything) | Err(TryRecvError::Lagged(_)) => {
-                    users = true;
-                    if let Some(selected) = &mut self.selected {
-                        selected.dirty = true;
-                    }
-                    continue;
-                }
-                Ok(_) => continue,
+        while let Some(changes) = &mut self.changes {
+            match changes.try_recv() {
+                Ok(change) => self.note(Some(change)),
+                Err(TryRecvError::Lagged(_)) => self.note(None),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            };
-            users |= user;
-            if let Some(selected) = &mut self.selected {
-                selected.dirty |= folder == Some(selected.folder.id);
             }
         }
-        if users
+        if std::mem::take(&mut self.noticed.users)
             && let Some(account) = &self.account
             && let Ok(now) = self.context.store.account_by_id(account.id).await
             && now.is_none_or(|now| now.disabled)
@@ -137,7 +145,7 @@ impl Session {
         let enabled = self.enabled;
         let recent = self.selected()?.is_recent(changed.uid);
         let mut line = self.fetch_start(number, changed.uid);
-        if (by_uid || enabled.qresync) && !enabled.uid_only {
+        if (by_uid || enabled.qresync || self.notify.is_some()) && !enabled.uid_only {
             line.push_str(&format!("UID {} ", changed.uid));
         }
         if enabled.condstore {

@@ -29,7 +29,7 @@ impl Session {
         let store = self.store();
         let selected = self.selected()?;
         let moved = store.move_messages(selected.folder.id, uids(&spans), target).await?;
-        selected.dirty = true;
+        (selected.dirty, selected.removed) = (true, true);
         if moved.uids.is_empty() {
             return Ok(Done::ok("There was nothing to move."));
         }
@@ -46,7 +46,7 @@ impl Session {
         let store = self.store();
         let selected = self.selected()?;
         let expunged = store.expunge(selected.folder.id, spans).await?;
-        selected.dirty = true;
+        (selected.dirty, selected.removed) = (true, true);
         if self.enabled.condstore && !expunged.is_empty() {
             let folder = self.selected()?.folder.id;
             if let Some(folder) = store.folder(folder).await? {
