@@ -28,6 +28,7 @@ const ROWS: &[(&str, u8)] = &[
     ("wire", 2),
     ("inbound", 3),
     ("inbound::facts", 3),
+    ("inbound::letter", 3),
     ("outbound", 3),
     ("serve", 4),
     ("cli", 5),
@@ -53,9 +54,10 @@ const BESIDE: &[(&str, &str)] = &[
     ("imap::client", "wire"),
     ("smtp::client", "wire"),
     ("oauth", "wire"),
-    ("oauth", "store"),             // tokens are kept among its secrets
-    ("outbound", "inbound::facts"), // what the store keeps of a message is worked out in one place
-    ("inbound", "outbound"),        // a forwarding rule's mail goes out through the queue
+    ("oauth", "store"),              // tokens are kept among its secrets
+    ("outbound", "inbound::facts"),  // what the store keeps of a message is worked out in one place
+    ("outbound", "inbound::letter"), // as are the letters to our own people
+    ("inbound", "outbound"),         // a forwarding rule's mail goes out through the queue
     ("cli", "gateway"),
     ("cli", "demo"),
     ("cli", "service"),

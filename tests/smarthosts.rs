@@ -25,8 +25,7 @@ fn envelope(recipients: &[&str]) -> Envelope {
         sender: Address::parse("office@isp.example").ok(),
         recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
         size: 100,
-        eight_bit: false,
-        smtputf8: false,
+        ..Envelope::default()
     }
 }
 

@@ -453,10 +453,7 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
         owner: "alice".into(),
         sender: Some(address("alice@example.com")),
         recipients: vec![address("one@x.example"), address("two@x.example")],
-        header: None,
-        lmtp: None,
-        from_outside: false,
-        approval: None,
+        ..queue::NewMail::default()
     };
     let arrival = Arrival { queue: vec![mail], sent_by: Some("alice".into()), ..Arrival::new(inline(&message(1), Some("1@x"))) };
     let id = arrive(&store, arrival).await.unwrap().queue[0];
@@ -473,13 +470,9 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
     let lease = store.queue_lease(now, 10, 10).await.unwrap().remove(0);
     assert!(lease.data_sent, "possibly sent twice");
     let settle = |outcomes: Vec<(&str, queue::Outcome)>| queue::Settlement {
-        id,
         outcomes: outcomes.into_iter().map(|(to, outcome)| (address(to), outcome, "250 ok".into())).collect(),
         attempted: true,
-        notice: None,
-        tray: None,
-        notified: false,
-        unanswered: false,
+        ..queue::Settlement::of(id)
     };
     store
         .queue_settle(settle(vec![("one@x.example", queue::Outcome::Relayed), ("two@x.example", queue::Outcome::Delayed(7))]))

@@ -12,6 +12,7 @@ use crate::message::address_list;
 use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::trace::{Hop, Prefix};
+use crate::message::wish::Wishes;
 use crate::message::{date, received};
 use crate::outbound::forward::Forwarding;
 use crate::outbound::handover::{self, Origin};
@@ -117,7 +118,12 @@ fn queue(listing: &Listing<'_>, facts: &Facts, decision: &mut Decision) -> Vec<q
             false
         }
     });
-    let origin = Origin { sender: envelope_sender(facts), owner: listing.config.office.postmaster.clone(), from_outside: true };
+    let origin = Origin {
+        sender: envelope_sender(facts),
+        owner: listing.config.office.postmaster.clone(),
+        from_outside: true,
+        wishes: Wishes::default(),
+    };
     let (handed_over, problem) = handover::mails(decision, &facts.header, &origin, listing.mark_key, hop(listing));
     mails.extend(handed_over);
     if let Some(reason) = refused.or(problem) {

@@ -54,15 +54,24 @@ impl Letter<'_> {
 
     /// The message, ready to be stored.
     pub fn content(&self, config: &Config) -> Result<NewContent, String> {
-        let bytes = self.write(config)?;
-        let facts = content_facts(&Facts::of(&bytes));
-        Ok(NewContent::Inline(bytes.into(), Box::new(facts)))
+        self.write(config).map(content)
     }
+
     /// The message on its way into somebody's INBOX.
     pub fn arrival(&self, config: &Config, mailbox: mapping::Mailbox) -> Result<Arrival, String> {
-        let prefix = Prefix { return_path: Some(None), delivered_to: Some(self.to), hop: None }.render();
-        let trace = vec![("delivered", format!("to {mailbox}, INBOX; written here"))];
-        let deposit = Deposit { mailbox, folder: None, prefix: prefix.into(), flags: 0, internal_date: self.now, dedupe: None };
-        Ok(Arrival { deposits: vec![deposit], trace, ..Arrival::new(self.content(config)?) })
+        Ok(arrival(mailbox, self.to, self.write(config)?, self.now))
     }
+}
+
+/// A mail written here on its way into somebody's INBOX: never a duplicate, never rewritten, never bounced.
+pub fn arrival(mailbox: mapping::Mailbox, to: &Address, mail: Vec<u8>, now: i64) -> Arrival {
+    let prefix = Prefix { return_path: Some(None), delivered_to: Some(to), hop: None }.render();
+    let trace = vec![("delivered", format!("to {mailbox}, INBOX; written here"))];
+    let deposit = Deposit { mailbox, folder: None, prefix: prefix.into(), flags: 0, internal_date: now, dedupe: None };
+    Arrival { deposits: vec![deposit], trace, ..Arrival::new(content(mail)) }
+}
+
+fn content(mail: Vec<u8>) -> NewContent {
+    let facts = content_facts(&Facts::of(&mail));
+    NewContent::Inline(mail.into(), Box::new(facts))
 }

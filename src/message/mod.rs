@@ -20,4 +20,5 @@ pub mod subject;
 pub mod text;
 pub mod trace;
 pub mod transfer;
+pub mod wish;
 pub mod words;

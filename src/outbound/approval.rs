@@ -5,18 +5,16 @@
 
 use crate::address::Address;
 use crate::config::{Current, Language};
-use crate::inbound::facts::content_facts;
+use crate::inbound::letter;
 use crate::mapping::Mailbox;
 use crate::message::content_type::MediaType;
-use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::layout::Kind;
-use crate::message::trace::Prefix;
 use crate::message::{date, transfer, words};
 use crate::outbound::submit::{Submission, Submitter, Taken, temporary};
 use crate::smtp::reply::Reply;
-use crate::store::queue::{NewMail, Order, Outcome, Queued, Settlement, State};
-use crate::store::{Arrival, Deposit, NewContent, Store, StoreError};
+use crate::store::queue::{NewMail, Order, Outcome, Queued, Settlement, State, Told};
+use crate::store::{Arrival, NewContent, Store, StoreError};
 
 /// The name at the LAN domain that questions come from and answers go to.
 const DESK: &str = "approval";
@@ -100,7 +98,7 @@ pub fn ask(current: &Current, asked: &Asked<'_>, taken: &Taken, queue: &mut [New
     let mut mail = mail.into_bytes();
     mail.extend_from_slice(original);
     mail.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    Some(letter(Mailbox::User(asked.manager.to_owned()), &to, mail, now))
+    Some(letter::arrival(Mailbox::User(asked.manager.to_owned()), &to, mail, now))
 }
 
 /// Does what a manager's answer says. `Some` is the reply to a mail that can't be taken: one for the desk that answers nothing, or an
@@ -160,10 +158,9 @@ pub async fn reject(store: &Store, current: &Current, mail: &Queued, by: &str, w
         }
         text_mail.push_str("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
         text_mail.push_str(&text.replace('\n', "\r\n"));
-        Some(Box::new(letter(owner, &to, text_mail.into_bytes(), now)))
+        Some((Told::Failure, letter::arrival(owner, &to, text_mail.into_bytes(), now)))
     });
-    let (id, attempted) = (mail.id, false);
-    store.queue_settle(Settlement { id, outcomes, attempted, notice, tray: None, notified: false, unanswered: false }).await
+    store.queue_settle(Settlement { outcomes, notices: notice.into_iter().collect(), ..Settlement::of(mail.id) }).await
 }
 
 fn desk(current: &Current) -> Option<Address> {
@@ -189,14 +186,6 @@ fn head(current: &Current, to: &Address, subject: &str, id: &str, now: i64) -> O
         words::encode(subject),
         date::render(now)
     ))
-}
-
-fn letter(mailbox: Mailbox, to: &Address, mail: Vec<u8>, now: i64) -> Arrival {
-    let facts = content_facts(&Facts::of(&mail));
-    let prefix = Prefix { return_path: Some(None), delivered_to: Some(to), hop: None }.render();
-    let deposit = Deposit { mailbox, folder: None, prefix: prefix.into(), flags: 0, internal_date: now, dedupe: None };
-    let trace = vec![("delivered", format!("to {}, INBOX; written here", deposit.mailbox))];
-    Arrival { deposits: vec![deposit], trace, ..Arrival::new(NewContent::Inline(mail.into(), Box::new(facts))) }
 }
 
 /// What the first words say that are not quoted.

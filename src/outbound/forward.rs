@@ -60,9 +60,7 @@ impl Forwarding<'_> {
             header: Some(forwarded_header(header, &identity.address, via, &mark, hop)),
             sender: Some(identity.address),
             recipients: vec![forward.to.clone()],
-            lmtp: None,
-            from_outside: false,
-            approval: None,
+            ..NewMail::default()
         })
     }
 }

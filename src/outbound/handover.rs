@@ -6,6 +6,7 @@ use crate::mapping::Decision;
 use crate::message::header::Header;
 use crate::message::rewrite::Rewrite;
 use crate::message::trace::Hop;
+use crate::message::wish::Wishes;
 use crate::outbound::forward;
 use crate::store::queue::NewMail;
 
@@ -18,6 +19,8 @@ pub struct Origin {
     pub owner: String,
     /// Nobody here wrote it: instead of a bounce it goes to the tray.
     pub from_outside: bool,
+    /// What the sender wants to hear of it.
+    pub wishes: Wishes,
 }
 
 /// One mail system, whom it gets a message for, and the marks that say so.
@@ -54,7 +57,8 @@ pub fn mails(decision: &Decision, header: &[u8], origin: &Origin, mark_key: &[u8
             header: Some(forward::outside(new, hop.clone())),
             lmtp: Some(server.to_owned()),
             from_outside: origin.from_outside,
-            approval: None,
+            wishes: origin.wishes.clone(),
+            ..NewMail::default()
         }
     };
     (systems.into_iter().map(mail).collect(), problem)
@@ -73,7 +77,7 @@ mod tests {
         let lmtp = [("a:24", "x@lab.example"), ("b:24", "x@lab.example"), ("a:24", "y@lab.example")];
         let lmtp = lmtp.map(|(server, to)| (server.to_owned(), address(to))).to_vec();
         let decision = Decision { lmtp, ..Decision::default() };
-        let origin = Origin { sender: None, owner: "alice".into(), from_outside: true };
+        let origin = Origin { sender: None, owner: "alice".into(), from_outside: true, wishes: Wishes::default() };
         let hop = || Hop { by: "mail.office.lan", with: "POP3S", id: "1", ..Hop::default() };
         let header = b"Return-Path: <q@r.example>\r\nfrom:  odd \r\n\r\n";
         let (mails, problem) = super::mails(&decision, header, &origin, b"key", hop());

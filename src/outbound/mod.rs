@@ -9,6 +9,7 @@ pub mod handover;
 pub mod intake;
 pub mod judge;
 pub mod look;
+pub mod notice;
 pub mod recode;
 pub mod relay;
 pub mod route;

@@ -3,7 +3,7 @@
 //! Only somebody who wrote to the user himself hears of it, once in seven days; never a list, a program, a bounce or a mailing.
 //!
 //! Deviation: RFC 3834 §3.3 wants the null sender on an automatic reply, and smarthosts refuse it. The reply leaves as the user, with
-//! `Auto-Submitted`, and nothing that comes back for it is reported.
+//! `Auto-Submitted` and NOTIFY=NEVER, and nothing that comes back for it is reported.
 
 use crate::address::Address;
 use crate::config::{Current, Language};
@@ -13,6 +13,7 @@ use crate::message::address_list::{self, Mailbox as Named};
 use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::trace::Prefix;
+use crate::message::wish::Wishes;
 use crate::message::{date, words};
 use crate::outbound::route;
 use crate::store::absence::{Away, Telling};
@@ -93,7 +94,8 @@ fn reply(current: &Current, away: &Away, own: &Address, facts: &Facts, sender: &
     let prefix = Prefix { return_path: Some(None), delivered_to: Some(sender), hop: None }.render();
     let deposit =
         |mailbox: Mailbox| Deposit { mailbox, folder: None, prefix: prefix.clone().into(), flags: 0, internal_date: now, dedupe: None };
-    let mail = NewMail { owner: away.user.clone(), sender: Some(identity.address), recipients: vec![sender.clone()], ..NewMail::default() };
+    let (recipients, owner) = (vec![sender.clone()], away.user.clone());
+    let mail = NewMail { owner, sender: Some(identity.address), wishes: Wishes::never(&recipients), recipients, ..NewMail::default() };
     Some(Arrival {
         queue: if colleague.is_none() { vec![mail] } else { vec![] },
         deposits: colleague.into_iter().flatten().map(|recipient| deposit(recipient.mailbox)).collect(),

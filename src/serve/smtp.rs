@@ -68,6 +68,7 @@ async fn run(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop, door
         plaintext_login: context.plaintext_login(peer.ip()),
         login: current.config.access.clients.iter().any(|net| net.contains(&peer.ip())),
         anonymous: stranger.is_some(),
+        reports: stranger.as_ref().is_none_or(Submitter::is_trusted),
     };
     let max_size = terms.max_size;
     let server = Server {

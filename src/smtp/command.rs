@@ -4,7 +4,9 @@
 //! welcome at this point.
 
 use crate::address::Address;
+use crate::message::wish::{Notify, Return, Wish};
 use crate::smtp::reply::Reply;
+use crate::smtp::xtext;
 
 /// Longest command line, CRLF included. RFC 5321 §4.5.3.1.4 says 512; RFC 4954 §4 raises it to this for AUTH's initial response.
 pub const MAX_LINE: usize = 12_288;
@@ -76,35 +78,13 @@ pub struct Mail {
     pub envid: Option<String>,
 }
 
-/// What a failure notice gives back (RFC 3461 §4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Return {
-    /// The whole message.
-    Full,
-    /// Its header.
-    Headers,
-}
-
 /// `RCPT TO:<path>` with what we know of its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rcpt {
     /// Forward path; never [`Path::Null`].
     pub to: Path,
-    /// `NOTIFY=` (RFC 3461 §4.1); `None` leaves it to us.
-    pub notify: Option<Notify>,
-    /// `ORCPT=`: address type and address, decoded from xtext (RFC 3461 §4.2).
-    pub orcpt: Option<(String, String)>,
-}
-
-/// What the sender wants to hear about (RFC 3461 §4.1). All false is `NEVER`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Notify {
-    /// Delivered, or handed to a server that won't say.
-    pub success: bool,
-    /// Not deliverable.
-    pub failure: bool,
-    /// Late.
-    pub delay: bool,
+    /// `NOTIFY=` and `ORCPT=`.
+    pub wish: Wish,
 }
 
 /// What is wrong with a line.
@@ -208,9 +188,10 @@ fn mail(rest: &str) -> Result<Command, CommandError> {
             ("BODY", Some(body)) if body.eq_ignore_ascii_case("8BITMIME") => mail.eight_bit = true,
             ("BODY", Some(body)) if body.eq_ignore_ascii_case("7BIT") => {}
             ("SMTPUTF8", None) => mail.smtputf8 = true,
-            ("RET", Some(what)) if what.eq_ignore_ascii_case("FULL") => mail.ret = Some(Return::Full),
-            ("RET", Some(what)) if what.eq_ignore_ascii_case("HDRS") => mail.ret = Some(Return::Headers),
-            ("ENVID", Some(id)) if id.len() <= MAX_ENVID => mail.envid = Some(xtext(id).ok_or_else(refuse)?),
+            ("RET", Some(what)) if mail.ret.is_none() => mail.ret = Some(Return::parse(what).ok_or_else(refuse)?),
+            ("ENVID", Some(id)) if id.len() <= MAX_ENVID && mail.envid.is_none() => {
+                mail.envid = Some(xtext::decode(id).ok_or_else(refuse)?);
+            }
             // RFC 4954 §5: anybody may say it, and it means nothing to us.
             ("AUTH", Some(_)) => {}
             _ => return Err(refuse()),
@@ -227,14 +208,13 @@ fn rcpt(rest: &str) -> Result<Command, CommandError> {
     if to == Path::Null {
         return Err(CommandError::Recipient("it is empty".into()));
     }
-    let mut rcpt = Rcpt { to, notify: None, orcpt: None };
+    let mut rcpt = Rcpt { to, wish: Wish::default() };
     for (name, value, whole) in each_parameter(parameters) {
         let refuse = || CommandError::Parameter(whole.to_owned());
         match (name.as_str(), value) {
-            ("NOTIFY", Some(list)) => rcpt.notify = Some(notify(list).ok_or_else(refuse)?),
-            ("ORCPT", Some(original)) if original.len() <= MAX_ORCPT => {
-                let (kind, address) = original.split_once(';').ok_or_else(refuse)?;
-                rcpt.orcpt = Some((kind.to_owned(), xtext(address).ok_or_else(refuse)?));
+            ("NOTIFY", Some(list)) if rcpt.wish.notify.is_none() => rcpt.wish.notify = Some(Notify::parse(list).ok_or_else(refuse)?),
+            ("ORCPT", Some(original)) if original.len() <= MAX_ORCPT && rcpt.wish.original.is_none() => {
+                rcpt.wish.original = Some(original_recipient(original).ok_or_else(refuse)?);
             }
             _ => return Err(refuse()),
         }
@@ -242,21 +222,11 @@ fn rcpt(rest: &str) -> Result<Command, CommandError> {
     Ok(Command::Rcpt(rcpt))
 }
 
-/// `notify-esmtp-value = "NEVER" / 1#notify-list-element` (RFC 3461 §4.1).
-fn notify(list: &str) -> Option<Notify> {
-    let mut notify = Notify::default();
-    if list.eq_ignore_ascii_case("NEVER") {
-        return Some(notify);
-    }
-    for element in list.split(',') {
-        match element.to_ascii_uppercase().as_str() {
-            "SUCCESS" => notify.success = true,
-            "FAILURE" => notify.failure = true,
-            "DELAY" => notify.delay = true,
-            _ => return None,
-        }
-    }
-    Some(notify)
+/// `original-recipient-address = atom ";" xtext` (RFC 3461 §4.2). For people and reports: without xtext.
+fn original_recipient(text: &str) -> Option<String> {
+    let (kind, address) = text.split_once(';')?;
+    let is_atom = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_atom.then(|| xtext::decode(address).map(|address| format!("{kind};{address}")))?
 }
 
 /// Behind `FROM:` or `TO:`. Deviation: a space before the path is passed over; old clients write one.
@@ -317,22 +287,6 @@ fn each_parameter(text: &str) -> impl Iterator<Item = (String, Option<&str>, &st
         Some((name, value)) => (name.to_ascii_uppercase(), Some(value), whole),
         None => (whole.to_ascii_uppercase(), None, whole),
     })
-}
-
-/// `xtext = *( xchar / hexchar )`, `hexchar = "+" 2(%x30-39 / %x41-46)` (RFC 3461 §4). Control characters are refused, however written.
-fn xtext(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'+' {
-            let digit = |b: u8| (b as char).to_digit(16).filter(|_| !b.is_ascii_lowercase());
-            let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
-            bytes.push(u8::try_from(value).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
 #[cfg(test)]
@@ -428,8 +382,14 @@ mod tests {
         let Ok(Command::Rcpt(rcpt)) = Command::parse(b"RCPT TO:<bob@example.com> NOTIFY=SUCCESS,delay ORCPT=rfc822;Bob+40x") else {
             panic!("refused");
         };
-        assert_eq!(rcpt.notify, Some(Notify { success: true, failure: false, delay: true }));
-        assert_eq!(rcpt.orcpt, Some(("rfc822".into(), "Bob@x".into())));
+        assert_eq!(rcpt.wish.notify, Some(Notify { success: true, failure: false, delay: true }));
+        assert_eq!(rcpt.wish.original.as_deref(), Some("rfc822;Bob@x"));
+        for twice in ["NOTIFY=NEVER NOTIFY=NEVER", "ORCPT=rfc822;a ORCPT=rfc822;b", "ORCPT=;a", "ORCPT=a"] {
+            assert!(
+                matches!(Command::parse(format!("RCPT TO:<b@c.example> {twice}").as_bytes()), Err(CommandError::Parameter(_))),
+                "{twice}"
+            );
+        }
         check("RCPT TO:<b@c.example> NOTIFY=NEVER,DELAY", Err(CommandError::Parameter("NOTIFY=NEVER,DELAY".into())));
         check("RCPT TO:<b@c.example> FOO", Err(CommandError::Parameter("FOO".into())));
     }

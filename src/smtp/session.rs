@@ -12,6 +12,7 @@
 //! | `Transaction` | Ready | 503 | Transaction | receives, Ready | 503 |
 //! | `Transaction`, after BDAT | Ready | 503 | 503 | BDAT only | 503 |
 
+use crate::message::wish::Wish;
 use crate::smtp::command::{Command, CommandError, Mail, Rcpt};
 use crate::smtp::reply::Reply;
 
@@ -37,6 +38,8 @@ pub struct Terms {
     pub login: bool,
     /// Mail may be handed in without log-in: the peer is a device or may deliver to us.
     pub anonymous: bool,
+    /// Reports are written to whoever hands mail in without log-in; nobody outside ever gets one.
+    pub reports: bool,
 }
 
 /// The mail transaction under way.
@@ -266,6 +269,9 @@ impl Session {
         if extended {
             lines.extend(["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"].map(str::to_owned));
             lines.push(format!("SIZE {}", self.terms.max_size));
+            if self.reports() {
+                lines.push("DSN".into());
+            }
             // RFC 9422.
             lines.push(format!("LIMITS RCPTMAX={MAX_RECIPIENTS}"));
             if self.terms.starttls && !self.tls {
@@ -276,6 +282,11 @@ impl Session {
             }
         }
         Step::Reply(Reply::lines(250, "", lines))
+    }
+
+    /// Whether wishes for reports (RFC 3461) are kept.
+    fn reports(&self) -> bool {
+        self.terms.reports || self.user.is_some()
     }
 
     fn login_possible(&self) -> bool {
@@ -314,9 +325,9 @@ impl Session {
                 let how = if self.login_possible() { "Log in first" } else { "Use TLS, then log in" };
                 Step::Reply(Reply::new(530, "5.7.0", format!("{how}, with the name and password of your mailbox here")))
             }
-            // DSN (RFC 3461) is not offered: whoever asks for it all the same must not believe that it will be kept.
-            State::Ready if mail.ret.is_some() => Step::Reply(CommandError::Parameter("RET".into()).reply()),
-            State::Ready if mail.envid.is_some() => Step::Reply(CommandError::Parameter("ENVID".into()).reply()),
+            // Whoever asks for what was not offered must not believe that it will be kept.
+            State::Ready if mail.ret.is_some() && !self.reports() => Step::Reply(CommandError::Parameter("RET".into()).reply()),
+            State::Ready if mail.envid.is_some() && !self.reports() => Step::Reply(CommandError::Parameter("ENVID".into()).reply()),
             State::Ready if mail.size.is_some_and(|size| size > self.terms.max_size) => Step::Reply(too_large(self.terms.max_size)),
             State::Ready => Step::Sender(mail),
         }
@@ -330,8 +341,10 @@ impl Session {
                 "4.5.3",
                 format!("At most {MAX_RECIPIENTS} recipients a mail; send it to the others in another one"),
             )),
-            State::Transaction(_) if rcpt.notify.is_some() => Step::Reply(CommandError::Parameter("NOTIFY".into()).reply()),
-            State::Transaction(_) if rcpt.orcpt.is_some() => Step::Reply(CommandError::Parameter("ORCPT".into()).reply()),
+            State::Transaction(_) if rcpt.wish != Wish::default() && !self.reports() => {
+                let name = if rcpt.wish.notify.is_some() { "NOTIFY" } else { "ORCPT" };
+                Step::Reply(CommandError::Parameter(name.into()).reply())
+            }
             State::Transaction(_) => Step::Recipient(rcpt),
             _ => out_of_order("MAIL FROM first"),
         }
@@ -357,142 +370,4 @@ fn no_recipients() -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn terms() -> Terms {
-        Terms {
-            hostname: "mail.office.lan".into(),
-            max_size: 50_000_000,
-            starttls: true,
-            plaintext_login: false,
-            login: true,
-            anonymous: false,
-        }
-    }
-
-    fn say(session: &mut Session, line: &str) -> Step {
-        match session.step(Command::parse(line.as_bytes())) {
-            Step::Sender(mail) => Step::Reply(session.sender(mail)),
-            Step::Recipient(rcpt) => Step::Reply(session.recipient(rcpt)),
-            step => step,
-        }
-    }
-
-    fn code(step: &Step) -> u16 {
-        match step {
-            Step::Reply(reply) | Step::Close(reply) | Step::Starttls(reply) | Step::Data(reply) | Step::Discard(_, reply) => reply.code,
-            _ => 0,
-        }
-    }
-
-    /// Lines, each with the code that answers it.
-    fn check(session: &mut Session, dialogue: &[(&str, u16)]) {
-        for (line, expected) in dialogue {
-            let step = say(session, line);
-            assert_eq!(code(&step), *expected, "{line}: {step:?}");
-        }
-    }
-
-    #[test]
-    fn one_mail_after_the_other() {
-        let mut session = Session::new(terms(), true, vec!["PLAIN", "LOGIN"]);
-        check(&mut session, &[("MAIL FROM:<a@b.example>", 503), ("EHLO pc", 250), ("MAIL FROM:<a@b.example>", 530)]);
-        session.authenticated("alice".into());
-        check(
-            &mut session,
-            &[
-                ("RCPT TO:<x@y.example>", 503),
-                ("DATA", 503),
-                ("MAIL FROM:<a@b.example>", 250),
-                ("MAIL FROM:<a@b.example>", 503),
-                ("DATA", 554),
-                ("RCPT TO:<x@y.example>", 250),
-                ("STARTTLS", 503),
-                ("AUTH PLAIN", 503),
-                ("DATA", 354),
-            ],
-        );
-        assert_eq!(session.take().map(|e| e.recipients.len()), Some(1));
-        check(&mut session, &[("DATA", 503), ("MAIL FROM:<a@b.example>", 250), ("RSET", 250), ("RCPT TO:<x@y.example>", 503)]);
-    }
-
-    #[test]
-    fn log_in_only_over_tls() {
-        let mut session = Session::new(terms(), false, vec!["PLAIN", "LOGIN"]);
-        check(&mut session, &[("EHLO pc", 250), ("AUTH PLAIN AGEAYg==", 538), ("MAIL FROM:<a@b.example>", 530), ("STARTTLS", 220)]);
-        session.secured(vec!["PLAIN", "LOGIN"]);
-        check(&mut session, &[("AUTH PLAIN AGEAYg==", 503), ("EHLO pc", 250), ("STARTTLS", 503), ("AUTH CRAM-MD5", 504)]);
-        assert_eq!(say(&mut session, "AUTH PLAIN AGEAYg=="), Step::Authenticate("PLAIN".into(), Some("AGEAYg==".into())));
-    }
-
-    #[test]
-    fn extensions_follow_the_connection() {
-        let mut plain = Session::new(terms(), false, vec!["PLAIN", "LOGIN"]);
-        let Step::Reply(reply) = say(&mut plain, "EHLO pc") else { panic!() };
-        assert!(reply.lines.contains(&"STARTTLS".to_owned()) && !reply.lines.iter().any(|l| l.starts_with("AUTH")));
-        let mut secure = Session::new(terms(), true, vec!["PLAIN", "LOGIN"]);
-        let Step::Reply(reply) = say(&mut secure, "EHLO pc") else { panic!() };
-        assert!(!reply.lines.contains(&"STARTTLS".to_owned()) && reply.lines.contains(&"AUTH PLAIN LOGIN".to_owned()));
-        assert_eq!(say(&mut secure, "HELO pc"), Step::Reply(Reply::new(250, "", "mail.office.lan greets pc")));
-    }
-
-    #[test]
-    fn chunks_exclude_data() {
-        let mut session = Session::new(Terms { anonymous: true, ..terms() }, false, vec!["PLAIN", "LOGIN"]);
-        check(&mut session, &[("BDAT 5", 503), ("EHLO pc", 250), ("MAIL FROM:<a@b.example>", 250), ("BDAT 5", 554)]);
-        check(&mut session, &[("RCPT TO:<x@y.example>", 250)]);
-        assert_eq!(say(&mut session, "BDAT 5"), Step::Chunk(5, false));
-        check(&mut session, &[("DATA", 503), ("RCPT TO:<z@y.example>", 503)]);
-        assert_eq!(say(&mut session, "BDAT 0 LAST"), Step::Chunk(0, true));
-    }
-
-    #[test]
-    fn an_announced_size_above_the_limit_is_refused_at_once() {
-        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true, vec!["PLAIN", "LOGIN"]);
-        check(
-            &mut session,
-            &[("EHLO pc", 250), ("MAIL FROM:<a@b.example> SIZE=50000001", 552), ("MAIL FROM:<a@b.example> SIZE=50000000", 250)],
-        );
-    }
-
-    #[test]
-    fn what_is_not_offered_is_refused() {
-        let mut session = Session::new(Terms { anonymous: true, ..terms() }, true, vec!["PLAIN", "LOGIN"]);
-        check(&mut session, &[("EHLO pc", 250), ("MAIL FROM:<a@b.example> RET=HDRS", 555), ("MAIL FROM:<a@b.example> ENVID=1", 555)]);
-        check(&mut session, &[("MAIL FROM:<a@b.example>", 250), ("RCPT TO:<x@y.example> NOTIFY=NEVER", 555)]);
-        check(&mut session, &[("RCPT TO:<x@y.example> ORCPT=rfc822;x@y.example", 555), ("RCPT TO:<x@y.example>", 250)]);
-    }
-
-    #[test]
-    fn endless_mistakes_end_the_connection() {
-        let mut session = Session::new(terms(), true, vec!["PLAIN", "LOGIN"]);
-        let steps: Vec<_> = (0..=MAX_MISTAKES).map(|_| say(&mut session, "GET / HTTP/1.1")).collect();
-        assert!(matches!(steps.last(), Some(Step::Close(reply)) if reply.code == 421));
-        assert!(steps[..MAX_MISTAKES as usize].iter().all(|step| code(step) == 500));
-    }
-
-    proptest::proptest! {
-        /// Whatever is said, data is only taken inside a transaction with a recipient, and nobody without log-in gets that far.
-        #[test]
-        fn no_data_without_log_in_and_recipients(script in proptest::collection::vec(0usize..10, 0..60), login_at in 0usize..60) {
-            let lines = ["EHLO pc", "HELO pc", "MAIL FROM:<a@b.example>", "RCPT TO:<x@y.example>", "DATA", "BDAT 3 LAST", "RSET",
-                "STARTTLS", "NOOP", "QUIT"];
-            let mut session = Session::new(terms(), false, vec!["PLAIN", "LOGIN"]);
-            for (at, line) in script.into_iter().enumerate() {
-                if at == login_at {
-                    session.authenticated("alice".into());
-                }
-                match say(&mut session, lines[line]) {
-                    Step::Data(_) | Step::Chunk(..) => {
-                        proptest::prop_assert!(session.user().is_some());
-                        let envelope = session.take();
-                        proptest::prop_assert!(envelope.is_some_and(|e| !e.recipients.is_empty()));
-                    }
-                    Step::Starttls(_) => session.secured(vec!["PLAIN", "LOGIN"]),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ pub use super::orders::{Order, Queued, QueuedRecipient};
 use super::tray::{self, NewHeld};
 use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, now, trace};
 use crate::address::Address;
+use crate::message::wish::{Notify, Return, Wish, Wishes};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -26,6 +27,10 @@ pub struct NewMail {
     pub from_outside: bool,
     /// It is held until somebody agrees.
     pub approval: Option<Approval>,
+    /// What its sender wants to hear of it.
+    pub wishes: Wishes,
+    /// Once it has left, a copy goes into the mailbox that this collector fetches.
+    pub copy_to: Option<String>,
 }
 
 /// What a held mail waits for.
@@ -100,6 +105,10 @@ pub struct Lease {
     pub data_sent: bool,
     /// The owner knows already that it is late.
     pub notified: bool,
+    /// See [`Wishes::ret`].
+    pub ret: Option<Return>,
+    /// See [`Wishes::envid`].
+    pub envid: Option<String>,
 }
 
 /// One recipient of a [`Lease`].
@@ -109,6 +118,30 @@ pub struct Due {
     pub address: Address,
     /// Attempts before this one.
     pub attempts: u32,
+    /// What the sender wants to hear of this one.
+    pub wish: Wish,
+}
+
+/// What a notice for the sender tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It will not arrive.
+    Failure,
+    /// It is late.
+    Delay,
+    /// It has left or arrived, as the sender wanted to know.
+    Success,
+}
+
+impl Told {
+    /// The event of the trace, and what it says.
+    fn in_trace(self) -> (&'static str, &'static str) {
+        match self {
+            Told::Failure => ("bounced", "a bounce"),
+            Told::Delay => ("notified", "a notice of delay"),
+            Told::Success => ("notified", "the confirmation that was asked for"),
+        }
+    }
 }
 
 /// What an attempt did for one recipient.
@@ -133,14 +166,21 @@ pub struct Settlement {
     pub outcomes: Vec<(Address, Outcome, String)>,
     /// Counts as an attempt: not so if the mail never had its turn (shutdown, another mail's log-in failure).
     pub attempted: bool,
-    /// The bounce or delay notice, for the owner.
-    pub notice: Option<Box<Arrival>>,
+    /// What the owner is told.
+    pub notices: Vec<(Told, Arrival)>,
     /// A place in the tray, for what came from outside and can't be handed on.
     pub tray: Option<Box<NewHeld>>,
     /// The notice says that it is late: not to be said again.
     pub notified: bool,
     /// Everything was sent, and the answer to the final dot never came: the next attempt may be a second copy.
     pub unanswered: bool,
+}
+
+impl Settlement {
+    /// Nothing has happened yet; the rest is filled in by struct update.
+    pub fn of(id: MailId) -> Self {
+        Self { id, outcomes: vec![], attempted: false, notices: vec![], tray: None, notified: false, unanswered: false }
+    }
 }
 
 impl State {
@@ -266,7 +306,7 @@ fn due(connection: &Connection, now: i64, bulk: bool, limit: usize) -> Result<Ve
 fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, StoreError> {
     let mut select = work.connection.prepare_cached(
         "SELECT owner, queue.sender, content, size, header_size, header, message_id, queued_at, smarthost, data_sent, notified,
-                lmtp, from_outside, bulk
+                lmtp, from_outside, bulk, ret, envid
          FROM queue JOIN content ON content.id = queue.content WHERE queue.id = ?1",
     )?;
     let found = select.query_row([id.0], |row| {
@@ -287,16 +327,20 @@ fn lease(work: &mut Work<'_>, id: MailId, now: i64) -> Result<Option<Lease>, Sto
             lmtp: row.get(11)?,
             from_outside: row.get(12)?,
             bulk: row.get(13)?,
+            ret: row.get::<_, Option<String>>(14)?.and_then(|word| Return::parse(&word)),
+            envid: row.get(15)?,
         })
     });
     let Some(mut lease) = found.optional()? else { return Ok(None) };
     let mut select = work.connection.prepare_cached(
-        "SELECT address, attempts FROM queue_recipient WHERE mail = ?1 AND state IN ('queued', 'delayed') AND due <= ?2 ORDER BY address",
+        "SELECT address, attempts, notify, orcpt FROM queue_recipient
+         WHERE mail = ?1 AND state IN ('queued', 'delayed') AND due <= ?2 ORDER BY address",
     )?;
     let mut rows = select.query(params![id.0, now])?;
     while let Some(row) = rows.next()? {
         let attempts = row.get(1)?;
-        lease.recipients.extend(address(row.get(0)?).map(|address| Due { address, attempts }));
+        let wish = Wish { notify: row.get::<_, Option<String>>(2)?.and_then(|list| Notify::parse(&list)), original: row.get(3)? };
+        lease.recipients.extend(address(row.get(0)?).map(|address| Due { address, attempts, wish }));
     }
     work.prepare_cached(
         "UPDATE queue_recipient SET state = 'sending', changed = ?2 WHERE mail = ?1 AND state IN ('queued', 'delayed') AND due <= ?2",
@@ -331,11 +375,8 @@ fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError
             trace::about(work, content, state.as_str(), format!("{address}: {reply}"))?;
         }
     }
-    if let Some(notice) = &settlement.notice {
-        let (event, what) = match settlement.outcomes.iter().any(|(_, outcome, _)| *outcome == Outcome::Failed) {
-            true => ("bounced", "a bounce"),
-            false => ("notified", "a notice of delay"),
-        };
+    for (told, notice) in &settlement.notices {
+        let (event, what) = told.in_trace();
         let readers: Vec<_> = notice.deposits.iter().map(|deposit| deposit.mailbox.to_string()).collect();
         trace::about(work, content, event, format!("{what} went to {}", readers.join(", ")))?;
         arrival::store(work, notice)?;
@@ -378,14 +419,28 @@ pub fn insert(work: &mut Work<'_>, content: ContentId, mail: &NewMail) -> Result
     let bulk = is_bulk(work, content, mail)?;
     let id = work
         .prepare_cached(
-            "INSERT INTO queue (content, owner, sender, queued_at, header, lmtp, from_outside, bulk) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO queue (content, owner, sender, queued_at, header, lmtp, from_outside, bulk, ret, envid, copy_to)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
-        .insert(params![content.0, mail.owner, sender, now(), mail.header, mail.lmtp, mail.from_outside, bulk])?;
-    let mut insert = work
-        .connection
-        .prepare_cached("INSERT OR IGNORE INTO queue_recipient (mail, address, state, due, changed) VALUES (?1, ?2, 'queued', ?3, ?3)")?;
+        .insert(params![
+            content.0,
+            mail.owner,
+            sender,
+            now(),
+            mail.header,
+            mail.lmtp,
+            mail.from_outside,
+            bulk,
+            mail.wishes.ret.map(Return::as_str),
+            mail.wishes.envid,
+            mail.copy_to
+        ])?;
+    let mut insert = work.connection.prepare_cached(
+        "INSERT OR IGNORE INTO queue_recipient (mail, address, state, due, changed, notify, orcpt) VALUES (?1, ?2, 'queued', ?3, ?3, ?4, ?5)",
+    )?;
     for recipient in &mail.recipients {
-        insert.execute(params![id, recipient.to_string(), now()])?;
+        let wish = mail.wishes.of(recipient);
+        insert.execute(params![id, recipient.to_string(), now(), wish.notify.map(|notify| notify.to_string()), wish.original])?;
     }
     if let Some(approval) = &mail.approval {
         let why = format!("waits for the approval of {}", approval.manager);

@@ -1,7 +1,7 @@
-//! Bounces and delay notices for our own people (RFC 3464 in the envelope of RFC 6522, RFC 3461 §6). Pure.
+//! Bounces, notices of delay and confirmations for our own people (RFC 3464 in the envelope of RFC 6522, RFC 3461 §6). Pure.
 //!
 //! The first part is for somebody who has never heard of SMTP: what happened, to which mail, and what to do. The second is for
-//! programs and admins, the third is the header of the mail. Nobody outside ever gets one. lettre's builder has no multipart/report,
+//! programs and admins, the third is the mail itself or its header. Nobody outside ever gets one. lettre's builder has no multipart/report,
 //! so the few lines are written here.
 
 use crate::address::Address;
@@ -10,7 +10,11 @@ use crate::message::header::Header;
 use crate::message::{date, words};
 use jiff::tz::TimeZone;
 
+mod class;
 mod text;
+
+pub use class::Class;
+use class::{code, status};
 
 /// Bytes of the original's header that are sent back.
 const MAX_HEADER: usize = 64 * 1024;
@@ -19,32 +23,13 @@ const MAX_REPLY: usize = 1000;
 /// Recipients listed one by one.
 const MAX_RECIPIENTS: usize = 1000;
 
-/// Why a mail did not arrive, as a person would sort it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Class {
-    /// Nobody of that name.
-    UnknownRecipient,
-    /// Somebody, but no room.
-    MailboxFull,
-    /// A limit on size.
-    TooLarge,
-    /// Taken for spam, or refused by policy.
-    Spam,
-    /// The smarthost doesn't accept our log-in or our sender address.
-    LoginRefused,
-    /// No such domain, or it takes no mail.
-    DomainUnknown,
-    /// Tried for days.
-    Expired,
-    /// Something else.
-    Other,
-}
-
 /// One recipient that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// As the sender wrote it.
+pub struct Addressee {
+    /// Whom it was for.
     pub address: Address,
+    /// As the sender knew him, type and address: `ORCPT` (RFC 3461 §4.2).
+    pub original: Option<String>,
     /// The server's last answer, or our reason.
     pub reply: String,
     /// Given up after days rather than refused.
@@ -58,29 +43,69 @@ pub enum Fate {
     Failed,
     /// It is late; attempts go on until this time, milliseconds since 1970.
     Delayed(i64),
+    /// A server has it that won't say what becomes of it.
+    Relayed,
+    /// It has arrived.
+    Delivered,
+}
+
+impl Fate {
+    /// `action-value` (RFC 3464 §2.3.3).
+    fn action(self) -> &'static str {
+        match self {
+            Fate::Failed => "failed",
+            Fate::Delayed(_) => "delayed",
+            Fate::Relayed => "relayed",
+            Fate::Delivered => "delivered",
+        }
+    }
+
+    /// The first digit of its status codes (RFC 3463 §2).
+    fn digit(self) -> char {
+        match self {
+            Fate::Failed => '5',
+            Fate::Delayed(_) => '4',
+            Fate::Relayed | Fate::Delivered => '2',
+        }
+    }
+
+    fn is_trouble(self) -> bool {
+        matches!(self, Fate::Failed | Fate::Delayed(_))
+    }
+}
+
+/// What all notices to one person have in common.
+#[derive(Debug, Clone)]
+pub struct Letterhead {
+    /// Of the readable part.
+    pub language: Language,
+    /// The office's clock, for the readable part.
+    pub zone: TimeZone,
+    /// Our name.
+    pub hostname: String,
+    /// Who writes: MAILER-DAEMON or postmaster of the LAN.
+    pub from: Address,
+    /// Who sent the mail.
+    pub to: Address,
 }
 
 /// A notice to be written.
 #[derive(Debug, Clone)]
 pub struct Notice<'a> {
+    /// From whom to whom.
+    pub letterhead: &'a Letterhead,
     /// What became of the mail.
     pub fate: Fate,
-    /// Of the readable part.
-    pub language: Language,
-    /// The office's clock, for the readable part.
-    pub zone: &'a TimeZone,
-    /// Our name.
-    pub hostname: &'a str,
-    /// Who writes: MAILER-DAEMON or postmaster of the LAN.
-    pub from: &'a Address,
-    /// Who sent the mail.
-    pub to: &'a Address,
     /// The recipients that it is about; at least one.
-    pub troubles: &'a [Trouble],
+    pub about: &'a [Addressee],
     /// The smarthost that was asked, if one was.
     pub smarthost: Option<&'a str>,
     /// The mail's header as it was sent.
     pub header: &'a [u8],
+    /// The whole mail, if it is to be given back.
+    pub message: Option<&'a [u8]>,
+    /// The sender's own name for the mail: `ENVID` (RFC 3461 §4.4).
+    pub envid: Option<&'a str>,
     /// When the mail was handed in, milliseconds since 1970.
     pub queued_at: i64,
     /// Now, milliseconds since 1970.
@@ -89,38 +114,7 @@ pub struct Notice<'a> {
     pub id: &'a str,
 }
 
-impl Class {
-    /// Sorts a server's answer by its code, its enhanced code (RFC 3463) and, where those say little, its words.
-    pub fn of(reply: &str) -> Self {
-        let lower = reply.to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-        let code = code(reply);
-        match status(reply).as_deref().and_then(|status| status.split_once('.')).map(|(_, detail)| detail) {
-            Some("1.1" | "1.3" | "1.6") => Class::UnknownRecipient,
-            Some("1.2" | "1.10" | "4.4") => Class::DomainUnknown,
-            Some("2.2") => Class::MailboxFull,
-            Some("3.4" | "2.3") => Class::TooLarge,
-            Some("7.8" | "7.9" | "7.139" | "7.57" | "7.60") => Class::LoginRefused,
-            _ if matches!(code, Some(530 | 534 | 535 | 538)) => Class::LoginRefused,
-            _ if says(&["not owned", "sender address rejected", "not allowed to send as", "authentication"]) => Class::LoginRefused,
-            _ if says(&["quota", "mailbox full", "mailbox is full", "over quota", "insufficient storage"]) => Class::MailboxFull,
-            _ if says(&["too large", "too big", "exceeds", "size limit"]) => Class::TooLarge,
-            _ if says(&["user unknown", "unknown user", "no such user", "does not exist", "mailbox unavailable", "recipient rejected"])
-                || says(&["unknown recipient", "no mailbox", "invalid recipient", "recipient not found"]) =>
-            {
-                Class::UnknownRecipient
-            }
-            _ if says(&["domain not found", "host not found", "no such domain", "unknown domain", "nullmx", "null mx"]) => {
-                Class::DomainUnknown
-            }
-            Some(detail) if detail.starts_with("7.") => Class::Spam,
-            _ if code == Some(554) || says(&["spam", "blocked", "blacklist", "policy", "reputation", "content rejected"]) => Class::Spam,
-            _ => Class::Other,
-        }
-    }
-}
-
-impl Trouble {
+impl Addressee {
     fn class(&self) -> Class {
         match Class::of(&self.reply) {
             Class::LoginRefused => Class::LoginRefused,
@@ -131,26 +125,25 @@ impl Trouble {
 
     /// `status-code` (RFC 3464 §2.3.4): the server's own, or one that says as much.
     fn status(&self, fate: Fate) -> String {
-        let digit = if matches!(fate, Fate::Delayed(_)) { "4" } else { "5" };
+        let digit = fate.digit();
         if self.expired {
             return format!("{digit}.4.7");
         }
-        match status(&self.reply) {
-            Some(status) => format!("{digit}{}", &status[1..]),
-            None => {
-                let detail = match self.class() {
-                    Class::UnknownRecipient => "1.1",
-                    Class::DomainUnknown => "1.2",
-                    Class::MailboxFull => "2.2",
-                    Class::TooLarge => "3.4",
-                    Class::Spam => "7.1",
-                    Class::LoginRefused => "7.8",
-                    Class::Expired => "4.7",
-                    Class::Other => "0.0",
-                };
-                format!("{digit}.{detail}")
-            }
+        if let Some(status) = status(&self.reply) {
+            return format!("{digit}{}", &status[1..]);
         }
+        let detail = match self.class() {
+            _ if !fate.is_trouble() => "0.0",
+            Class::UnknownRecipient => "1.1",
+            Class::DomainUnknown => "1.2",
+            Class::MailboxFull => "2.2",
+            Class::TooLarge => "3.4",
+            Class::Spam => "7.1",
+            Class::LoginRefused => "7.8",
+            Class::Expired => "4.7",
+            Class::Other => "0.0",
+        };
+        format!("{digit}.{detail}")
     }
 }
 
@@ -164,9 +157,12 @@ impl Notice<'_> {
         mail.extend(self.words().replace('\n', "\r\n").bytes());
         mail.extend(part("Content-Type: message/delivery-status").bytes());
         mail.extend(self.status_fields().bytes());
-        let original = self.original_header();
+        let (kind, original) = match self.message {
+            Some(message) => ("message/rfc822", message.to_vec()),
+            None => ("text/rfc822-headers", self.original_header()),
+        };
         let encoding = if original.is_ascii() { "7bit" } else { "8bit" };
-        mail.extend(part(&format!("Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: {encoding}")).bytes());
+        mail.extend(part(&format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}")).bytes());
         mail.extend(original);
         mail.extend(format!("\r\n--{boundary}--\r\n").bytes());
         mail
@@ -174,15 +170,15 @@ impl Notice<'_> {
 
     fn own_header(&self, boundary: &str) -> String {
         let subject = match self.original_subject() {
-            Some(subject) => format!("{}: {subject}", text::subject(self.language, self.fate)),
-            None => text::subject(self.language, self.fate).to_owned(),
+            Some(subject) => format!("{}: {subject}", text::subject(self.letterhead.language, self.fate)),
+            None => text::subject(self.letterhead.language, self.fate).to_owned(),
         };
         let mut lines = vec![
-            format!("From: {} <{}>", words::phrase(text::SENDER), self.from),
-            format!("To: <{}>", self.to),
+            format!("From: {} <{}>", words::phrase(text::SENDER), self.letterhead.from),
+            format!("To: <{}>", self.letterhead.to),
             format!("Subject: {}", words::encode(&subject)),
             format!("Date: {}", date::render(self.now)),
-            format!("Message-ID: <{}@{}>", one_line(self.id), self.hostname),
+            format!("Message-ID: <{}@{}>", one_line(self.id), self.letterhead.hostname),
         ];
         if let Some(id) = self.original().text("message-id").filter(|id| id.is_ascii() && id.len() < 900) {
             lines.push(format!("In-Reply-To: {id}"));
@@ -197,43 +193,57 @@ impl Notice<'_> {
 
     /// What a person reads.
     fn words(&self) -> String {
-        let moment = |instant| text::moment(self.language, instant, self.zone);
+        let moment = |instant| text::moment(self.letterhead.language, instant, &self.letterhead.zone);
         let subject = self.original_subject();
-        let mut paragraphs = vec![text::opening(self.language, self.fate, subject.as_deref(), &moment(self.queued_at))];
-        let mut classes: Vec<Class> = self.troubles.iter().map(Trouble::class).collect();
-        classes.sort();
-        classes.dedup();
-        for class in classes {
-            let concerned: Vec<&Trouble> = self.troubles.iter().filter(|trouble| trouble.class() == class).take(MAX_RECIPIENTS).collect();
-            let list: Vec<String> = concerned.iter().map(|trouble| format!("    {}", trouble.address)).collect();
-            paragraphs.push(list.join("\n"));
-            paragraphs.push(text::explanation(self.language, self.fate, class).to_owned());
+        let mut paragraphs = vec![text::opening(self.letterhead.language, self.fate, subject.as_deref(), &moment(self.queued_at))];
+        if self.fate.is_trouble() {
+            let mut classes: Vec<Class> = self.about.iter().map(Addressee::class).collect();
+            classes.sort();
+            classes.dedup();
+            for class in classes {
+                paragraphs.push(list(self.about.iter().filter(|one| one.class() == class)));
+                paragraphs.push(text::explanation(self.letterhead.language, self.fate, class).to_owned());
+            }
+        } else {
+            paragraphs.push(list(self.about.iter()));
+            paragraphs.extend(text::confirmation(self.letterhead.language, self.fate).map(str::to_owned));
         }
         if let Fate::Delayed(until) = self.fate {
-            paragraphs.push(text::patience(self.language, &moment(until)));
+            paragraphs.push(text::patience(self.letterhead.language, &moment(until)));
         }
-        paragraphs.push(text::technical(self.language).to_owned());
-        let answers = self.troubles.iter().take(MAX_RECIPIENTS);
-        paragraphs.extend(answers.map(|trouble| format!("    {}:\n    {}", trouble.address, shown(&trouble.reply))));
+        if self.fate != Fate::Delivered {
+            paragraphs.push(text::technical(self.letterhead.language).to_owned());
+            let answers = self.about.iter().take(MAX_RECIPIENTS);
+            paragraphs.extend(answers.map(|one| format!("    {}:\n    {}", one.address, shown(&one.reply))));
+        }
         let wrapped: Vec<String> = paragraphs.iter().map(|paragraph| wrap(paragraph)).collect();
         wrapped.join("\n\n") + "\n"
     }
 
     /// `message/delivery-status` (RFC 3464 §2).
     fn status_fields(&self) -> String {
-        let mut out = format!("Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n", self.hostname, date::render(self.queued_at));
-        let action = if matches!(self.fate, Fate::Delayed(_)) { "delayed" } else { "failed" };
-        for trouble in self.troubles.iter().take(MAX_RECIPIENTS) {
-            let kind = if trouble.address.needs_smtputf8() { "utf-8" } else { "rfc822" };
-            out.push_str(&format!("\r\nFinal-Recipient: {kind}; {}\r\nAction: {action}\r\n", trouble.address));
-            out.push_str(&format!("Status: {}\r\n", trouble.status(self.fate)));
+        let mut out = String::new();
+        if let Some(envid) = self.envid {
+            out.push_str(&format!("Original-Envelope-Id: {}\r\n", one_line(envid)));
+        }
+        out.push_str(&format!("Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n", self.letterhead.hostname, date::render(self.queued_at)));
+        for one in self.about.iter().take(MAX_RECIPIENTS) {
+            let kind = if one.address.needs_smtputf8() { "utf-8" } else { "rfc822" };
+            out.push_str("\r\n");
+            if let Some(original) = &one.original {
+                out.push_str(&format!("Original-Recipient: {}\r\n", one_line(original)));
+            }
+            out.push_str(&format!("Final-Recipient: {kind}; {}\r\nAction: {}\r\n", one.address, self.fate.action()));
+            out.push_str(&format!("Status: {}\r\n", one.status(self.fate)));
             if let Some(smarthost) = self.smarthost {
                 out.push_str(&format!("Remote-MTA: dns; {}\r\n", one_line(smarthost)));
             }
-            if code(&trouble.reply).is_some() {
-                out.push_str(&format!("Diagnostic-Code: smtp; {}\r\n", shown(&trouble.reply)));
+            if code(&one.reply).is_some() {
+                out.push_str(&format!("Diagnostic-Code: smtp; {}\r\n", shown(&one.reply)));
             }
-            out.push_str(&format!("Last-Attempt-Date: {}\r\n", date::render(self.now)));
+            if self.fate != Fate::Delivered {
+                out.push_str(&format!("Last-Attempt-Date: {}\r\n", date::render(self.now)));
+            }
             if let Fate::Delayed(until) = self.fate {
                 out.push_str(&format!("Will-Retry-Until: {}\r\n", date::render(until)));
             }
@@ -264,19 +274,9 @@ impl Notice<'_> {
     }
 }
 
-/// The first three digits, if the text is an SMTP answer.
-fn code(reply: &str) -> Option<u16> {
-    let digits = reply.get(..3).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
-    digits.parse().ok().filter(|code| (200..600).contains(code))
-}
-
-/// The enhanced code behind them: `status-code = ("2"/"4"/"5") "." 1*3digit "." 1*3digit`.
-fn status(reply: &str) -> Option<String> {
-    code(reply)?;
-    let word = reply[3..].trim_start_matches([' ', '-']).split_whitespace().next()?;
-    let digits: Vec<&str> = word.split('.').collect();
-    let is_number = |text: &&str| (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    (digits.len() == 3 && matches!(digits[0], "2" | "4" | "5") && digits[1..].iter().all(is_number)).then(|| word.to_owned())
+/// The addresses, one a line.
+fn list<'a>(about: impl Iterator<Item = &'a Addressee>) -> String {
+    about.take(MAX_RECIPIENTS).map(|one| format!("    {}", one.address)).collect::<Vec<_>>().join("\n")
 }
 
 fn shown(reply: &str) -> String {
@@ -312,41 +312,18 @@ mod tests {
     use super::*;
     use crate::message::facts::Facts;
 
-    #[test]
-    fn answers_are_sorted() {
-        for (reply, expected) in [
-            ("550 5.1.1 <x@y>: Recipient address rejected: User unknown", Class::UnknownRecipient),
-            ("550 No such user here", Class::UnknownRecipient),
-            ("552 5.2.2 Over quota", Class::MailboxFull),
-            ("452 4.2.2 Mailbox full", Class::MailboxFull),
-            ("552 5.3.4 Message size exceeds fixed limit", Class::TooLarge),
-            ("552 message too large", Class::TooLarge),
-            ("554 5.7.1 Blocked as spam", Class::Spam),
-            ("550 5.7.26 unauthenticated", Class::Spam),
-            ("535 5.7.8 Authentication failed", Class::LoginRefused),
-            ("553 5.7.1 <a@b>: Sender address rejected: not owned by user c", Class::LoginRefused),
-            ("550 5.1.2 Host unknown", Class::DomainUnknown),
-            ("556 5.1.10 nullMX", Class::DomainUnknown),
-            ("the connection to the smarthost ended too early", Class::Other),
-            ("5ö", Class::Other),
-        ] {
-            assert_eq!(Class::of(reply), expected, "{reply}");
-        }
-    }
-
-    fn notice(fate: Fate, language: Language, troubles: &[Trouble]) -> String {
+    fn notice(fate: Fate, language: Language, about: &[Addressee]) -> String {
         let (from, to) = (Address::parse("MAILER-DAEMON@mail.office.lan").unwrap(), Address::parse("alice@office.lan").unwrap());
         let header = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nMessage-ID: <1@office.lan>\nX: ü\n y\n\n".as_bytes();
+        let letterhead = Letterhead { language, zone: TimeZone::fixed(jiff::tz::offset(1)), hostname: "mail.office.lan".into(), from, to };
         let notice = Notice {
+            letterhead: &letterhead,
             fate,
-            language,
-            zone: &TimeZone::fixed(jiff::tz::offset(1)),
-            hostname: "mail.office.lan",
-            from: &from,
-            to: &to,
-            troubles,
-            smarthost: Some("smtp.isp.example"),
+            about,
+            smarthost: (fate != Fate::Delivered).then_some("smtp.isp.example"),
             header,
+            message: None,
+            envid: None,
             queued_at: 1_704_103_200_000,
             now: 1_704_106_800_000,
             id: "dsn.7",
@@ -354,8 +331,8 @@ mod tests {
         String::from_utf8(notice.render()).unwrap()
     }
 
-    fn trouble(address: &str, reply: &str, expired: bool) -> Trouble {
-        Trouble { address: Address::parse(address).unwrap(), reply: reply.into(), expired }
+    fn trouble(address: &str, reply: &str, expired: bool) -> Addressee {
+        Addressee { address: Address::parse(address).unwrap(), original: None, reply: reply.into(), expired }
     }
 
     #[test]
@@ -391,6 +368,28 @@ mod tests {
             "Will-Retry-Until: Tue, 2 Jan 2024 12:53:20 +0000\r\n",
         ] {
             assert!(mail.contains(line), "{line}\n{mail}");
+        }
+    }
+
+    #[test]
+    fn confirmations() {
+        let taken = trouble("bob@x.example", "250 2.0.0 Ok: queued as 4F1", false);
+        let relayed = notice(Fate::Relayed, Language::English, std::slice::from_ref(&taken));
+        for line in [
+            "Your mail “Grüße” of 1 January 2024, 11:00 was taken by the provider of\r\nthis office for\r\n\r\n    bob@x.example\r\n",
+            "Final-Recipient: rfc822; bob@x.example\r\nAction: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; smtp.isp.example\r\n\
+             Diagnostic-Code: smtp; 250 2.0.0 Ok: queued as 4F1\r\n",
+        ] {
+            assert!(relayed.contains(line), "{line}\n{relayed}");
+        }
+        let here = Addressee { original: Some("rfc822;Bob@office.lan".into()), reply: String::new(), ..taken };
+        let delivered = notice(Fate::Delivered, Language::German, &[here]);
+        for line in [
+            "ist angekommen bei\r\n",
+            "\r\n\r\nOriginal-Recipient: rfc822;Bob@office.lan\r\nFinal-Recipient: rfc822; bob@x.example\r\nAction: delivered\r\n\
+             Status: 2.0.0\r\n\r\n--",
+        ] {
+            assert!(delivered.contains(line), "{line}\n{delivered}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The words of bounces, in the languages that an office can choose.
+//! The words of bounces and confirmations, in the languages that an office can choose.
 
 use super::{Class, Fate};
 use crate::config::Language;
@@ -11,8 +11,12 @@ pub(super) fn subject(language: Language, fate: Fate) -> &'static str {
     match (language, fate) {
         (Language::English, Fate::Failed) => "Not delivered",
         (Language::English, Fate::Delayed(_)) => "Not delivered yet",
+        (Language::English, Fate::Relayed) => "Sent",
+        (Language::English, Fate::Delivered) => "Delivered",
         (Language::German, Fate::Failed) => "Nicht zugestellt",
         (Language::German, Fate::Delayed(_)) => "Noch nicht zugestellt",
+        (Language::German, Fate::Relayed) => "Gesendet",
+        (Language::German, Fate::Delivered) => "Zugestellt",
     }
 }
 
@@ -20,8 +24,12 @@ pub(super) fn opening(language: Language, fate: Fate, subject: Option<&str>, whe
     let what = match (language, fate) {
         (Language::English, Fate::Failed) => "could not be delivered to",
         (Language::English, Fate::Delayed(_)) => "has not yet reached",
+        (Language::English, Fate::Relayed) => "was taken by the provider of this office for",
+        (Language::English, Fate::Delivered) => "has reached",
         (Language::German, Fate::Failed) => "konnte nicht zugestellt werden an",
         (Language::German, Fate::Delayed(_)) => "ist noch nicht angekommen bei",
+        (Language::German, Fate::Relayed) => "hat der Anbieter dieses Büros angenommen für",
+        (Language::German, Fate::Delivered) => "ist angekommen bei",
     };
     match (language, subject) {
         (Language::English, Some(subject)) => format!("Your mail “{subject}” of {when} {what}"),
@@ -72,7 +80,7 @@ pub(super) fn explanation(language: Language, fate: Fate, class: Class) -> &'sta
             }
             Class::Other => "The other side refused the mail. Its reason stands below; whoever looks after the mail system can read it.",
         },
-        (Language::English, Fate::Delayed(_)) => match class {
+        (Language::English, _) => match class {
             Class::MailboxFull => "The recipient's mailbox is full at the moment.",
             Class::LoginRefused => {
                 "Our provider does not accept this office's log-in at the moment. Please tell whoever looks after the mail system."
@@ -102,13 +110,26 @@ pub(super) fn explanation(language: Language, fate: Fate, class: Class) -> &'sta
             }
             Class::Other => "Die Gegenseite hat die Mail abgelehnt. Ihr Grund steht unten; der Betreuer der Mailanlage kann ihn lesen.",
         },
-        (Language::German, Fate::Delayed(_)) => match class {
+        (Language::German, _) => match class {
             Class::MailboxFull => "Das Postfach des Empfängers ist zur Zeit voll.",
             Class::LoginRefused => {
                 "Unser Anbieter nimmt zur Zeit die Anmeldung dieses Büros nicht an. Bitte sagen Sie dem Betreuer der Mailanlage Bescheid."
             }
             _ => "Die Gegenseite oder unser Anbieter nimmt die Mail zur Zeit nicht an.",
         },
+    }
+}
+
+/// What a confirmation does not say.
+pub(super) fn confirmation(language: Language, fate: Fate) -> Option<&'static str> {
+    match (language, fate) {
+        (Language::English, Fate::Relayed) => {
+            Some("It confirms no arrivals, so this is the last you hear of it, unless the mail comes back.")
+        }
+        (Language::German, Fate::Relayed) => {
+            Some("Er bestätigt keine Zustellung; Sie hören also nichts mehr davon, es sei denn, die Mail kommt zurück.")
+        }
+        _ => None,
     }
 }
 

@@ -370,6 +370,7 @@ impl Lane {
         }
         let speculate = connection.may_speculate(&prepared.envelope);
         connection.begin(&prepared.envelope);
+        prepared.job.server_reports = connection.capabilities().dsn;
         let lease = prepared.job.lease.clone();
         under_way.push_back(prepared.job);
         if speculate || connection.ready().await? {

@@ -2,6 +2,7 @@
 
 use super::{Job, Shared};
 use crate::message::layout::Layout;
+use crate::message::wish::{Wish, Wishes};
 use crate::outbound::judge::milliseconds;
 use crate::outbound::recode::recode;
 use crate::smtp::client::Envelope;
@@ -116,7 +117,8 @@ async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreE
             let lease = &job.lease;
             let recipients: Vec<_> = lease.recipients.iter().map(|recipient| recipient.address.clone()).collect();
             let smtputf8 = recipients.iter().chain(&lease.sender).any(|address| address.needs_smtputf8());
-            let envelope = Envelope { sender: lease.sender.clone(), recipients, size, eight_bit: scan.eight_bit, smtputf8 };
+            let wishes = wishes(lease);
+            let envelope = Envelope { sender: lease.sender.clone(), recipients, size, eight_bit: scan.eight_bit, smtputf8, wishes };
             // Long before the final dot, but then one commit serves all mails that are made ready together.
             if let Err(error) = shared.store.queue_data_sent(job.id(), departure(&shared, &job)).await {
                 return Err((job, error));
@@ -125,6 +127,13 @@ async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreE
         }
         Err(error) => Err((job, error)),
     }
+}
+
+/// What the next server is told about them, if it understands.
+fn wishes(lease: &Lease) -> Wishes {
+    let said = lease.recipients.iter().filter(|recipient| recipient.wish != Wish::default());
+    let each = said.map(|recipient| (recipient.address.clone(), recipient.wish.clone())).collect();
+    Wishes { ret: lease.ret, envid: lease.envid.clone(), each }
 }
 
 /// What is remembered for the rate of its smarthost.
@@ -213,7 +222,7 @@ mod tests {
             header_size: 0,
             header: None,
             message_id: None,
-            recipients: vec![crate::store::queue::Due { address, attempts: 0 }],
+            recipients: vec![crate::store::queue::Due { address, attempts: 0, wish: Wish::default() }],
             queued_at: 0,
             smarthost: None,
             bulk: false,
@@ -221,8 +230,10 @@ mod tests {
             from_outside: false,
             data_sent: false,
             notified: false,
+            ret: None,
+            envid: None,
         };
-        let spare = Job { lease, candidates: VecDeque::new(), second_try: false };
+        let spare = Job { lease, candidates: VecDeque::new(), second_try: false, server_reports: false };
         let preparing = Preparing { spare, task: tokio::spawn(async { panic!("on purpose") }) };
         let (job, why) = preparing.ready().await.err().unwrap();
         assert!(job.id().0 == 7 && why.contains("a fault of the program"), "{why}");

@@ -21,7 +21,6 @@ mod backlog;
 mod elsewhere;
 mod lane;
 mod message;
-mod notice;
 mod pace;
 mod settle;
 
@@ -29,7 +28,7 @@ use crate::config::{Current, Smarthost};
 use crate::mapping::{Identity, LmtpServer};
 use crate::outbound::credentials::Account;
 use crate::outbound::judge::{self, Ruling};
-use crate::outbound::route;
+use crate::outbound::{notice, route};
 use crate::schedule;
 use crate::smtp::client::Patience;
 use crate::store::queue::{Lease, MailId, Outcome, Settlement};
@@ -136,6 +135,8 @@ struct Job {
     candidates: VecDeque<Candidate>,
     /// It had a turn on a connection that turned out to be dead: it gets one more, at once.
     second_try: bool,
+    /// The server that it goes to was told what the sender wants to hear, and says it itself.
+    server_reports: bool,
 }
 
 impl Job {
@@ -274,7 +275,7 @@ impl Relay {
     fn place(&mut self, lease: Lease) {
         let current = self.shared.config();
         let (candidates, problem) = candidates(&current, &lease);
-        let job = Job { lease, candidates, second_try: false };
+        let job = Job { lease, candidates, second_try: false, server_reports: false };
         let Some(candidate) = job.candidates.front() else {
             return self.shared.settle_all(job, &Ruling::Later(problem, Duration::ZERO));
         };
@@ -345,10 +346,7 @@ impl Shared {
     /// Back to the queue without having had its turn.
     fn give_back(self: &Arc<Self>, job: Job, due: i64, why: &str) {
         let outcomes = job.lease.recipients.iter().map(|r| (r.address.clone(), Outcome::Delayed(due), why.to_owned())).collect();
-        self.commit(
-            Settlement { id: job.id(), outcomes, attempted: false, notice: None, tray: None, notified: false, unanswered: false },
-            job.lease.bulk,
-        );
+        self.commit(Settlement { outcomes, ..Settlement::of(job.id()) }, job.lease.bulk);
     }
 
     /// Writes down what became of a mail, however long the store needs.
@@ -390,7 +388,7 @@ impl Shared {
                 match shared.store.queue_settle(settlement.clone()).await {
                     Ok(()) | Err(StoreError::Closed) => break,
                     // Its owner was removed this very moment: what became of the mail counts all the same.
-                    Err(StoreError::NotFound(error)) if settlement.notice.take().is_some() => {
+                    Err(StoreError::NotFound(error)) if !std::mem::take(&mut settlement.notices).is_empty() => {
                         tracing::warn!(mail = settlement.id.0, error, "nobody is left who could read the notice about a mail");
                     }
                     Err(StoreError::NotFound(_)) => break,
@@ -414,7 +412,7 @@ impl Shared {
         let (shared, key, reason) = (self.clone(), key.clone(), reason.to_owned());
         tokio::spawn(async move {
             let current = shared.config();
-            if let Some(arrival) = notice::login_alarm(&current, &key, &reason, shared.now()) {
+            if let Some(arrival) = notice::login_alarm(&current, &key.smarthost, &key.host, &reason, shared.now()) {
                 for result in shared.store.arrive(vec![arrival]).await {
                     if let Err(error) = result {
                         tracing::error!(%error, "the alarm could not be delivered to the postmaster");

@@ -4,6 +4,7 @@
 //! still tell its user which address is wrong; the message itself is asked once more, since `From` is in it. What becomes of it is a
 //! [`plan`]; what the plan says is one [`Arrival`].
 
+mod arrived;
 pub mod limits;
 mod plan;
 
@@ -188,6 +189,11 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         let asked = approval::Asked { manager: &manager, sender: submission.submitter.user().unwrap_or_default() };
         approval::ask(current, &asked, &submission.taken, &mut plan.queue, submission.now)
     });
+    let owner = plan::owner(current, submission.submitter);
+    let confirmation = match arrived::confirmation(store, current, &submission, &owner, &plan.arrived).await {
+        Ok(confirmation) => confirmation,
+        Err(error) => return temporary(&error),
+    };
     let away = match store.vacations().await {
         Ok(away) => away,
         Err(error) => return temporary(&error),
@@ -206,6 +212,7 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
     let mut arrivals = vec![arrival];
     arrivals.extend(replies);
     arrivals.extend(question);
+    arrivals.extend(confirmation);
     match store.arrive(arrivals).await.into_iter().next() {
         Some(Ok(arrived)) => {
             tracing::info!(message_id, here, outside, "taken");

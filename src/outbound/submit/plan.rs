@@ -11,6 +11,7 @@ use crate::message::address_list;
 use crate::message::header::Header;
 use crate::message::rewrite::Rewrite;
 use crate::message::trace::{Hop, Prefix};
+use crate::message::wish::{Wish, Wishes};
 use crate::outbound::approval;
 use crate::outbound::forward::{self, Forwarding};
 use crate::outbound::handover::{self, Origin};
@@ -44,6 +45,8 @@ pub(super) struct Plan {
     pub(super) approve: Option<String>,
     /// As whom it goes to those outside that its sender named.
     pub(super) identity: Option<Identity>,
+    /// Addresses for which it ends here, in somebody's mailbox or with somebody whom the mapping sends it on to.
+    pub(super) arrived: Vec<Address>,
 }
 
 /// Where this recipient is, as seen by this submitter.
@@ -157,6 +160,7 @@ pub(super) fn plan(
     let returned = facts.returned_id();
     let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
     let mut all = Decision::default();
+    let mut plan = Plan::default();
     let (mut outside, mut approve) = (Vec::new(), None);
     for rcpt in &submission.envelope.recipients {
         let Some(address) = recipient_address(current, &rcpt.to) else { continue };
@@ -172,6 +176,9 @@ pub(super) fn plan(
                 if !decision.remote.is_empty() && submitter.is_trusted() {
                     outside.push(address.clone());
                 }
+                if has_arrived(&decision) {
+                    plan.arrived.push(address);
+                }
                 join(&mut all, decision);
             }
         }
@@ -186,7 +193,6 @@ pub(super) fn plan(
             outside.clear();
         }
     }
-    let mut plan = Plan::default();
     for recipient in &all.recipients {
         plan.trace.push(("delivered", format!("to {}", recipient.mailbox)));
         plan.deposits.push(deposit(current, submission, recipient));
@@ -221,6 +227,7 @@ pub(super) fn plan(
         sender: sender_address(current, &submission.envelope.mail.from),
         owner: owner(current, submitter),
         from_outside: !submitter.is_trusted(),
+        wishes: wishes(current, submission),
     };
     let (handed_over, problem) = handover::mails(&all, &facts.header, &origin, mark_key, hop(current, submission));
     for mail in handed_over {
@@ -247,6 +254,12 @@ pub(super) fn plan(
         plan.trace.push(("discarded", "the mapping says so".into()));
     }
     Ok(plan)
+}
+
+/// Whether this is the end of the way that its sender can know of: elsewhere somebody else will say.
+fn has_arrived(decision: &Decision) -> bool {
+    let somebody = !decision.recipients.is_empty() || !decision.forwards.is_empty();
+    somebody && decision.remote.is_empty() && decision.lmtp.is_empty() && decision.held.is_none() && decision.refused.is_none()
 }
 
 /// Adds what becomes of a message for one more recipient: a mailbox gets one copy.
@@ -326,11 +339,18 @@ fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity,
         owner: owner(current, submission.submitter),
         sender: Some(identity.address.clone()),
         recipients,
-        lmtp: None,
-        from_outside: false,
-        approval: None,
         header: Some(forward::outside(Rewrite::new(&header), hop(current, submission))),
+        wishes: wishes(current, submission),
+        ..NewMail::default()
     }
+}
+
+/// What the sender wants to hear.
+fn wishes(current: &Current, submission: &Submission<'_>) -> Wishes {
+    let envelope = submission.envelope;
+    let said = envelope.recipients.iter().filter(|rcpt| rcpt.wish != Wish::default());
+    let each = said.filter_map(|rcpt| Some((recipient_address(current, &rcpt.to)?, rcpt.wish.clone()))).collect();
+    Wishes { ret: envelope.mail.ret, envid: envelope.mail.envid.clone(), each }
 }
 
 /// A device's header with the sender that it was given, under the name that it gave itself.
@@ -346,7 +366,7 @@ fn named(header: &[u8], identity: &Identity) -> Vec<u8> {
 }
 
 /// Who hears when it fails.
-fn owner(current: &Current, submitter: &Submitter) -> String {
+pub(super) fn owner(current: &Current, submitter: &Submitter) -> String {
     let postmaster = &current.config.office.postmaster;
     match submitter {
         Submitter::User(user) => user.clone(),

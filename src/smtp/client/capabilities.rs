@@ -15,6 +15,8 @@ pub struct Capabilities {
     pub eight_bit: bool,
     /// RFC 6531.
     pub smtputf8: bool,
+    /// RFC 3461.
+    pub dsn: bool,
     /// RFC 1870: `None` where SIZE is not offered, `Some(None)` where no limit is named.
     pub size: Option<Option<u64>>,
     /// RFC 4954: mechanisms in upper case.
@@ -34,6 +36,7 @@ impl Capabilities {
                 Some("STARTTLS") => found.starttls = true,
                 Some("8BITMIME") => found.eight_bit = true,
                 Some("SMTPUTF8") => found.smtputf8 = true,
+                Some("DSN") => found.dsn = true,
                 Some("SIZE") => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
                 Some("AUTH") => {
                     for mechanism in words.map(str::to_ascii_uppercase) {
@@ -60,10 +63,10 @@ mod tests {
 
     #[test]
     fn case_and_old_forms() {
-        let lines = ["mx", "pipelining", "Size 35882577", "AUTH=LOGIN", "AUTH plain LOGIN", "8BITMIME", "X-ODD"];
+        let lines = ["mx", "pipelining", "Size 35882577", "AUTH=LOGIN", "AUTH plain LOGIN", "8BITMIME", "dsn", "X-ODD"];
         let found = Capabilities::parse(&Reply::lines(250, "", lines.map(str::to_owned).to_vec()));
         assert_eq!(found.auth, ["LOGIN", "PLAIN"]);
-        assert_eq!((found.pipelining, found.chunking, found.limit()), (true, false, Some(35_882_577)));
+        assert_eq!((found.pipelining, found.chunking, found.dsn, found.limit()), (true, false, true, Some(35_882_577)));
         let unlimited = Capabilities::parse(&Reply::lines(250, "", vec!["mx".into(), "SIZE 0".into()]));
         assert_eq!(unlimited.size, Some(None));
     }

@@ -6,8 +6,10 @@
 
 use super::{Client, ClientError, Patience, Phase};
 use crate::address::Address;
+use crate::message::wish::Wishes;
 use crate::smtp::canonical::Canonical;
 use crate::smtp::reply::{Class, Reply};
+use crate::smtp::xtext;
 use crate::wire::dot::Stuffer;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -22,7 +24,7 @@ pub const SPECULATIVE: u64 = 64 * 1024;
 const GROUP: usize = 100;
 
 /// What one mail needs of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// `None` is `<>`.
     pub sender: Option<Address>,
@@ -34,6 +36,8 @@ pub struct Envelope {
     pub eight_bit: bool,
     /// An address or header field needs SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// What the sender wants to hear, for a server that offers DSN.
+    pub wishes: Wishes,
 }
 
 /// Where in a mail's exchange an answer came.
@@ -137,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         unsent.push_back((Want::Mail, self.mail_command(envelope)));
         for (at, recipient) in envelope.recipients.iter().enumerate() {
-            unsent.push_back((Want::Rcpt(at), format!("RCPT TO:<{recipient}>\r\n").into_bytes()));
+            unsent.push_back((Want::Rcpt(at), self.rcpt_command(recipient, &envelope.wishes)));
         }
         if !chunked {
             unsent.push_back((Want::Data, b"DATA\r\n".to_vec()));
@@ -272,6 +276,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         if can.smtputf8 && envelope.smtputf8 {
             line.push_str(" SMTPUTF8");
+        }
+        if let Some(ret) = envelope.wishes.ret.filter(|_| can.dsn) {
+            let _ = write!(line, " RET={}", ret.as_str());
+        }
+        if let Some(envid) = envelope.wishes.envid.as_ref().filter(|_| can.dsn) {
+            let _ = write!(line, " ENVID={}", xtext::encode(envid));
+        }
+        line.push_str("\r\n");
+        line.into_bytes()
+    }
+
+    fn rcpt_command(&self, recipient: &Address, wishes: &Wishes) -> Vec<u8> {
+        let mut line = format!("RCPT TO:<{recipient}>");
+        if self.capabilities.dsn {
+            let wish = wishes.of(recipient);
+            if let Some(notify) = wish.notify {
+                let _ = write!(line, " NOTIFY={notify}");
+            }
+            if let Some((kind, address)) = wish.original.as_ref().and_then(|original| original.split_once(';')) {
+                let _ = write!(line, " ORCPT={kind};{}", xtext::encode(address));
+            }
         }
         line.push_str("\r\n");
         line.into_bytes()

@@ -1,5 +1,7 @@
 //! The relay between a real store and smarthosts that misbehave: every recipient ends relayed, delayed or failed, once.
 
+mod reports;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,6 +20,16 @@ use crate::support::smarthost::{Fault, Smarthost};
 
 const MINUTE: i64 = 60_000;
 const HEADER: &str = "From: alice@example.com\r\nSubject: to outside\r\nMessage-ID: <1@office.lan>\r\n\r\n";
+
+/// Alice's, for these.
+fn mail(recipients: &[&str]) -> NewMail {
+    NewMail {
+        owner: "alice".into(),
+        sender: Address::parse("alice@example.com").ok(),
+        recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+        ..NewMail::default()
+    }
+}
 
 /// An office with these smarthosts, and a clock that a test sets.
 struct Office {
@@ -61,16 +73,12 @@ impl Office {
     }
 
     async fn queue_text(&self, text: &str, recipients: &[&str], lmtp: Option<String>, from_outside: bool) {
+        let mail = NewMail { lmtp, from_outside, ..mail(recipients) };
+        self.queue_mail(text, mail).await;
+    }
+
+    async fn queue_mail(&self, text: &str, mail: NewMail) {
         let facts = content_facts(&Facts::of(text.as_bytes()));
-        let mail = NewMail {
-            owner: "alice".into(),
-            sender: Address::parse("alice@example.com").ok(),
-            recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
-            header: None,
-            lmtp,
-            from_outside,
-            approval: None,
-        };
         let content = NewContent::Inline(text.to_owned().into(), Box::new(facts));
         let arrival = Arrival { queue: vec![mail], ..Arrival::new(content) };
         self.lan.store.arrive(vec![arrival]).await.remove(0).unwrap();
