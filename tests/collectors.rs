@@ -269,6 +269,28 @@ fn news_in_a_second_folder_are_told_by_notify() {
     pushed("folders = [\"INBOX\", \"Second\"]", "Second");
 }
 
+/// The proof that nothing was lost, in the log of a day; a message of which nobody knows what became is shouted about.
+#[test]
+fn the_log_proves_each_night_that_nothing_was_lost() {
+    let runtime = runtime();
+    let isp = runtime.block_on(Pop3Upstream::start(&[("a", &letter("a", "x")), ("b", &letter("b", "x"))], Faults::default()));
+    let office = office(&plain("isp", isp.port, "schedule = \"0 0 1 1 *\""));
+    assert_eq!(office.fetch()[0]["delivered"], 2);
+    let reconciled = |words: &str| {
+        let gateway = office.run();
+        until("the books to be closed", || gateway.log().contains("unaccounted for"));
+        let log = gateway.log();
+        assert!(log.lines().any(|line| line.contains(words) && line.contains("isp")), "{log}");
+    };
+    let another_day = |tampering: &str| {
+        let database = rusqlite::Connection::open(office.path("store/mailroom.db")).unwrap();
+        database.execute_batch(&format!("UPDATE setting SET value = '2001-01-01' WHERE name = 'reconciled'; {tampering}")).unwrap();
+    };
+    reconciled("2 listed: 2 delivered; 0 unaccounted for");
+    another_day("DELETE FROM trace WHERE message_id = 'a@far.example'");
+    reconciled("1 unaccounted for");
+}
+
 /// One collector meets a fault of the program; the other does not notice, and the next fetch has everything once.
 #[cfg(feature = "failpoints")]
 #[test]

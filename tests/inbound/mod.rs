@@ -124,12 +124,13 @@ async fn configuration(dir: &Path, store: &Store, protocol: &str, port: u16, mor
     let file = dir.join("mailroom.toml");
     let tls = if more.contains("tls =") { "" } else { "tls = \"none\"\ninsecure = true\n" };
     let password = if more.contains("password =") { "" } else { "password = { command = [\"echo\", \"secret\"] }\n" };
+    let user = if more.contains("username =") { "" } else { "username = \"office\"\n" };
     let after = if more.contains("after =") { "" } else { "after = \"delete\"\n" };
     let config = format!(
         "[office]\ndomains = [\"example.com\"]\nhostname = \"mail.office.lan\"\npostmaster = \"alice\"\n\
              [storage]\npath = \"store\"\nmin_free = \"1MB\"\n\
              [[collector]]\nname = \"isp\"\nprotocol = \"{protocol}\"\nhost = \"127.0.0.1\"\nport = {port}\n{tls}\
-             username = \"office\"\n{password}{after}{more}\n"
+             {user}{password}{after}{more}\n"
     );
     let mapping = "[addresses]\n\"office@example.com\" = \"bob\"\n\"gone@example.com\" = \"remote\"\n\
                    \"jobs@example.com\" = \"forward:hr@agency.example\"\n";

@@ -109,6 +109,57 @@ async fn trap_05_mail_that_start_left_out_stays_out_when_all_ids_change() {
     assert_eq!((figures.known, figures.fetched), (2, 1));
 }
 
+/// `start` as an age and as a date: what is older is left alone, whatever ids it has.
+#[tokio::test]
+async fn trap_05_what_is_older_than_start_stays_out_when_all_ids_change() {
+    let dated = |id: &str, when: &str| mail(id, &format!("Received: from a by b; {when}\r\n"), "a letter");
+    let hours_ago = |hours: i64| {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        jiff::fmt::rfc2822::to_string(&then.to_zoned(jiff::tz::TimeZone::UTC)).unwrap()
+    };
+    for (start, limit) in [("7d", 7 * 24), ("2024-05-01", 0)] {
+        let (old, young) = match limit {
+            0 => ("Tue, 30 Apr 2024 11:00:00 +0000".to_owned(), "Thu, 2 May 2024 13:00:00 +0000".to_owned()),
+            hours => (hours_ago(hours + 2), hours_ago(hours - 2)),
+        };
+        let messages = [dated("one", &old), dated("two", &young), mail("three", "", "without any date"), dated("four", &hours_ago(1))];
+        let isp = isp(&messages, Faults::default()).await;
+        let more = format!("start = \"{start}\"\nafter = \"keep\"");
+        let office = Office::new("pop3", isp.port, &more).await;
+        let (outcome, notices) = office.fetch_telling().await;
+        assert_eq!((outcome.figures.fetched, isp.count("RETR 1")), (3, 0), "{start}: too much is better than too little");
+        assert!(
+            notices.iter().any(|text| text.contains("4 messages are there; 1 of them stay as they are (start), 3 are fetched")),
+            "{notices:?}"
+        );
+        for renumbered in ["moved", "again"] {
+            isp.state.lock().unwrap().messages.iter_mut().enumerate().for_each(|(n, message)| message.0 = format!("{renumbered}{n}"));
+            isp.forget_commands();
+            let figures = office.fetch_well().await;
+            assert_eq!((figures.known, figures.fetched, isp.count("RETR")), (4, 0, 0), "{start} {renumbered}");
+        }
+    }
+}
+
+/// The same by IMAP, where the server says when a message arrived and a new UIDVALIDITY voids all UIDs.
+#[tokio::test]
+async fn trap_05_what_is_older_than_start_stays_out_when_uidvalidity_changes() {
+    let dovecot = Dovecot::start();
+    dovecot.deliver("office", [mail("old", "", "x").as_bytes()]);
+    dovecot.date_back("office", Duration::from_secs(10 * 86_400));
+    dovecot.deliver("office", [mail("young", "", "x").as_bytes()]);
+    let more = format!("start = \"7d\"\nafter = \"keep\"\ndeliver = \"alice\"\npassword = {{ command = [\"echo\", \"{PASSWORD}\"] }}");
+    let mut office = Office::new("imap", dovecot.imap, &more).await;
+    office.moment = Duration::from_secs(10);
+    let validity = || String::from_utf8(Imap::login(dovecot.imap, "office", PASSWORD).run("STATUS INBOX (UIDVALIDITY)").concat()).unwrap();
+    assert_eq!(office.fetch_well().await.fetched, 1);
+    let before = validity();
+    dovecot.renumber("office");
+    assert_ne!(validity(), before);
+    let figures = office.fetch_well().await;
+    assert_eq!((figures.known, figures.fetched), (2, 0));
+}
+
 #[tokio::test]
 async fn trap_07_without_uidl_and_top_only_deletion_tells_old_from_new() {
     let faults = || Faults { no_uidl: true, answers: vec![("TOP", "-ERR what?")], ..Faults::default() };

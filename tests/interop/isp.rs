@@ -13,6 +13,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 /// Every mailbox's password; any user exists.
 pub const PASSWORD: &str = "correct-horse";
 
+/// As `dovecot.conf` has them.
+const MECHANISMS: &str = "auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256";
+
 /// A certificate authority and what it signs, as PEM files in a folder.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -77,6 +80,8 @@ pub struct Options {
     pub expired: bool,
     /// Tokens instead of passwords: the port where it asks whose a token is, and the mechanism that it offers.
     pub oauth: Option<(u16, &'static str)>,
+    /// Passwords go as they are: no proofs to be computed, for who logs in a thousand times.
+    pub plain: bool,
 }
 
 /// Dovecot: POP3 and IMAP with and without TLS, LMTP, and log-ins for Postfix.
@@ -123,6 +128,7 @@ impl Dovecot {
             Some((port, mechanism)) => with_tokens(&text, folder.path(), port, mechanism),
             None => text,
         };
+        let text = if options.plain { text.replace(MECHANISMS, "auth_mechanisms = plain") } else { text };
         let file = folder.path().join("dovecot.conf");
         fs::write(&file, text).unwrap();
         let process = Command::new("dovecot")
@@ -153,6 +159,26 @@ impl Dovecot {
             fs::write(&path, message).unwrap();
             chown(&path, Some(uid), Some(gid)).unwrap();
             fs::rename(path, maildir.join("new").join(name)).unwrap();
+        }
+    }
+
+    /// All that a user has arrived so much earlier.
+    pub fn date_back(&self, user: &str, age: Duration) {
+        let maildir = self.folder.path().join("mail").join(user);
+        for entry in ["new", "cur"].iter().flat_map(|part| fs::read_dir(maildir.join(part)).unwrap()) {
+            let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+    }
+
+    /// The user's INBOX loses its index, as when it is restored: UIDVALIDITY is another one.
+    pub fn renumber(&self, user: &str) {
+        let maildir = self.folder.path().join("mail").join(user);
+        for entry in fs::read_dir(&maildir).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name == "dovecot-uidlist" || name.starts_with("dovecot.index") {
+                fs::remove_file(entry.path()).unwrap();
+            }
         }
     }
 
@@ -187,9 +213,8 @@ fn with_tokens(text: &str, folder: &Path, port: u16, mechanism: &str) -> String 
     let password = format!("driver = static\n  args = password={PASSWORD}");
     let tokens = format!("driver = oauth2\n  mechanisms = {mechanism}\n  args = {}", about.display());
     assert!(text.contains(&password));
-    let mechanisms = "auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256";
-    assert!(text.contains(mechanisms));
-    text.replace(&password, &tokens).replace(mechanisms, &format!("auth_mechanisms = {mechanism}"))
+    assert!(text.contains(MECHANISMS));
+    text.replace(&password, &tokens).replace(MECHANISMS, &format!("auth_mechanisms = {mechanism}"))
 }
 
 fn mail_user() -> (u32, u32) {

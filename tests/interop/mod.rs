@@ -9,6 +9,7 @@ mod fetch;
 pub mod isp;
 mod lmtp;
 mod oauth;
+mod oauth_provider;
 mod queue_recovery;
 mod recovery;
 mod relay;

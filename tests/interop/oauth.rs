@@ -194,7 +194,7 @@ fn in_a_browser_elsewhere() {
 }
 
 /// RFC 7628's and Google's message, decoded.
-fn shown(command: &str) -> String {
+pub fn shown(command: &str) -> String {
     let message = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, command.rsplit(' ').next().unwrap()).unwrap();
     String::from_utf8(message).unwrap().replace('\x01', "|")
 }

@@ -53,13 +53,9 @@ impl OAuthServer {
         Self { port, state }
     }
 
-    /// `auth` and `oauth2` of a collector or smarthost; `more` goes into the table.
+    /// See [`config`].
     pub fn config(&self, more: &str) -> String {
-        let at = format!("http://127.0.0.1:{}", self.port);
-        format!(
-            "auth = \"oauth2\"\noauth2 = {{ device_url = \"{at}/device\", auth_url = \"{at}/authorize\", token_url = \"{at}/token\", \
-             scope = \"mail offline\", client_id = \"mailroom\", client_secret = {{ file = \"client.secret\" }}{more} }}\n"
-        )
+        config(self.port, more)
     }
 
     /// How the next questions for a device code's token are answered.
@@ -97,6 +93,15 @@ impl OAuthServer {
     pub fn access_token(&self) -> String {
         self.state.lock().unwrap().access.last().cloned().unwrap_or_default()
     }
+}
+
+/// `auth` and `oauth2` of a collector or smarthost that gets its tokens there; `more` goes into the table.
+pub fn config(port: u16, more: &str) -> String {
+    let at = format!("http://127.0.0.1:{port}");
+    format!(
+        "auth = \"oauth2\"\noauth2 = {{ device_url = \"{at}/device\", auth_url = \"{at}/authorize\", token_url = \"{at}/token\", \
+         scope = \"mail offline\", client_id = \"mailroom\", client_secret = {{ file = \"client.secret\" }}{more} }}\n"
+    )
 }
 
 fn serve(stream: TcpStream, port: u16, state: &Mutex<State>) {

@@ -1,8 +1,9 @@
 //! Stands between a mail client and a real server and does to their connection what networks, firewalls and virus scanners do: cuts it,
-//! falls silent, says something twice, garbles a byte; at any command or answer, in either direction.
+//! falls silent, dawdles, says something twice, garbles a byte; at any command or answer or inside of one, in either direction.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,28 +19,55 @@ pub enum Way {
     ToClient,
 }
 
-/// What goes wrong.
+/// What goes wrong, once in a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The connection ends behind so many commands or answers.
-    CutAfter(usize),
-    /// The connection ends behind so many bytes.
-    CutAtByte(usize),
-    /// Nothing more gets through behind so many commands or answers, and the connection stays open.
-    StallAfter(usize),
-    /// This command or answer, counted from 1, comes twice.
-    Repeat(usize),
-    /// The first byte of this command or answer, counted from 1, comes as another one.
-    Garble(usize),
+pub struct Fault {
+    pub way: Way,
+    /// At which command or answer, counted from 1. A boundary lies behind it; 0 is the one ahead of the first.
+    pub unit: usize,
+    pub spot: Spot,
+    pub harm: Harm,
 }
 
-/// How answers are told apart.
+/// Where, at a command or answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spot {
+    /// At the boundary behind it. What is said twice is all of it; what is garbled is its first byte.
+    Boundary,
+    /// In the middle of its first line.
+    Line,
+    /// Between the CR and the LF of its first line.
+    LineEnd,
+    /// In the middle of what follows its first line; of the line, if nothing does.
+    Body,
+    /// Ahead of its last byte.
+    Last,
+}
+
+/// What happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// The connection ends.
+    Cut,
+    /// Nothing more gets through, and the connection stays open.
+    Stall,
+    /// Everything else comes so much later.
+    Delay(Duration),
+    /// What came of this command or answer so far comes twice.
+    Repeat,
+    /// One byte comes as another one.
+    Garble,
+}
+
+/// How commands and answers are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
     /// RFC 1939
     Pop3,
     /// RFC 9051
     Imap,
+    /// RFC 8446 §5.1: nothing can be told apart, so records are counted.
+    Tls,
 }
 
 /// A proxy on a port of its own.
@@ -50,7 +78,9 @@ pub struct Proxy {
 
 struct Shared {
     /// For the next connection only.
-    fault: Mutex<Option<(Way, Fault)>>,
+    fault: Mutex<Option<Fault>>,
+    /// Whether the last connection came to its fault.
+    struck: Mutex<bool>,
     /// Commands and answers that the last connection carried.
     seen: Mutex<[usize; 2]>,
     open: watch::Sender<usize>,
@@ -60,7 +90,8 @@ impl Proxy {
     pub async fn start(server: u16, speech: Speech) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { fault: Mutex::default(), seen: Mutex::default(), open: watch::Sender::new(0) });
+        let shared =
+            Arc::new(Shared { fault: Mutex::default(), struck: Mutex::default(), seen: Mutex::default(), open: watch::Sender::new(0) });
         let proxy = Self { port, shared: Arc::clone(&shared) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -78,8 +109,14 @@ impl Proxy {
     }
 
     /// The next connection, and no other, suffers this.
-    pub fn spoil(&self, way: Way, fault: Fault) {
-        *self.shared.fault.lock().unwrap() = Some((way, fault));
+    pub fn spoil(&self, fault: Fault) {
+        *self.shared.fault.lock().unwrap() = Some(fault);
+        *self.shared.struck.lock().unwrap() = false;
+    }
+
+    /// Whether a connection came as far as the fault that was asked for.
+    pub fn struck(&self) -> bool {
+        *self.shared.struck.lock().unwrap()
     }
 
     /// How many commands and answers the last connection carried.
@@ -103,16 +140,18 @@ enum End {
 async fn connection(client: TcpStream, server: TcpStream, speech: Speech, shared: &Shared) {
     let fault = shared.fault.lock().unwrap().take();
     *shared.seen.lock().unwrap() = [0, 0];
-    let on = |way: Way| fault.filter(|(at, _)| *at == way).map(|(_, fault)| fault);
+    // Small pieces must not wait for each other's acknowledgement.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // The greeting is an answer to nothing.
     let asked = Arc::new(Mutex::new(VecDeque::from([false])));
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let end = {
-        let commands = Splitter { speech: None, asked: Arc::clone(&asked), bytes: Vec::new() };
-        let answers = Splitter { speech: Some(speech), asked, bytes: Vec::new() };
-        let up = pump(&mut from_client, &mut to_server, commands, on(Way::ToServer), &shared.seen);
-        let down = pump(&mut from_server, &mut to_client, answers, on(Way::ToClient), &shared.seen);
+        let commands = Splitter { way: Way::ToServer, speech, asked: Arc::clone(&asked), bytes: Vec::new() };
+        let answers = Splitter { way: Way::ToClient, speech, asked, bytes: Vec::new() };
+        let on = |way: Way| fault.filter(|fault| fault.way == way);
+        let up = pump(&mut from_client, &mut to_server, commands, on(Way::ToServer), shared);
+        let down = pump(&mut from_server, &mut to_client, answers, on(Way::ToClient), shared);
         tokio::pin!(up, down);
         tokio::select! {
             end = &mut down => end,
@@ -137,51 +176,88 @@ async fn drain(from: &mut OwnedReadHalf) {
     while from.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
 
-async fn pump(
-    from: &mut OwnedReadHalf,
-    to: &mut OwnedWriteHalf,
-    mut splitter: Splitter,
-    fault: Option<Fault>,
-    seen: &Mutex<[usize; 2]>,
-) -> End {
-    let way = usize::from(splitter.speech.is_some());
-    let (mut count, mut passed) = (0, 0);
-    if fault == Some(Fault::CutAfter(0)) {
-        return End::Cut;
-    }
+async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, mut splitter: Splitter, fault: Option<Fault>, shared: &Shared) -> End {
+    let way = splitter.way as usize;
+    let mut count = 0;
     loop {
-        if fault == Some(Fault::StallAfter(count)) {
-            return End::Stalled;
+        // A boundary is struck when what lies ahead of it has gone through, whether anything follows or not.
+        let boundary = fault.filter(|fault| fault.unit == count && fault.spot == Spot::Boundary);
+        let strike = || *shared.struck.lock().unwrap() = true;
+        match boundary.map(|fault| fault.harm) {
+            Some(Harm::Cut) => {
+                strike();
+                return End::Cut;
+            }
+            Some(Harm::Stall) => {
+                strike();
+                return End::Stalled;
+            }
+            Some(Harm::Delay(time)) => {
+                strike();
+                tokio::time::sleep(time).await;
+            }
+            Some(Harm::Repeat | Harm::Garble) | None => {}
         }
         let Some(mut unit) = splitter.next(from).await else {
             let _ = to.shutdown().await;
             return End::Closed;
         };
         count += 1;
-        seen.lock().unwrap()[way] = count;
-        match fault {
-            Some(Fault::Repeat(at)) if at == count => unit.extend_from_within(..),
-            Some(Fault::Garble(at)) if at == count => unit[0] ^= 0x15,
-            Some(Fault::CutAtByte(at)) if at < passed + unit.len() => {
-                let _ = to.write_all(&unit[..at - passed]).await;
-                return End::Cut;
+        shared.seen.lock().unwrap()[way] = count;
+        if let Some(Fault { spot, harm, .. }) = fault.filter(|fault| fault.unit == count) {
+            let at = spot.place(&unit);
+            match harm {
+                Harm::Repeat => {
+                    strike();
+                    let said = unit[..at].to_vec();
+                    unit.splice(..0, said);
+                }
+                Harm::Garble => {
+                    strike();
+                    let byte = if spot == Spot::Boundary { 0 } else { at };
+                    unit[byte] ^= 0x15;
+                }
+                _ if spot == Spot::Boundary => {}
+                Harm::Cut | Harm::Stall | Harm::Delay(_) => {
+                    strike();
+                    if to.write_all(&unit[..at]).await.is_err() {
+                        return End::Closed;
+                    }
+                    unit.drain(..at);
+                    match harm {
+                        Harm::Cut => return End::Cut,
+                        Harm::Stall => return End::Stalled,
+                        Harm::Delay(time) => tokio::time::sleep(time).await,
+                        Harm::Repeat | Harm::Garble => {}
+                    }
+                }
             }
-            _ => {}
         }
-        passed += unit.len();
         if to.write_all(&unit).await.is_err() {
             return End::Closed;
         }
-        if fault == Some(Fault::CutAfter(count)) {
-            return End::Cut;
+    }
+}
+
+impl Spot {
+    /// How many bytes of a command or answer lie ahead of it.
+    fn place(self, unit: &[u8]) -> usize {
+        let line = unit.iter().position(|byte| *byte == b'\n').map_or(unit.len(), |end| end + 1);
+        match self {
+            Self::Boundary => unit.len(),
+            Self::Line => line / 2,
+            Self::LineEnd => line - 1,
+            Self::Body if line < unit.len() => (line + unit.len()) / 2,
+            Self::Body => line / 2,
+            Self::Last => unit.len() - 1,
         }
     }
 }
 
 /// Cuts a stream of bytes into commands, or into answers.
 struct Splitter {
-    /// Of answers; commands are lines.
-    speech: Option<Speech>,
+    way: Way,
+    speech: Speech,
     /// For each POP3 command that waits for its answer: whether that has several lines.
     asked: Arc<Mutex<VecDeque<bool>>>,
     bytes: Vec<u8>,
@@ -194,9 +270,9 @@ impl Splitter {
             if let Some(end) = self.end() {
                 let rest = self.bytes.split_off(end);
                 let unit = std::mem::replace(&mut self.bytes, rest);
-                match self.speech {
-                    None => self.asked.lock().unwrap().push_back(has_many_lines(&unit)),
-                    Some(_) => drop(self.asked.lock().unwrap().pop_front()),
+                match self.way {
+                    Way::ToServer => self.asked.lock().unwrap().push_back(has_many_lines(&unit)),
+                    Way::ToClient => drop(self.asked.lock().unwrap().pop_front()),
                 }
                 return Some(unit);
             }
@@ -207,17 +283,21 @@ impl Splitter {
     }
 
     fn end(&self) -> Option<usize> {
+        if self.speech == Speech::Tls {
+            let length = u16::from_be_bytes(self.bytes.get(3..5)?.try_into().ok()?);
+            return Some(5 + usize::from(length)).filter(|end| *end <= self.bytes.len());
+        }
         let line = self.line_end(0)?;
-        match self.speech {
-            None => Some(line),
-            Some(Speech::Pop3) => match self.asked.lock().unwrap().front() {
+        match (self.way, self.speech) {
+            (Way::ToServer, _) => Some(line),
+            (Way::ToClient, Speech::Pop3) => match self.asked.lock().unwrap().front() {
                 Some(true) if self.bytes.starts_with(b"+OK") => {
                     let found = self.bytes[line - 2..].windows(5).position(|five| five == b"\r\n.\r\n")?;
                     Some(line - 2 + found + 5)
                 }
                 _ => Some(line),
             },
-            Some(Speech::Imap) => {
+            (Way::ToClient, _) => {
                 let mut end = line;
                 while let Some(literal) = literal(&self.bytes[..end]) {
                     end = self.line_end(end + literal)?;

@@ -383,6 +383,10 @@ impl Client {
 
     async fn status(&mut self, what: &'static str, phase: Phase) -> Result<Bytes, ClientError> {
         let line = self.line(phase).await?;
+        // A bare CR inside: the LF behind it has come as something else, and what seems to be one line is two. The second may be a message's first.
+        if line.trim_ascii_end().contains(&b'\r') {
+            return Err(ClientError::OutOfStep(redact::shown(&line)));
+        }
         status_of(&line, what)?;
         Ok(line)
     }
