@@ -9,6 +9,7 @@ use crate::config::{self, Auth, Config, Current, ImpliedAddresses, Loaded, Secre
 use crate::document::{Problem, nearest};
 use crate::inbound::expectations;
 use crate::mapping::{self, Fetched, Mailbox, Mapping};
+use crate::service::platform;
 use crate::store::{Store, StoreError};
 
 /// A configuration or mapping file beyond this is a mistake (a mailbox, a database), not a list of rules.
@@ -151,7 +152,8 @@ pub fn storage_path_of_broken(file: &Path) -> Option<PathBuf> {
             return Some(file.parent().unwrap_or(Path::new("")).join(path));
         }
     }
-    None
+    // Nothing is said of it, or not any more: the file may have been cut. The system's own file usually leaves it out.
+    (file == platform::system_configuration()).then(platform::system_store).filter(|path| path.is_dir())
 }
 
 /// The folder that holds the mappings.

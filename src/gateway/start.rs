@@ -94,7 +94,8 @@ async fn open(options: &Options) -> Result<(Store, Compiled, Option<String>), St
     let Some(path) = files::storage_path_of_broken(&options.file) else { return Err(error.into()) };
     let store = Store::open(&path).map_err(|error| not_open(&path, &error))?;
     let texts = store.last_good().await.map_err(|error| StartError::Failed(error.to_string()))?;
-    if texts.is_empty() {
+    // A store that was guessed may be that of other files.
+    if !texts.contains_key(&options.file) {
         return Err(error.into());
     }
     tracing::error!("the files do not load; starting with the last ones that did. Until this is mended no change takes effect:\n{error}");
