@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use async_compression::tokio::{bufread::DeflateDecoder, write::DeflateEncoder};
 use futures::TryStreamExt;
+use mailroom::inbound::facts::content_facts;
+use mailroom::message::facts::Facts;
 use mailroom::serve::imap;
+use mailroom::store::tray::{Kind, NewHeld};
+use mailroom::store::{Arrival, NewContent};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
 use crate::support::lan::{Lan, PASSWORD, Pipe, fits};
@@ -354,6 +358,84 @@ async fn who_is_no_longer_a_member_loses_the_shared_mailbox() {
     lan.remap(&members("\"bob\"")).await;
     later.send(b"c SELECT Shared/help\r\n").await;
     assert!(answer(&mut later, "c").await.last().unwrap().starts_with("c OK"));
+}
+
+/// Held mail is a folder for the postmaster, and for nobody else: read there, and given to somebody by being moved.
+#[tokio::test]
+async fn the_tray_is_a_folder_for_the_postmaster() {
+    let lan = Lan::new("").await;
+    let hold = async |subject: &str, kind| {
+        let bytes = format!("Subject: {subject}\r\n\r\ntext\r\n").into_bytes();
+        let facts = content_facts(&Facts::of(&bytes));
+        let held = NewHeld {
+            reason: "nobody".into(),
+            addresses: vec![],
+            from: "x@example.org".into(),
+            subject: subject.into(),
+            kind,
+            collector: None,
+        };
+        let arrival = Arrival { tray: Some(held), ..Arrival::new(NewContent::Inline(bytes.into(), Box::new(facts))) };
+        lan.store.arrive(vec![arrival]).await.remove(0).unwrap();
+    };
+    let mut client = logged_in(&lan).await;
+    client.send(b"a LIST \"\" Shared*\r\n").await;
+    assert_eq!(answer(&mut client, "a").await.len(), 1, "nothing was ever held");
+    hold("first", Kind::Held).await;
+    hold("bytes that broke a reader", Kind::Quarantine).await;
+    hold("header alone", Kind::Stub).await;
+    client.send(b"b LIST \"\" *\r\nc NAMESPACE\r\nd MYRIGHTS Shared/Tray\r\ne STATUS Shared/Tray (MESSAGES UNSEEN)\r\n").await;
+    assert!(answer(&mut client, "b").await.contains(&"* LIST (\\HasNoChildren) \"/\" Shared/Tray".to_owned()));
+    assert_eq!(answer(&mut client, "c").await[0], "* NAMESPACE ((\"\" \"/\")) NIL ((\"Shared/\" \"/\"))");
+    assert_eq!(answer(&mut client, "d").await[0], "* MYRIGHTS Shared/Tray lrswte");
+    assert_eq!(answer(&mut client, "e").await[0], "* STATUS Shared/Tray (MESSAGES 2 UNSEEN 2)");
+    let mut stranger = logged_in_as(&lan, "bob").await;
+    stranger.send(b"a LIST \"\" *\r\nb SELECT Shared/Tray\r\n").await;
+    assert!(!answer(&mut stranger, "a").await.iter().any(|line| line.contains("Tray")));
+    assert!(answer(&mut stranger, "b").await[0].starts_with("b NO [NONEXISTENT]"));
+
+    client.send(b"f SELECT Shared/Tray\r\ng FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]\r\n").await;
+    let opened = answer(&mut client, "f").await;
+    assert!(opened.iter().any(|line| line.contains("PERMANENTFLAGS") && !line.contains("Deleted")), "{opened:?}");
+    let subjects: Vec<String> = answer(&mut client, "g").await.into_iter().filter(|line| line.starts_with("Subject")).collect();
+    assert_eq!(subjects, ["Subject: first", "Subject: header alone"]);
+    for (command, expected) in [
+        ("STORE 1 +FLAGS (\\Deleted)", "NO [NOPERM]"),
+        ("STORE 1 +FLAGS (\\Seen \\Flagged)", "OK"),
+        ("UID REPLACE 1 INBOX {5+}\r\nA: b\n", "NO [NOPERM]"),
+        ("APPEND Shared/Tray {5+}\r\nA: b\n", "NO [NOPERM]"),
+        ("COPY 1 Shared/Tray", "NO [NOPERM]"),
+        ("COPY 1 Drafts", "OK"),
+        ("MOVE 2 INBOX", "NO [CANNOT]"),
+        ("EXPUNGE", "OK"),
+        ("DELETE Shared/Tray", "NO [CANNOT]"),
+        ("RENAME Shared/Tray x", "NO [CANNOT]"),
+        ("CREATE Shared/Tray/x", "NO [CANNOT]"),
+        ("GETQUOTAROOT Shared/Tray", "OK"),
+    ] {
+        client.send(format!("h {command}\r\n").as_bytes()).await;
+        let last = answer(&mut client, "h").await.pop().unwrap();
+        assert!(last.starts_with(&format!("h {expected}")), "{command}: {last}");
+    }
+    assert_eq!(lan.store.tray().await.unwrap().len(), 3);
+    // Given by being moved; and what happens to the tray elsewhere is seen at once.
+    client.send(b"i MOVE 1 INBOX\r\n").await;
+    assert!(answer(&mut client, "i").await.last().unwrap().starts_with("i OK"));
+    let left: Vec<String> = lan.store.tray().await.unwrap().into_iter().map(|held| held.subject).collect();
+    assert_eq!(left, ["bytes that broke a reader", "header alone"]);
+    client.send(b"j STATUS INBOX (MESSAGES)\r\n").await;
+    assert_eq!(answer(&mut client, "j").await[0], "* STATUS INBOX (MESSAGES 1)");
+    client.send(b"k IDLE\r\n").await;
+    assert!(client.line().await.unwrap().starts_with("+ "));
+    hold("third", Kind::Held).await;
+    assert_eq!(client.line().await.as_deref(), Some("* 2 EXISTS"));
+    assert!(client.line().await.unwrap().ends_with("RECENT"));
+    let ids = lan.store.tray().await.unwrap().into_iter().filter(|held| held.kind != Kind::Quarantine).map(|held| held.id).collect();
+    lan.store.tray_drop(ids, "alice", false).await.unwrap();
+    assert_eq!(client.line().await.as_deref(), Some("* 2 EXPUNGE"));
+    assert_eq!(client.line().await.as_deref(), Some("* 1 EXPUNGE"));
+    // No list of users has it, and nobody logs in as it.
+    assert!(lan.store.accounts().await.unwrap().iter().all(|account| account.name() != "/tray"));
 }
 
 /// The quota of a shared mailbox is its own: members' own quotas count nothing there.

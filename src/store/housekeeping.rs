@@ -135,17 +135,15 @@ impl Store {
 fn expire_tray(work: &mut Work<'_>, before: i64) -> Result<Vec<String>, StoreError> {
     let mut select = work.connection.prepare_cached("SELECT id, content, sender, subject FROM tray WHERE received < ?1")?;
     let mut rows = select.query([before])?;
-    let mut expired = Vec::new();
+    let (mut expired, mut gone): (_, Vec<i64>) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let (sender, subject): (String, String) = (row.get(2)?, row.get(3)?);
         trace::about(work, super::ContentId(row.get(1)?), "expired", format!("left the tray by age: {sender}: {subject}"))?;
-        work.prepare_cached("DELETE FROM tray WHERE id = ?1")?.execute([row.get::<_, i64>(0)?])?;
+        gone.push(row.get(0)?);
         expired.push(format!("{sender}: {subject}"));
     }
     drop(rows);
-    if !expired.is_empty() {
-        work.changed(super::Change::Tray);
-    }
+    gone.into_iter().try_for_each(|id| super::tray::take_out(work, id))?;
     Ok(expired)
 }
 

@@ -13,7 +13,7 @@
 //! | [`absence`] | who is away, and who gets copies |
 //! | [`folders`], [`messages`], [`search`], [`fulltext`], [`maildrop`] | what clients read |
 //! | [`annotations`] | notes that clients hang on folders and on the server |
-//! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
+//! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], `tray_folder`, [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`housekeeping`] | what is forgotten with time, and the sweep |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
 //!
@@ -49,6 +49,7 @@ pub mod settings;
 mod tests;
 pub mod trace;
 pub mod tray;
+mod tray_folder;
 mod writer;
 
 use readers::Readers;

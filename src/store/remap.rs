@@ -232,6 +232,7 @@ fn take_back(work: &mut Work<'_>, content: ContentId, record: Record) -> Result<
             held.subject,
             held.collector
         ])?;
+        super::tray_folder::show(work)?;
         work.changed(Change::Tray);
     }
     work.prepare_cached("UPDATE journal SET decision = ?2 WHERE id = ?1")?.execute(params![record.entry, record.decision])?;

@@ -2,6 +2,7 @@
 
 use super::{
     Arrival, Arrived, Change, ContentId, Deposit, NewContent, SMALL, Store, StoreError, Work, arrival, journal, ledger, now, trace,
+    tray_folder,
 };
 use crate::mapping::Mailbox;
 use rusqlite::{OptionalExtension, Row, params};
@@ -162,14 +163,16 @@ fn content(work: &Work<'_>, id: i64) -> Result<ContentId, StoreError> {
 
 /// Takes everything out that has this original, inside a transaction.
 pub fn take_out_all(work: &mut Work<'_>, content: ContentId) -> Result<(), StoreError> {
-    work.prepare_cached("DELETE FROM tray WHERE content = ?1")?.execute([content.0])?;
-    work.changed(Change::Tray);
-    Ok(())
+    let mut select = work.connection.prepare_cached("SELECT id FROM tray WHERE content = ?1")?;
+    let ids = select.query_map([content.0], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    ids.into_iter().try_for_each(|id| take_out(work, id))
 }
 
 /// Takes one out, inside a transaction.
 pub fn take_out(work: &mut Work<'_>, id: i64) -> Result<(), StoreError> {
-    work.prepare_cached("DELETE FROM tray WHERE id = ?1")?.execute([id])?;
+    let mut delete = work.connection.prepare_cached("DELETE FROM tray WHERE id = ?1 RETURNING uid")?;
+    let uid: Option<Option<u32>> = delete.query_row([id], |row| row.get(0)).optional()?;
+    tray_folder::hide(work, uid.flatten().as_slice())?;
     work.changed(Change::Tray);
     Ok(())
 }
@@ -181,6 +184,7 @@ pub fn insert(work: &mut Work<'_>, content: ContentId, held: &NewHeld) -> Result
         "INSERT INTO tray (content, received, kind, reason, addresses, sender, subject, collector) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .insert(params![content.0, now(), held.kind.as_str(), held.reason, addresses, held.from, held.subject, held.collector])?;
+    tray_folder::show(work)?;
     work.changed(Change::Tray);
     Ok(id)
 }

@@ -9,6 +9,8 @@ use crate::store::folders::INBOX;
 
 /// Lookup, read, seen, write, insert, post, create, delete messages, expunge.
 const EVERYBODY: &str = "lrswipkte";
+/// Of the tray: it is read, and mail is moved out of it.
+const TRAY: &str = "lrswte";
 /// What RFC 2086 called some of these (RFC 4314 §2.1.1).
 const OBSOLETE: &str = "cd";
 
@@ -59,6 +61,9 @@ impl Session {
 
 /// INBOX, a user's own or a shared one, can't be deleted; only one's own can be administered.
 fn rights(place: &Place) -> String {
+    if place.is_tray() {
+        return TRAY.into();
+    }
     let delete = if place.name == INBOX { "" } else { "x" };
     let administer = if place.shared.is_none() { "a" } else { "" };
     format!("{EVERYBODY}{delete}{administer}{OBSOLETE}")

@@ -40,9 +40,8 @@ impl Session {
             Ok(replaced) => replaced,
             Err(failure) => return self.refuse_behind(&stretch, failure).await,
         };
-        let target = match self.find(&mailbox).await {
-            Ok(Some(folder)) => folder,
-            Ok(None) => return self.refuse_behind(&stretch, Failure::nonexistent("TRYCREATE")).await,
+        let target = match self.target(&mailbox).await {
+            Ok(folder) => folder,
             Err(failure) => return self.refuse_behind(&stretch, failure).await,
         };
         let mut reader = Reader::new(self.dialect());
@@ -129,6 +128,9 @@ impl Session {
         self.require_membership()?;
         self.require_uids(replaced.by_uid)?;
         self.selected()?.writable()?;
+        if self.selected()?.is_tray() {
+            return Err(Failure::no("NOPERM", "Mail in the tray is not replaced."));
+        }
         let spans = self.spans(&replaced.set, replaced.by_uid)?;
         match *uids(&spans) {
             [ref one] if one.start() == one.end() => Ok((self.selected()?.folder.id, *one.start())),

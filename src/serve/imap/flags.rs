@@ -4,7 +4,7 @@ use super::Session;
 use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use crate::imap::command::StoreMode;
-use crate::imap::flags::Flags;
+use crate::imap::flags::{self, Flags};
 use crate::imap::sequence::{Ranges, SequenceSet};
 use crate::store::StoreError;
 use crate::store::messages::changing::{FlagAction, FlagChange};
@@ -22,6 +22,10 @@ impl Session {
         self.selected()?.writable()?;
         if unchanged_since.is_some() {
             self.enable_condstore().await?;
+        }
+        let deletes = mode != StoreMode::Remove && flags.system & flags::DELETED != 0;
+        if deletes && self.selected()?.is_tray() {
+            return Err(Failure::no("NOPERM", "Mail leaves the tray by being moved to somebody, or by `mailroom tray drop`."));
         }
         let spans = self.spans(set, by_uid)?;
         let store = self.store();

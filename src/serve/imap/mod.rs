@@ -233,7 +233,7 @@ impl Session {
             Command::Unsubscribe(mailbox) => self.subscribe(&mailbox, false).await,
             Command::List(options) => self.list(&options).await,
             Command::Lsub { reference, pattern } => self.lsub(&reference, &pattern).await,
-            Command::Namespace => self.namespace(),
+            Command::Namespace => self.namespace().await,
             Command::Status { mailbox, items } => self.status(&mailbox, &items).await,
             Command::Idle => self.idle().await,
             Command::Compress { mechanism } => self.compress(&mechanism),

@@ -16,7 +16,11 @@ impl Session {
 
     pub(super) async fn get_quota_root(&mut self, mailbox: &str) -> Performed {
         let folder = self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
-        let account = self.account_now(folder.account).await?;
+        // The tray counts for nobody.
+        let Some(account) = self.store().account_by_id(folder.account).await? else {
+            self.queue(&format!("* QUOTAROOT {}\r\n", self.name(&folder.name)));
+            return Ok(Done::ok("It has no quota."));
+        };
         self.queue(&format!("* QUOTAROOT {} {}\r\n", self.name(&folder.name), root(&account)));
         self.queue_quota(&account);
         Ok(Done::ok("This is the quota."))

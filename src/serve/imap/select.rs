@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Session;
 use super::outcome::{Done, Failure, Performed};
+use super::shared::TRAY;
 use crate::imap::command::{Qresync, Select};
 use crate::imap::response;
 use crate::imap::sequence::Ranges;
@@ -51,6 +52,11 @@ impl Selected {
         if from <= self.view.last_uid() {
             self.recent.push((from, self.view.last_uid()));
         }
+    }
+
+    /// What lies in the tray comes and goes by other ways than APPEND and EXPUNGE.
+    pub fn is_tray(&self) -> bool {
+        self.shared.as_deref() == Some(TRAY)
     }
 
     /// For a command that changes something.

@@ -12,6 +12,9 @@ use crate::store::{Account, AccountId, Folder};
 /// Above all shared mailboxes. A user's own folder of such a name is shown too, unless a shared mailbox stands there.
 const ROOT: &str = "Shared";
 
+/// What no mapping claimed, for the postmaster. No shared mailbox has such a name: theirs are in lower case.
+pub const TRAY: &str = "Tray";
+
 /// Where the name of a mailbox leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -29,6 +32,11 @@ impl Place {
         self.shared.is_some() && self.name == INBOX
     }
 
+    /// The tray: what is in it is the mapping's and the administrator's business.
+    pub fn is_tray(&self) -> bool {
+        self.shared.as_deref() == Some(TRAY)
+    }
+
     /// Gives a folder the name that the client knows it by.
     pub fn show(&self, folder: &mut Folder) {
         if let Some(shared) = &self.shared {
@@ -41,7 +49,13 @@ impl Session {
     /// Where a name leads, whether there is such a folder or not.
     pub(super) async fn place(&mut self, mailbox: &str) -> Result<Place, Failure> {
         let own = self.account()?.id;
+        if mailbox.strip_prefix(ROOT).and_then(|below| below.strip_prefix('/')) == Some(TRAY)
+            && let Some(tray) = self.tray().await?
+        {
+            return Ok(Place { account: tray.account, name: INBOX.into(), shared: Some(TRAY.into()) });
+        }
         if let Some((shared, below)) = split(mailbox)
+            && shared != TRAY
             && self.is_member(shared)
             && let Some(account) = self.store().account(&Mailbox::Shared(shared.into())).await?
         {
@@ -70,10 +84,12 @@ impl Session {
         let (store, own) = (self.store(), self.account()?.id);
         let mut folders = store.folders(own).await?;
         let shared = self.shared_accounts().await?;
-        if shared.is_empty() {
+        let tray = self.tray().await?;
+        if shared.is_empty() && tray.is_none() {
             return Ok(folders);
         }
-        folders.retain(|folder| !split(&folder.name).is_some_and(|(name, _)| shared.iter().any(|account| account.name() == name)));
+        let taken = |name: &str| shared.iter().any(|account| account.name() == name) || (tray.is_some() && name == TRAY);
+        folders.retain(|folder| !split(&folder.name).is_some_and(|(name, _)| taken(name)));
         let unsubscribed = store.unsubscribed(own).await?;
         for account in shared {
             for mut folder in store.folders(account.id).await? {
@@ -81,6 +97,11 @@ impl Session {
                 show(account.name(), &mut folder);
                 folders.push(folder);
             }
+        }
+        if let Some(mut tray) = tray {
+            tray.subscribed = !unsubscribed.contains(&tray.id);
+            show(TRAY, &mut tray);
+            folders.push(tray);
         }
         Ok(folders)
     }
@@ -94,8 +115,17 @@ impl Session {
         Ok(accounts)
     }
 
-    pub(super) fn namespace(&mut self) -> Performed {
-        let shared = if self.memberships().is_empty() { "NIL".to_owned() } else { format!("((\"{ROOT}/\" \"/\"))") };
+    /// The postmaster reads the tray, once there was something in it.
+    async fn tray(&mut self) -> Result<Option<Folder>, Failure> {
+        match self.is_member(TRAY) {
+            true => Ok(self.store().tray_folder().await?),
+            false => Ok(None),
+        }
+    }
+
+    pub(super) async fn namespace(&mut self) -> Performed {
+        let shared =
+            if self.memberships().is_empty() && self.tray().await?.is_none() { "NIL".to_owned() } else { format!("((\"{ROOT}/\" \"/\"))") };
         self.queue(&format!("* NAMESPACE ((\"\" \"/\")) NIL {shared}\r\n"));
         Ok(Done::ok("These are the namespaces."))
     }
@@ -109,6 +139,9 @@ impl Session {
     }
 
     fn is_member(&self, shared: &str) -> bool {
+        if shared == TRAY {
+            return self.account.as_ref().is_some_and(|account| account.name() == self.context.now().config.office.postmaster);
+        }
         self.account.as_ref().is_some_and(|account| self.context.now().mapping.is_shared_with(shared, account.name()))
     }
 

@@ -166,7 +166,8 @@ impl Session {
         selected.keywords_told = selected.folder.keywords.clone();
         let keywords: Vec<String> = selected.folder.keywords.iter().filter(|name| !name.is_empty()).cloned().collect();
         let all = flags::render(u32::MAX, &keywords, false);
-        let permanent = if selected.read_only { String::new() } else { format!("{all} \\*") };
+        let settable = if selected.is_tray() { flags::render(!flags::DELETED, &keywords, false) } else { all.clone() };
+        let permanent = if selected.read_only { String::new() } else { format!("{settable} \\*") };
         self.queue(&format!("* FLAGS ({all})\r\n* OK [PERMANENTFLAGS ({permanent})] These can be set.\r\n"));
     }
 }

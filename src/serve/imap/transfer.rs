@@ -5,12 +5,12 @@ use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use crate::imap::response;
 use crate::imap::sequence::SequenceSet;
-use crate::store::FolderId;
+use crate::store::Folder;
 
 impl Session {
     pub(super) async fn copy(&mut self, set: &SequenceSet, mailbox: &str, by_uid: bool) -> Performed {
         let spans = self.spans(set, by_uid)?;
-        let target = self.target(mailbox).await?;
+        let target = self.target(mailbox).await?.id;
         let store = self.store();
         let selected = self.selected()?;
         selected.dirty |= selected.folder.id == target;
@@ -25,10 +25,14 @@ impl Session {
     pub(super) async fn move_messages(&mut self, set: &SequenceSet, mailbox: &str, by_uid: bool) -> Performed {
         self.selected()?.writable()?;
         let spans = self.spans(set, by_uid)?;
-        let target = self.target(mailbox).await?;
+        let target = self.target(mailbox).await?.id;
         let store = self.store();
+        let by = self.account()?.name().to_owned();
         let selected = self.selected()?;
-        let moved = store.move_messages(selected.folder.id, uids(&spans), target).await?;
+        let moved = match selected.is_tray() {
+            true => store.tray_move(uids(&spans), target, &by).await?,
+            false => store.move_messages(selected.folder.id, uids(&spans), target).await?,
+        };
         (selected.dirty, selected.removed) = (true, true);
         if moved.uids.is_empty() {
             return Ok(Done::ok("There was nothing to move."));
@@ -57,7 +61,11 @@ impl Session {
     }
 
     /// Where COPY, MOVE and APPEND put things. A client that is told TRYCREATE makes the mailbox and comes again.
-    pub(super) async fn target(&mut self, mailbox: &str) -> Result<FolderId, Failure> {
-        Ok(self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("TRYCREATE"))?.id)
+    pub(super) async fn target(&mut self, mailbox: &str) -> Result<Folder, Failure> {
+        let folder = self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("TRYCREATE"))?;
+        match self.place(mailbox).await?.is_tray() {
+            true => Err(Failure::no("NOPERM", "Only what no mapping claims comes into the tray.")),
+            false => Ok(folder),
+        }
     }
 }

@@ -293,7 +293,8 @@ fn set_modseq(connection: &Connection, folder: FolderId, modseq: u64) -> Result<
     Ok(())
 }
 
-fn copy(work: &mut Work<'_>, folder: FolderId, uids: &Uids, target: FolderId, needs_room: bool) -> Result<Copied, StoreError> {
+/// Copies messages inside a transaction; `needs_room`: if the owner of the target has room for them.
+pub fn copy(work: &mut Work<'_>, folder: FolderId, uids: &Uids, target: FolderId, needs_room: bool) -> Result<Copied, StoreError> {
     let from = folders::require(work, folder)?;
     let to = folders::require(work, target)?;
     let mut source_uids = Vec::new();
