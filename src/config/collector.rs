@@ -113,6 +113,8 @@ pub struct Collector {
     pub folders: Vec<(String, Option<String>)>,
     /// What becomes of the upstream copy.
     pub after: After,
+    /// The upstream folder for copies of what people send as this mailbox's address; `None`: no copies.
+    pub sent: Option<String>,
     /// Bind or mapped.
     pub deliver: Deliver,
     /// For what no stage finds; default the tray.
@@ -177,6 +179,8 @@ impl Collector {
             Some(value) => target(&value, reading),
             None => Some(Target::Hold),
         };
+        let folders = folders(table, pop3);
+        let sent = sent(table, protocol, address.as_ref(), &folders, provider);
         if let (Some(mark), Some(Deliver::To(_))) = (table.key_mark("unclaimed"), &deliver) {
             mark.warn("\"unclaimed\" does nothing here: \"deliver\" takes all of this mailbox", None);
         }
@@ -188,7 +192,8 @@ impl Collector {
             schedule: schedules(table, minimum_interval),
             minimum_interval,
             idle: idle(table, pop3),
-            folders: folders(table, pop3),
+            folders,
+            sent,
             after: after(table, pop3).unwrap_or(After::Keep),
             envelope: table.get("envelope").and_then(|value| EnvelopeHabit::read(value.table()?)),
             habits: provider.map_or_else(Vec::new, |profile| profile.habits.clone()),
@@ -315,6 +320,34 @@ fn folders(table: &Table<'_>, pop3: bool) -> Vec<(String, Option<String>)> {
         value.mark().wrong_with("\"folders\" names no folder", "write folders = [\"INBOX\"], or leave it out");
     }
     folders
+}
+
+fn sent(
+    table: &Table<'_>,
+    protocol: Option<Protocol>,
+    address: Option<&Address>,
+    fetched: &[(String, Option<String>)],
+    provider: Option<&Profile>,
+) -> Option<String> {
+    let value = table.get("sent")?;
+    let folder = value.parse(not_empty)?;
+    let mark = value.mark();
+    if protocol == Some(Protocol::Pop3) {
+        mark.wrong_with("POP3 puts nothing into a mailbox", "leave it out, or use protocol = \"imap\"");
+    }
+    if fetched.iter().any(|(name, _)| name.eq_ignore_ascii_case(&folder)) {
+        mark.wrong_with(
+            format!("\"{folder}\" is fetched too, so every copy would come back as new mail"),
+            "take it out of folders, or name another one",
+        );
+    }
+    if address.is_none() {
+        mark.wrong_with("nobody can send as this mailbox: it has no address", "add address = \"office@isp.example\"");
+    }
+    if let Some(profile) = provider.filter(|profile| profile.keeps_sent) {
+        mark.warn(format!("{} keeps what is sent through it by itself: with this, there are two copies", profile.name), None);
+    }
+    Some(folder)
 }
 
 fn after(table: &Table<'_>, pop3: bool) -> Option<After> {

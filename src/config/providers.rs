@@ -50,6 +50,8 @@ pub struct Profile {
     pub app_password: bool,
     /// It lists only a part of a full mailbox at a time.
     pub partial_listing: bool,
+    /// It keeps a copy of what is sent through its smarthost.
+    pub keeps_sent: bool,
     /// At most this many mails in that time.
     pub rate: Option<(u32, Duration)>,
     /// What its customers should know, for `init` and `check`.
@@ -170,6 +172,7 @@ fn read_profile(id: &str, root: &Table<'_>) -> Option<Profile> {
         oauth2: root.word("oauth2", &[("microsoft", OAuthProvider::Microsoft), ("google", OAuthProvider::Google)]).map(|f| f.value),
         app_password: root.boolean("app_password").is_some_and(|f| f.value),
         partial_listing: root.boolean("partial_listing").is_some_and(|f| f.value),
+        keeps_sent: root.boolean("keeps_sent").is_some_and(|f| f.value),
         rate: root.get("rate").and_then(|value| value.parse(super::smarthost::rate)),
         notes: root.texts("notes").unwrap_or_default().iter().map(|note| note.value.to_owned()).collect(),
         name: name?.to_owned(),

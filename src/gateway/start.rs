@@ -12,6 +12,7 @@ use super::tasks::Tasks;
 use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, START_ERROR, StartError, housekeeping, indexing, requests, switch};
 use crate::config::{Config, Current};
 use crate::inbound::scheduler::Scheduler;
+use crate::outbound::copies;
 use crate::outbound::relay::{Relay, system_clock};
 use crate::serve::listener::{Listener, Places, Service};
 use crate::serve::login::Login;
@@ -185,6 +186,11 @@ fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>
     tasks.keep("collectors", stop.clone(), move || {
         let mut end = end.clone();
         scheduler.clone().run(async move { end.requested().await })
+    });
+    let (s, c, end) = (store.clone(), current.clone(), stop.clone());
+    tasks.keep("copies", stop.clone(), move || {
+        let mut end = end.clone();
+        copies::run(s.clone(), c.clone(), async move { end.requested().await })
     });
     let (s, c, end) = (store.clone(), current.clone(), stop.clone());
     tasks.keep("relay", stop.clone(), move || {

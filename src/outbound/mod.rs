@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod complete;
+pub mod copies;
 pub mod credentials;
 pub mod dsn;
 pub mod forward;

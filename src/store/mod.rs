@@ -44,6 +44,7 @@ pub mod remap;
 pub mod requests;
 pub mod search;
 pub mod secrets;
+pub mod sent_copies;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 
 pub use super::orders::{Order, Queued, QueuedRecipient};
 use super::tray::{self, NewHeld};
-use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, now, trace};
+use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, now, sent_copies, trace};
 use crate::address::Address;
 use crate::message::wish::{Notify, Return, Wish, Wishes};
 use bytes::Bytes;
@@ -374,6 +374,9 @@ fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError
         if settlement.attempted || *outcome == Outcome::Failed {
             trace::about(work, content, state.as_str(), format!("{address}: {reply}"))?;
         }
+    }
+    if settlement.outcomes.iter().any(|(_, outcome, _)| *outcome == Outcome::Relayed) {
+        sent_copies::insert(work, settlement.id, now())?;
     }
     for (told, notice) in &settlement.notices {
         let (event, what) = told.in_trace();

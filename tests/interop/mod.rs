@@ -5,6 +5,7 @@ mod absence;
 mod approval;
 mod bad_input;
 mod clients;
+mod copies;
 mod fetch;
 pub mod isp;
 mod lmtp;

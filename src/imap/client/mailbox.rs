@@ -272,7 +272,7 @@ impl Client {
         Err(ClientError::OutOfStep("endless responses".into()))
     }
 
-    async fn search_for(&mut self, command: &str) -> Result<Vec<u32>, ClientError> {
+    pub(super) async fn search_for(&mut self, command: &str) -> Result<Vec<u32>, ClientError> {
         let tag = self.queue(command);
         self.flush(Phase::Command).await?;
         self.found(&tag).await
@@ -322,7 +322,7 @@ fn select_command(folder: &str, change: bool) -> String {
 }
 
 /// A folder's name as a quoted string, in modified UTF-7 (RFC 3501 §5.1.3).
-fn mailbox(name: &str) -> String {
+pub(super) fn mailbox(name: &str) -> String {
     let name: String = utf7::encode(name).chars().filter(|c| !c.is_control()).collect();
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,12 +1,15 @@
-//! The client for the ISP's side: RFC 3501 and RFC 9051 as far as collecting mail needs them, with ESEARCH, UIDPLUS, MOVE and IDLE.
+//! The client for the ISP's side: RFC 3501 and RFC 9051 as far as collecting mail needs them, with ESEARCH, UIDPLUS, MOVE and IDLE; and
+//! putting a message into a folder.
 //!
 //! Messages are asked for in sets ([`Client::retrieve`]) and come through [`Client::next`] and [`Client::piece`], a literal of any size in
 //! pieces. A FETCH that ends in NO, BAD or not at all is a failure, never a short success. Every line, literal and wait is bounded.
 
+mod append;
 mod error;
 mod login;
 mod mailbox;
 
+pub use append::Append;
 pub use error::ClientError;
 pub use mailbox::{News, Removed, Selected, Sizes, Survey};
 

@@ -4,7 +4,7 @@
 
 use super::{Submission, Submitter, recipient_address, sender_address};
 use crate::address::{Address, Domain};
-use crate::config::{Config, Current, Deliver, DeviceSender, UnknownLocal};
+use crate::config::{Collector, Config, Current, Deliver, DeviceSender, UnknownLocal};
 use crate::inbound::recipients::{self, Mail};
 use crate::mapping::{Decision, Direction, Held, Identity, Mailbox, Recipient, Sender};
 use crate::message::address_list;
@@ -341,8 +341,17 @@ fn outgoing(current: &Current, submission: &Submission<'_>, identity: &Identity,
         recipients,
         header: Some(forward::outside(Rewrite::new(&header), hop(current, submission))),
         wishes: wishes(current, submission),
+        copy_to: copy_to(&current.config, submission.submitter, identity),
         ..NewMail::default()
     }
+}
+
+/// The collector whose mailbox gets a copy of what this person sends as this address. What machines send is nobody's correspondence.
+fn copy_to(config: &Config, submitter: &Submitter, identity: &Identity) -> Option<String> {
+    let keeps =
+        |collector: &&Collector| collector.enabled && collector.sent.is_some() && collector.address.as_ref() == Some(&identity.address);
+    let person = matches!(submitter, Submitter::User(_));
+    config.collectors.iter().find(keeps).filter(|_| person).map(|collector| collector.name.clone())
 }
 
 /// What the sender wants to hear.
