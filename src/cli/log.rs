@@ -1,9 +1,11 @@
-//! The log: on stderr, where a terminal or the journal takes it, or in files where stderr goes nowhere. Only this program's own lines are shown: libraries log secrets at their lowest levels.
+//! The log: on stderr, where a terminal or the journal takes it, or in files where stderr goes nowhere. Only this program's own lines are
+//! shown: libraries log secrets at their lowest levels.
 
 use std::io::IsTerminal;
 use std::path::Path;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -50,7 +52,10 @@ where
     };
     let ours = Targets::new().with_target("mailroom", configured.max(wanted));
     let text = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours).with_target(false);
-    let registry = tracing_subscriber::registry().with(ours);
+    // A service has nobody who reads stderr: what matters goes where the system's administrators look.
+    let event = tracing_subscriber::fmt::layer().with_writer(platform::EVENT_LOG).with_ansi(false).with_target(false).with_level(false);
+    let events = platform::is_service().then(|| event.without_time().with_filter(LevelFilter::WARN));
+    let registry = tracing_subscriber::registry().with(events).with(ours);
     // A test or a second command in one process has started it already.
     let _ = if log.json { registry.with(text.json()).try_init() } else { registry.with(text).try_init() };
 }

@@ -72,6 +72,18 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     if arguments.service {
         platform::connect_service().map_err(anyhow::Error::msg)?;
     }
+    let result = serve(arguments, global).await;
+    if let Err(error) = &result
+        && platform::stderr_is_lost()
+    {
+        // Without a configuration there is no log yet.
+        log::start(&Log { level: Level::Info, json: false }, global.verbose);
+        tracing::error!("it does not start: {error:#}");
+    }
+    result
+}
+
+async fn serve(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
     let file = config_file(global)?;
     // Before anything is logged: the log is configured in the file that may be what has to be logged about.
     let loaded = files::gather(&file).and_then(|texts| files::parse(&file, texts));
@@ -84,15 +96,8 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let mut signals = platform::Signals::new()?;
     let gateway = match Gateway::start(Options { file, last_good: arguments.last_good }).await {
         Ok(gateway) => gateway,
-        Err(error) => {
-            if platform::stderr_is_lost() {
-                tracing::error!("it does not start: {error}");
-            }
-            return Err(match error {
-                StartError::Load(error) => anyhow::Error::new::<LoadError>(error),
-                error => error.into(),
-            });
-        }
+        Err(StartError::Load(error)) => return Err(anyhow::Error::new::<LoadError>(error)),
+        Err(error) => return Err(error.into()),
     };
     let mut out = std::io::stdout();
     writeln!(out, "{}", gateway.ready_line()).and_then(|()| out.flush())?;

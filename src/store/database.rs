@@ -62,7 +62,7 @@ pub fn open(dir: &Path, migrations: &[&str]) -> Result<(Connection, Presence), S
     require_a_store_or_room_for_one(dir)?;
     platform::private_directory(dir).map_err(|error| cannot(dir, error))?;
     let path = dir.join("store.lock");
-    let file = platform::private_file(&path).map_err(|error| cannot(&path, error))?;
+    let mut file = platform::private_file(&path).map_err(|error| cannot(&path, error))?;
     let alone = file.try_lock().is_ok();
     if !alone {
         // Whoever makes or migrates the store holds the lock alone until that is done.
@@ -72,7 +72,10 @@ pub fn open(dir: &Path, migrations: &[&str]) -> Result<(Connection, Presence), S
     connection.execute_batch(&format!("PRAGMA cache_size = -{WRITER_CACHE_KIB};"))?;
     migrate(&connection, dir, migrations, alone)?;
     if alone {
-        file.unlock().and_then(|()| file.lock_shared()).map_err(|error| cannot(&path, error))?;
+        // Closed, not unlocked: Wine takes it for an error that only one of Windows' two kinds of locks was held.
+        drop(file);
+        file = platform::private_file(&path).map_err(|error| cannot(&path, error))?;
+        file.lock_shared().map_err(|error| cannot(&path, error))?;
     }
     Ok((connection, Presence { _file: file, alone }))
 }
@@ -152,7 +155,8 @@ const HARMLESS: &[&str] = &["tls", "leases", "secret.key", "run.lock", "store.lo
 
 /// Guards against a slip in `storage.path`: closing somebody's home directory to others would be a nasty surprise.
 fn require_a_store_or_room_for_one(dir: &Path) -> Result<(), StoreError> {
-    if dir.join(FILE).exists() {
+    // The system's own place is ours, whatever lies there: on Windows the configuration.
+    if dir.join(FILE).exists() || dir == platform::system_store() {
         return Ok(());
     }
     let entries = match std::fs::read_dir(dir) {

@@ -93,6 +93,14 @@ pub fn connect_service() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the system's service manager shows nobody what this process prints. Systemd does: in its journal.
+pub fn is_service() -> bool {
+    false
+}
+
+/// Where a service's warnings go instead.
+pub const EVENT_LOG: fn() -> io::Sink = io::sink;
+
 /// Tells systemd's watchdog that the gateway is alive.
 pub fn announce_alive() {
     tell(NotifyState::Watchdog);

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+use winsafe::{HKEY, RegistryValue, co};
 
 use super::Told;
 
 pub use control::{connect as connect_service, connected as is_service};
-pub use events::EventLog;
 pub use manager::{install, start, status, stop, uninstall};
 pub use rights::{seal, unseal};
 
@@ -29,7 +29,17 @@ pub fn system_configuration() -> PathBuf {
 
 /// Where the store lies unless the configuration says otherwise.
 pub fn system_store() -> PathBuf {
-    std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from).join("Mailroom")
+    program_data().join(NAME)
+}
+
+/// Where programs keep what belongs to the machine. From the registry: the environment of a service may differ from that of the commands
+/// that have to find the same files.
+fn program_data() -> PathBuf {
+    const LIST: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList";
+    match HKEY::LOCAL_MACHINE.RegGetValue(Some(LIST), Some("ProgramData"), co::RRF::RT_REG_SZ) {
+        Ok(RegistryValue::Sz(path) | RegistryValue::ExpandSz(path)) => PathBuf::from(path),
+        _ => std::env::var_os("ProgramData").map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from),
+    }
 }
 
 /// Whether programs of this machine can be reached by sockets that have paths.
@@ -88,6 +98,9 @@ pub fn announce_end(code: u8) {
 /// Nobody listens on this system.
 pub fn announce_alive() {}
 
+/// Where a service's warnings go, which has nobody who sees what it prints.
+pub const EVENT_LOG: events::EventLog = events::EventLog;
+
 /// Nobody watches on this system.
 pub fn watchdog_interval() -> Option<Duration> {
     None
@@ -100,7 +113,7 @@ pub fn confine(_: &super::Confinement) -> String {
 
 /// Whether what is written to stderr goes nowhere.
 pub fn stderr_is_lost() -> bool {
-    false
+    is_service()
 }
 
 /// Listens at an address.

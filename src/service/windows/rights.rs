@@ -29,7 +29,7 @@ pub fn close(dir: &Path) -> io::Result<()> {
 /// Gives an account what it needs of this registration: the store to itself, the files to read, and mappings to write.
 pub fn give(registration: &Registration, account: &str) -> Result<(), String> {
     let failed = |path: &Path, error: io::Error| format!("{account} can't be given rights on {}: {error}", path.display());
-    let Registration { program, configuration, storage } = registration;
+    let Registration { program, configuration, storage, beside } = registration;
     std::fs::create_dir_all(storage).map_err(|error| failed(storage, error))?;
     icacls(storage, &close_to(account)).map_err(|error| failed(storage, error))?;
     // What lies there already takes the directory's rights over.
@@ -44,6 +44,9 @@ pub fn give(registration: &Registration, account: &str) -> Result<(), String> {
         if mappings.is_dir() {
             icacls(&mappings, &grant(account, "(OI)(CI)M")).map_err(|error| failed(&mappings, error))?;
         }
+    }
+    for file in beside.iter().filter(|file| file.exists() && !file.starts_with(storage)) {
+        icacls(file, &grant(account, "R")).map_err(|error| failed(file, error))?;
     }
     Ok(())
 }
