@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -57,7 +58,12 @@ class Wine:
                 timeout=patience,
                 check=False,
             )
-        return done.returncode, output.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
+        printed = output.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
+        code = done.returncode
+        if code == -signal.SIGKILL:
+            # Wine kills what takes longer than a second to end after its last line; that line tells then how it went.
+            code = 1 if "mailroom:" in printed else 0
+        return code, printed
 
     def run(self, *words, stdin="", patience=PATIENCE):
         """The same for a program that has to succeed."""

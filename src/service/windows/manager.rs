@@ -27,10 +27,8 @@ const RESTARTS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30)
 const FORGIVEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// At shutdown: the gateway's ten seconds, and a margin.
 const SHUTDOWN: Duration = Duration::from_secs(15);
-/// Migrating a large store may take minutes; the service goes on starting when `start` stops waiting.
-const START_LIMIT: Duration = Duration::from_secs(180);
-/// The gateway promises ten seconds.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Longer than this a service is not silent while it starts or stops: it gives signs of life, and it promises to stop within ten seconds.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How often is looked whether it is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -93,12 +91,10 @@ pub fn start() -> Result<Vec<String>, String> {
         }
         result => result.map_err(in_words)?,
     }
-    let status = wait(&service, START_LIMIT, |state| !matches!(state, ServiceState::StartPending))?;
+    let status = wait(&service, |state| state != ServiceState::StartPending)?;
     match status.current_state {
         ServiceState::Running => Ok(vec![format!("the service {NAME} runs")]),
-        ServiceState::StartPending => {
-            Ok(vec![format!("the service {NAME} is still starting; `mailroom service status` tells when it serves")])
-        }
+        ServiceState::StartPending => Err(format!("the service {NAME} did not start, and gives no sign of life; its log says why")),
         _ => Err(format!("the service {NAME} did not start{}; its log says why", ending(standing(&status)))),
     }
 }
@@ -180,17 +176,21 @@ fn stop_and_wait(service: &Service) -> Result<Vec<String>, String> {
         Err(error) if code_of(&error) == Some(code::SERVICE_NOT_ACTIVE) => return Ok(vec![format!("the service {NAME} does not run")]),
         result => result.map_err(in_words)?,
     };
-    match wait(service, STOP_LIMIT, |state| state == ServiceState::Stopped)?.current_state {
+    match wait(service, |state| state == ServiceState::Stopped)?.current_state {
         ServiceState::Stopped => Ok(vec![format!("the service {NAME} has stopped")]),
-        _ => Err(format!("the service {NAME} has not stopped within {} seconds", STOP_LIMIT.as_secs())),
+        _ => Err(format!("the service {NAME} has not stopped within {} seconds", SILENCE.as_secs())),
     }
 }
 
-fn wait(service: &Service, limit: Duration, done: impl Fn(ServiceState) -> bool) -> Result<ServiceStatus, String> {
-    let begin = Instant::now();
+/// Waits until it is done, or silent for too long.
+fn wait(service: &Service, done: impl Fn(ServiceState) -> bool) -> Result<ServiceStatus, String> {
+    let mut heard = (Instant::now(), 0);
     loop {
         let status = service.query_status().map_err(in_words)?;
-        if done(status.current_state) || begin.elapsed() > limit {
+        if status.checkpoint != heard.1 {
+            heard = (Instant::now(), status.checkpoint);
+        }
+        if done(status.current_state) || heard.0.elapsed() > SILENCE {
             return Ok(status);
         }
         sleep(LOOK_AGAIN);
