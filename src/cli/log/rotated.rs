@@ -53,8 +53,9 @@ pub struct Line<'w>(MutexGuard<'w, Files>);
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let files = &mut *self.0;
-        if files.size > 0 && files.size + bytes.len() as u64 > files.limit {
-            files.rotate()?;
+        if files.size > 0 && files.size + bytes.len() as u64 > files.limit && files.rotate().is_err() {
+            // On Windows somebody may read it with a program that lets nobody rename it: the log goes on in it for another round.
+            files.size = 0;
         }
         let written = files.file.write(bytes)?;
         files.size += written as u64;
