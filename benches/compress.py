@@ -69,16 +69,13 @@ class Client:
         self.read_until(b"\r\n")
 
     def read_until(self, end: bytes) -> bytes:
-        """Up to an end that stands in no mail; of what came before, the last bytes."""
+        """The line that has this in it, which stands in no mail."""
         seen = self.rest
-        while end not in seen:
+        while (at := seen.find(end)) < 0 or (stop := seen.find(b"\r\n", at) + 2) < 2:
             piece = self.socket.recv(65536)
             assert piece, "the connection ended"
             self.wire += len(piece)
-            piece = self.into.decompress(piece) if self.into else piece
-            seen = seen[-200:] + piece
-        at = seen.index(end)
-        stop = seen.index(b"\r\n", at) + 2 if end != b"\r\n" else at + 2
+            seen = (seen if at >= 0 else seen[-len(end):]) + (self.into.decompress(piece) if self.into else piece)
         self.rest = seen[stop:]
         return seen[at:stop]
 
