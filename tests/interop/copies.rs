@@ -12,7 +12,7 @@ use super::isp::{self, Dovecot, Postfix};
 use super::relay::send;
 use crate::support::lan::Lan;
 use crate::support::office::{Office, until};
-use crate::support::proxy::{Fault, Proxy, Speech, Way};
+use crate::support::proxy::{Fault, Harm, Proxy, Speech, Spot, Way};
 use crate::support::reader::Imap;
 
 #[test]
@@ -66,7 +66,7 @@ fn what_leaves_through_the_own_mailbox_is_kept_there_too() {
 
 const MINUTE: i64 = 60_000;
 
-/// The answers of the provider's server end behind every byte in turn; two attempts later there is one copy.
+/// The connection ends at every command and answer in turn; two attempts later there is one copy.
 #[tokio::test]
 async fn wherever_the_line_is_cut_there_is_one_copy_in_the_end() {
     let dovecot = Dovecot::start();
@@ -83,8 +83,10 @@ async fn wherever_the_line_is_cut_there_is_one_copy_in_the_end() {
     .await;
     let current = lan.context.current.borrow().clone();
     let mut found = 0;
-    for byte in (1..1200).step_by(17) {
-        let text = format!("From: alice@example.com\r\nMessage-ID: <{byte}@office.lan>\r\n\r\n{}", "words\r\n".repeat(50));
+    let places = (0..7).flat_map(|unit| [Spot::Boundary, Spot::Line].map(|spot| (unit, spot)));
+    let ways = [Way::ToServer, Way::ToClient];
+    for (round, (way, (unit, spot))) in ways.iter().flat_map(|way| places.clone().map(move |place| (*way, place))).enumerate() {
+        let text = format!("From: alice@example.com\r\nMessage-ID: <{round}@office.lan>\r\n\r\n{}", "words\r\n".repeat(50));
         let content = NewContent::Inline(text.clone().into(), Box::new(content_facts(&Facts::of(text.as_bytes()))));
         let to = Address::parse("carol@customer.example").unwrap();
         let mail = NewMail { owner: "alice".into(), recipients: vec![to.clone()], copy_to: Some("isp".into()), ..NewMail::default() };
@@ -94,16 +96,17 @@ async fn wherever_the_line_is_cut_there_is_one_copy_in_the_end() {
         lan.store.queue_settle(Settlement { outcomes, attempted: true, ..Settlement::of(id) }).await.unwrap();
 
         let now = jiff::Timestamp::now().as_millisecond();
-        proxy.spoil(Way::ToClient, Fault::CutAtByte(byte));
+        let fault = Fault { way, unit, spot, harm: Harm::Cut };
+        proxy.spoil(fault);
         copies::pass(&lan.store, &current, now).await.unwrap();
         for later in 1..3 {
             copies::pass(&lan.store, &current, now + later * 10 * MINUTE).await.unwrap();
         }
-        assert!(lan.store.sent_copies_due(i64::MAX, 10).await.unwrap().is_empty(), "cut behind {byte}");
+        assert!(lan.store.sent_copies_due(i64::MAX, 10).await.unwrap().is_empty(), "{fault:?}");
         let there = Imap::login(dovecot.imap, "alice@example.com", isp::PASSWORD).messages("Sent");
         let copies = there.iter().filter(|message| **message == text.as_bytes()).count();
-        assert_eq!(copies, 1, "cut behind byte {byte}");
-        let events = lan.store.trace(&format!("{byte}@office.lan")).await.unwrap();
+        assert_eq!(copies, 1, "{fault:?}");
+        let events = lan.store.trace(&format!("{round}@office.lan")).await.unwrap();
         found += usize::from(events.iter().any(|event| event.detail.contains("found in Sent")));
     }
     assert!(found > 0, "the answer to a message that was taken never got lost");
