@@ -10,10 +10,11 @@ use crate::mapping;
 use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// So much is asked for before deletions catch up with it: one round, or two where the next is asked for while one comes.
 const CHECKPOINT: usize = 200;
@@ -39,8 +40,8 @@ pub(super) struct Mailbox<'a, 'b> {
 
 /// Messages that have been asked for together.
 #[derive(Default)]
-struct Round<'i> {
-    items: &'i [Item],
+struct Round {
+    items: Vec<Item>,
     /// How often each was asked for, this time included.
     attempts: Vec<u32>,
     /// See [`Upstream::retrieve`].
@@ -140,29 +141,28 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         upstream.measure(&mut plan.fetch).await?;
         let max_size = self.run.order.collector.max_size;
         let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
-        let mut fitting = fitting;
+        let mut rest = VecDeque::from(fitting);
         let rounds = if upstream.answers_in_order() { 2 } else { 1 };
-        if chunk(&fitting, 1).len() < fitting.len() {
-            plan::small_first(&mut fitting);
-        }
-        let wanted = (fitting.len() + plan.wanted.len() + plan.singly.len()) as u64;
+        let wanted = (rest.len() + plan.wanted.len() + plan.singly.len()) as u64;
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
         let mut going = plan.dispose;
-        let mut rest = fitting.as_slice();
+        let (began, mut came) = (Instant::now(), 0);
         let mut round = self.ask(upstream, next_chunk(&mut rest, rounds)).await?;
         while !round.items.is_empty() {
             let next = if rounds > 1 { Some(self.ask(upstream, next_chunk(&mut rest, rounds)).await) } else { None };
             if self.ask_to_remove(upstream, &going) {
                 going.clear();
             }
+            came += plan::bytes(&round.items);
             match (self.receive(upstream, round, Handling::Mapped).await, &next) {
                 (Ok(fresh), _) => going.extend(fresh),
                 (Err(trouble), Some(Ok(next))) => {
-                    self.forgive(next.items).await?;
+                    self.forgive(&next.items).await?;
                     return Err(trouble);
                 }
                 (Err(trouble), _) => return Err(trouble),
             }
+            plan::small_first(rest.make_contiguous(), came, began.elapsed());
             round = match next {
                 Some(next) => next?,
                 None => self.ask(upstream, next_chunk(&mut rest, rounds)).await?,
@@ -170,12 +170,12 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         for (item, whose) in plan.wanted {
             let handling = self.handling_for(&whose).await?;
-            let round = self.ask(upstream, std::slice::from_ref(&item)).await?;
+            let round = self.ask(upstream, vec![item]).await?;
             going.extend(self.receive(upstream, round, handling).await?);
         }
         for (item, attempts) in plan.singly {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
-            let round = self.ask(upstream, std::slice::from_ref(&item)).await?;
+            let round = self.ask(upstream, vec![item]).await?;
             going.extend(self.receive(upstream, round, handling).await?);
         }
         if !large.is_empty() {
@@ -186,17 +186,18 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     }
 
     /// Counts the attempts, and asks for the messages.
-    async fn ask<'i>(&mut self, upstream: &mut Upstream, items: &'i [Item]) -> Result<Round<'i>, Trouble> {
+    async fn ask(&mut self, upstream: &mut Upstream, items: Vec<Item>) -> Result<Round, Trouble> {
         if items.is_empty() {
             return Ok(Round::default());
         }
         self.run.room_on_disk()?;
-        let attempts = self.run.order.store.ledger_attempt(&self.source, ids_of(items)).await?;
-        Ok(Round { items, attempts, marks: upstream.retrieve(items) })
+        let attempts = self.run.order.store.ledger_attempt(&self.source, ids_of(&items)).await?;
+        let marks = upstream.retrieve(&items);
+        Ok(Round { items, attempts, marks })
     }
 
     /// Receives while storing. What is durable then and has to go at once.
-    async fn receive(&mut self, upstream: &mut Upstream, round: Round<'_>, handling: Handling) -> Result<Vec<Item>, Trouble> {
+    async fn receive(&mut self, upstream: &mut Upstream, round: Round, handling: Handling) -> Result<Vec<Item>, Trouble> {
         let order = self.run.order;
         let Round { items, attempts, marks } = round;
         let (to, from) = mpsc::channel(CHECKPOINT);
@@ -214,14 +215,14 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             room,
             removed: &mut removed,
         };
-        let received = receiver.receive(items, marks).await;
+        let received = receiver.receive(&items, marks).await;
         self.removed(&removed).await?;
         let stored = (&mut storing.0).await.map_err(|error| match error.try_into_panic() {
             // It is contained where a whole fetch is.
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Trouble::Stopped,
         })?;
-        self.settle(items, &attempts, &received, &stored).await?;
+        self.settle(&items, &attempts, &received, &stored).await?;
         let refusals = received?;
         for (handle, text) in refusals {
             self.run.figures.failed += 1;
@@ -232,7 +233,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         let outcomes: HashMap<u32, &str> = stored.messages.iter().map(|(handle, outcome)| (*handle, outcome.as_str())).collect();
         let goes = |item: &&Item| outcomes.get(&item.handle).is_some_and(|outcome| plan::goes_at_once(outcome, &order.collector.after));
-        Ok(items.iter().filter(goes).cloned().collect())
+        Ok(items.into_iter().filter(|item| goes(&item)).collect())
     }
 
     /// Counts what is durable, takes back the attempts of those that never had their turn, and gives up on a message that has ended its
@@ -384,22 +385,17 @@ fn ids_of(items: &[Item]) -> Vec<UpstreamId> {
     items.iter().map(|item| item.id.clone()).collect()
 }
 
-fn next_chunk<'i>(rest: &mut &'i [Item], rounds: usize) -> &'i [Item] {
-    let chunk = chunk(rest, rounds);
-    *rest = &rest[chunk.len()..];
-    chunk
-}
-
 /// What one of so many rounds between two checkpoints asks for.
-fn chunk(items: &[Item], rounds: usize) -> &[Item] {
+fn next_chunk(rest: &mut VecDeque<Item>, rounds: usize) -> Vec<Item> {
     let most = CHECKPOINT_BYTES / rounds as u64;
     let mut bytes = 0;
-    let fits = items.iter().take(CHECKPOINT / rounds).take_while(|item| {
+    let fits = rest.iter().take(CHECKPOINT / rounds).take_while(|item| {
         let before = bytes;
         bytes += item.size.unwrap_or(0).min(most);
         before < most
     });
-    &items[..fits.count().max(1).min(items.len())]
+    let count = fits.count();
+    rest.drain(..count).collect()
 }
 
 #[cfg(test)]
@@ -408,11 +404,11 @@ mod tests {
 
     #[test]
     fn checkpoints_are_bounded_by_count_and_bytes() {
-        let items = |count: u32, size: u64| -> Vec<Item> {
+        let items = |count: u32, size: u64| -> VecDeque<Item> {
             (0..count).map(|n| Item { handle: n, id: (n.to_string(), 0), size: Some(size), arrived: None }).collect()
         };
         for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 20_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
-            assert_eq!(chunk(&items(count, size), 1).len(), first, "{count} of {size}");
+            assert_eq!(next_chunk(&mut items(count, size), 1).len(), first, "{count} of {size}");
         }
     }
 }

@@ -5,11 +5,14 @@ use super::upstream::Item;
 use crate::config::After;
 use crate::store::ledger::{Entry, State, UpstreamId};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Outcomes that leave the upstream copy where it is, whatever `after` says: it is somebody else's, or not all of it is here.
 pub const STAYS: [&str; 3] = ["remote", "stub", "quarantined"];
 /// Larger messages wait until a backlog of others has come.
 const SMALL: u64 = 1_000_000;
+/// As long as everything comes within this, it comes in the order in which it arrived.
+const BACKLOG: Duration = Duration::from_secs(30);
 /// As much of a header as its fingerprint is made of: `TOP` and `RETR` give the same bytes here.
 const FINGERPRINT_BYTES: usize = 16 * 1024;
 /// A deletion that the server has not carried out after so long is worth an alarm: a day.
@@ -130,9 +133,18 @@ impl Comparison {
     }
 }
 
-/// Large messages last if there is a backlog: people wait for the many small ones. Otherwise the order of arrival stays.
-pub fn small_first(items: &mut [Item]) {
-    items.sort_by_key(|item| item.size.unwrap_or(0) > SMALL);
+/// Large messages last if the rest takes long on this line, where so many bytes came within so much time: people wait for the many small
+/// ones.
+pub fn small_first(rest: &mut [Item], came: u64, within: Duration) {
+    let left = bytes(rest) as f64 / came.max(1) as f64;
+    if within.as_secs_f64() * left > BACKLOG.as_secs_f64() {
+        rest.sort_by_key(|item| item.size.unwrap_or(0) > SMALL);
+    }
+}
+
+/// As they were listed.
+pub fn bytes(items: &[Item]) -> u64 {
+    items.iter().filter_map(|item| item.size).fold(0, u64::saturating_add)
 }
 
 /// Whether `after` says that the upstream copy goes now. Ageing does not wait for new mail.
@@ -266,7 +278,9 @@ mod tests {
     fn a_backlog_brings_large_messages_last() {
         let sized = |handle, size| Item { size: Some(size), ..item(handle, "x") };
         let mut items = [sized(1, 9_000_000), sized(2, 5), sized(3, 2_000_000), sized(4, 900_000)];
-        small_first(&mut items);
+        small_first(&mut items, 1_000_000, Duration::from_secs(2));
+        assert_eq!(handles(&items), [1, 2, 3, 4], "24 seconds are no backlog");
+        small_first(&mut items, 1_000_000, Duration::from_secs(3));
         assert_eq!(handles(&items), [2, 4, 1, 3]);
     }
 

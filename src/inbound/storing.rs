@@ -13,11 +13,13 @@ use crate::config::{Collector, Current};
 use crate::mapping::Mailbox;
 use crate::message::facts::Facts;
 use crate::outbound::vacation;
+use crate::store::absence::Away;
 use crate::store::{Arrived, Store, StoreError, ledger};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Messages in one commit.
 const GROUP: usize = 64;
@@ -60,31 +62,71 @@ pub enum Handling {
     Quarantine(&'static str),
 }
 
+/// What does not change while one round of messages is stored.
+struct Round {
+    mark_key: Vec<u8>,
+    away: Vec<Away>,
+    probe: Probe,
+}
+
+/// A group that the store has been handed and has not committed yet.
+struct Underway {
+    /// Handle, the word for the ledger, size, and whether there is nothing but deposits, of which all may be duplicates.
+    messages: Vec<(u32, &'static str, u64, bool)>,
+    results: Pin<Box<dyn Future<Output = Vec<Result<Arrived, StoreError>>> + Send>>,
+    news: Vec<News>,
+    _rooms: Vec<Option<OwnedSemaphorePermit>>,
+}
+
 impl Storing {
-    /// Stores what comes until the other side is closed or the store fails.
+    /// Stores what comes until the other side is closed or the store fails. While one group is committed, the next is scanned and mapped.
     pub async fn run(self: Arc<Self>, mut from: mpsc::Receiver<Raw>, handling: Handling) -> Stored {
         let mut stored = Stored::default();
-        while let Some(first) = from.recv().await {
+        let mut round = match self.begin().await {
+            Ok(round) => round,
+            Err(error) => return Stored { error: Some(error), ..stored },
+        };
+        let mut underway: Option<Underway> = None;
+        while stored.error.is_none() {
+            let first = tokio::select! {
+                biased;
+                first = from.recv() => first,
+                // Its memory may be what the next message waits for.
+                Some(results) = committed(&mut underway) => {
+                    self.settle(underway.take(), results, &mut stored);
+                    continue;
+                }
+            };
+            let Some(first) = first else { break };
             let mut group = vec![first];
             while group.len() < GROUP
                 && let Ok(raw) = from.try_recv()
             {
                 group.push(raw);
             }
-            if let Err(error) = self.store_group(group, &handling, &mut stored).await {
-                stored.error = Some(error);
+            let next = self.hand_over(group, &handling, &mut round).await;
+            if let Some(results) = committed(&mut underway).await {
+                self.settle(underway.take(), results, &mut stored);
             }
-            if stored.error.is_some() {
-                break;
+            match next {
+                Ok(next) => underway = Some(next),
+                Err(error) => stored.error = Some(error),
             }
+        }
+        if let Some(results) = committed(&mut underway).await {
+            self.settle(underway, results, &mut stored);
         }
         stored
     }
 
-    async fn store_group(&self, group: Vec<Raw>, handling: &Handling, stored: &mut Stored) -> Result<(), StoreError> {
+    async fn begin(&self) -> Result<Round, StoreError> {
+        let probe = habits::read(&self.store, &self.collector).await?;
+        Ok(Round { mark_key: self.store.mark_key().await?, away: self.store.vacations().await?, probe })
+    }
+
+    async fn hand_over(&self, group: Vec<Raw>, handling: &Handling, round: &mut Round) -> Result<Underway, StoreError> {
+        let Round { mark_key, away, probe } = round;
         let now = jiff::Timestamp::now().as_millisecond();
-        let mark_key = self.store.mark_key().await?;
-        let mut probe = habits::read(&self.store, &self.collector).await?;
         let habits = probe.habits(&self.collector);
         let listing = Listing {
             config: &self.current.config,
@@ -93,7 +135,7 @@ impl Storing {
             source: &self.source,
             habits: &habits,
             tag: &self.tag,
-            mark_key: &mark_key,
+            mark_key,
             now,
         };
         let scanned: Vec<(Raw, Option<Scanned>)> = group.into_iter().map(|raw| scan(raw, handling)).collect();
@@ -104,33 +146,34 @@ impl Storing {
             false => self.store.sent_by(asked).await?.into_iter().collect(),
         };
         let before = probe.clone();
-        let news = if *handling == Handling::Mapped { observe(&mut probe, &listing, &scanned) } else { Vec::new() };
-        let mut handles = Vec::with_capacity(scanned.len());
-        let mut rooms = Vec::with_capacity(scanned.len());
-        let mut prepared = Vec::with_capacity(scanned.len());
-        let (away, mut replies) = (self.store.vacations().await?, Vec::new());
+        let news = if *handling == Handling::Mapped { observe(probe, &listing, &scanned) } else { Vec::new() };
+        let (mut messages, mut rooms) = (Vec::with_capacity(scanned.len()), Vec::with_capacity(scanned.len()));
+        let (mut arrivals, mut replies) = (Vec::with_capacity(scanned.len()), Vec::new());
         for (mut raw, scanned) in scanned {
-            handles.push(raw.item.handle);
+            let handle = raw.item.handle;
             rooms.push(raw._room.take());
             let facts = scanned.as_ref().filter(|_| !away.is_empty()).map(|scanned| scanned.said().clone());
-            let ready = prepare(&listing, raw, scanned, handling, &sent);
+            let Prepared { arrival, outcome, size } = prepare(&listing, raw, scanned, handling, &sent);
             if let Some(facts) = facts {
                 let sender = deliver::answerable_sender(&facts);
-                replies.extend(vacation::replies(&self.current, &away, &facts, sender.as_ref(), &ready.arrival.deposits, now));
+                replies.extend(vacation::replies(&self.current, away, &facts, sender.as_ref(), &arrival.deposits, now));
             }
-            prepared.push(ready);
+            messages.push((handle, outcome, size, arrival.queue.is_empty() && arrival.tray.is_none()));
+            arrivals.push(arrival);
         }
-        let (mut arrivals, counts): (Vec<_>, Vec<_>) = prepared.into_iter().map(|p| (p.arrival, (p.outcome, p.size))).unzip();
-        let deposits: Vec<bool> = arrivals.iter().map(|arrival| arrival.queue.is_empty() && arrival.tray.is_none()).collect();
         arrivals.extend(news.iter().filter_map(|news| habits::letter(&self.current.config, &self.collector, news, now)));
-        if let Some(last) = arrivals.last_mut().filter(|_| probe != before) {
-            last.settings.push((habits::setting(&self.collector.name), serde_json::to_string(&probe).unwrap_or_default()));
+        if let Some(last) = arrivals.last_mut().filter(|_| *probe != before) {
+            last.settings.push((habits::setting(&self.collector.name), serde_json::to_string(probe).unwrap_or_default()));
         }
         arrivals.extend(replies);
-        let results = self.store.arrive(arrivals).await;
-        news.iter().for_each(|news| habits::tell(&self.collector.name, news));
-        drop(rooms);
-        for (((handle, (outcome, size)), only_deposits), result) in handles.into_iter().zip(counts).zip(deposits).zip(results) {
+        Ok(Underway { messages, results: Box::pin(self.store.arrive(arrivals)), news, _rooms: rooms })
+    }
+
+    /// Counts what is durable now.
+    fn settle(&self, underway: Option<Underway>, results: Vec<Result<Arrived, StoreError>>, stored: &mut Stored) {
+        let Some(underway) = underway else { return };
+        underway.news.iter().for_each(|news| habits::tell(&self.collector.name, news));
+        for ((handle, outcome, size, only_deposits), result) in underway.messages.into_iter().zip(results) {
             match result {
                 Ok(arrived) => {
                     let outcome = if only_deposits && is_duplicate(&arrived) { "duplicate" } else { outcome };
@@ -142,7 +185,14 @@ impl Storing {
                 Err(error) => stored.error = Some(error),
             }
         }
-        Ok(())
+    }
+}
+
+/// What became of the group that is under way; can be asked again if it was not waited for.
+async fn committed(underway: &mut Option<Underway>) -> Option<Vec<Result<Arrived, StoreError>>> {
+    match underway {
+        Some(underway) => Some(underway.results.as_mut().await),
+        None => None,
     }
 }
 

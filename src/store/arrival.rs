@@ -100,8 +100,9 @@ const DEDUPE_DAYS: i64 = 30;
 
 impl Store {
     /// Stores any number of arrivals, each atomically, all in one commit if possible. The result is in order. If every deposit is a
-    /// duplicate and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`.
-    pub async fn arrive(&self, arrivals: Vec<Arrival>) -> Vec<Result<Arrived, StoreError>> {
+    /// duplicate and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`. They are handed over at
+    /// once; whoever has something else to do meanwhile waits for the result later.
+    pub fn arrive(&self, arrivals: Vec<Arrival>) -> impl Future<Output = Vec<Result<Arrived, StoreError>>> + Send + use<> {
         // All are handed over before the first is waited for: that makes them one batch.
         let underway: Vec<_> = arrivals
             .into_iter()
@@ -113,11 +114,13 @@ impl Store {
                 self.send(bytes, move |work| store(work, &arrival))
             })
             .collect();
-        let mut results = Vec::with_capacity(underway.len());
-        for result in underway {
-            results.push(result.await.unwrap_or(Err(StoreError::Closed)));
+        async {
+            let mut results = Vec::with_capacity(underway.len());
+            for result in underway {
+                results.push(result.await.unwrap_or(Err(StoreError::Closed)));
+            }
+            results
         }
-        results
     }
 
     /// When a user handed in mail that counts, since that time; the oldest first, milliseconds since 1970.

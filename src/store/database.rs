@@ -31,8 +31,9 @@ const APPLICATION_ID: i32 = 0x4d72_6f6f;
 /// twice as much to the log; at 4K, reading a mail of 20 KB follows five pointers.
 const PAGE_SIZE: u32 = 8192;
 
-/// A checkpoint each 32 MB of log: at SQLite's default of 1000 pages a burst of mail would be written twice at once.
-const CHECKPOINT_PAGES: u32 = 4096;
+/// Pages of log at which the writer itself brings them into the file, 128 MB: the log can't begin anew while both write ([`super::checkpoint`]),
+/// and a backlog of mail has no pauses.
+const CHECKPOINT_PAGES: u32 = 16_384;
 
 /// The log shrinks to this again after a burst.
 const LOG_LIMIT: u32 = 64 << 20;
@@ -87,7 +88,8 @@ pub fn open_reader(dir: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn connect(dir: &Path) -> Result<Connection, StoreError> {
+/// A connection with the usual settings.
+pub fn connect(dir: &Path) -> Result<Connection, StoreError> {
     let path = dir.join(FILE);
     // SQLite gives its log and shared memory the mode of the database.
     drop(platform::private_file(&path).map_err(|error| cannot(&path, error))?);

@@ -2,7 +2,7 @@
 //!
 //! One writer thread groups what comes in into commits (synchronous = FULL). After the commit its [`Change`]s are published, and then the
 //! future of whoever asked for them ends. A few read connections serve everything else, each read in its own
-//! snapshot. Big content goes in as unreferenced chunks first and becomes visible in one transaction at the end, so that a slow
+//! snapshot; one more connection brings the log into the file ([`checkpoint`]). Big content goes in as unreferenced chunks first and becomes visible in one transaction at the end, so that a slow
 //! download never holds the writer.
 //!
 //! | file | holds |
@@ -23,6 +23,7 @@ pub mod absence;
 pub mod accounts;
 pub mod annotations;
 pub mod arrival;
+mod checkpoint;
 pub mod collectors;
 pub mod content;
 mod database;
@@ -53,6 +54,7 @@ pub mod tray;
 mod tray_folder;
 mod writer;
 
+use checkpoint::Checkpoints;
 use readers::Readers;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -167,9 +169,10 @@ impl Store {
         }
         let changes = broadcast::Sender::new(CHANGES);
         let no_thread = |error: std::io::Error| StoreError::Database(format!("no thread could be started: {error}"));
-        let (writer, writer_thread) = writer::start(connection, changes.clone()).map_err(no_thread)?;
+        let (checkpoints, checkpoint_thread) = Checkpoints::start(&directory).map_err(no_thread)?;
+        let (writer, writer_thread) = writer::start(connection, changes.clone(), checkpoints).map_err(no_thread)?;
         let (readers, mut threads) = Readers::start(&directory).map_err(no_thread)?;
-        threads.push(writer_thread);
+        threads.extend([writer_thread, checkpoint_thread]);
         Ok(Store(Arc::new(Inner {
             directory,
             writer: Some(writer),

@@ -1,6 +1,7 @@
 //! The one thread that writes. Jobs come through a channel, each runs under a savepoint of its own, and one commit serves all that
 //! have come in meanwhile: a batch makes `synchronous = FULL` free.
 
+use super::checkpoint::Checkpoints;
 use super::{Change, StoreError, failpoint::failpoint};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,17 +83,19 @@ impl Job {
 pub fn start(
     connection: Connection,
     changes: broadcast::Sender<Change>,
+    mut checkpoints: Checkpoints,
 ) -> Result<(Sender<Job>, std::thread::JoinHandle<()>), std::io::Error> {
     let (sender, receiver) = channel();
-    let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || run(&connection, &receiver, &changes))?;
+    let thread =
+        std::thread::Builder::new().name("store-writer".into()).spawn(move || run(&connection, &receiver, &changes, &mut checkpoints))?;
     Ok((sender, thread))
 }
 
-fn run(connection: &Connection, jobs: &Receiver<Job>, changes: &broadcast::Sender<Change>) {
+fn run(connection: &Connection, jobs: &Receiver<Job>, changes: &broadcast::Sender<Change>, checkpoints: &mut Checkpoints) {
     let mut seen = data_version(connection);
     loop {
         match jobs.recv_timeout(POLL) {
-            Ok(first) => batch(connection, first, jobs, changes),
+            Ok(first) => checkpoints.wrote(batch(connection, first, jobs, changes)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -114,10 +117,11 @@ fn publish(changes: &broadcast::Sender<Change>, change: Change) {
     let _ = changes.send(change);
 }
 
-/// Runs a job and whatever else has come in, and commits.
-fn batch(connection: &Connection, first: Job, jobs: &Receiver<Job>, published: &broadcast::Sender<Change>) {
+/// Runs a job and whatever else has come in, and commits. About how many bytes that wrote.
+fn batch(connection: &Connection, first: Job, jobs: &Receiver<Job>, published: &broadcast::Sender<Change>) -> usize {
     if let Err(error) = step(connection, "BEGIN IMMEDIATE") {
-        return first.refuse(error);
+        first.refuse(error);
+        return 0;
     }
     let (mut replies, mut changes, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut outcome = Ok(());
@@ -149,6 +153,7 @@ fn batch(connection: &Connection, first: Job, jobs: &Receiver<Job>, published: &
     for reply in replies {
         reply(committed.clone());
     }
+    bytes
 }
 
 /// Runs one job under its savepoint. An error is about the transaction as a whole.
