@@ -3,16 +3,17 @@
 use super::fetch::{Run, Trouble, now};
 use super::plan::{self, Plan};
 use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
-use super::storing::{Handling, Stored, Storing};
+use super::storing::{Handling, Stored, Storing, ToStore};
 use super::upstream::{Item, Upstream};
 use crate::config::After;
 use crate::mapping;
+use crate::store::StoreError;
 use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -34,6 +35,8 @@ pub(super) struct Mailbox<'a, 'b> {
     pub(super) source: Source,
     pub(super) folder: &'a str,
     storing: Arc<Storing>,
+    /// Memory for messages on their way to the store.
+    room: Arc<Semaphore>,
     /// What the server is asked to remove, and has not answered yet.
     asked: HashMap<u32, UpstreamId>,
 }
@@ -46,6 +49,34 @@ struct Round {
     attempts: Vec<u32>,
     /// See [`Upstream::retrieve`].
     marks: usize,
+}
+
+/// Messages that have come, and are being stored.
+struct Came {
+    items: Vec<Item>,
+    attempts: Vec<u32>,
+    received: Result<receive::Refusals, ReceiveError>,
+    /// What the server has removed meanwhile.
+    removed: Vec<u32>,
+    stored: oneshot::Receiver<Stored>,
+}
+
+/// The task that stores what comes in one session.
+struct Keeper {
+    to: mpsc::Sender<ToStore>,
+    task: Option<Task<Stored>>,
+}
+
+impl Keeper {
+    /// It has ended before it was told to: what it stored last, and why not more.
+    async fn ended(&mut self) -> Result<Stored, Trouble> {
+        let Some(mut task) = self.task.take() else { return Err(StoreError::Closed.into()) };
+        (&mut task.0).await.map_err(|error| match error.try_into_panic() {
+            // It is contained where a whole fetch is.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Trouble::Stopped,
+        })
+    }
 }
 
 impl<'a, 'b> Mailbox<'a, 'b> {
@@ -64,7 +95,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             tag: format!("{}/{}/{folder}@{}", source.host, source.login, now()),
             source: source.clone(),
         });
-        Self { run, source, folder, storing, asked: HashMap::new() }
+        Self { run, source, folder, storing, room: receive::room(), asked: HashMap::new() }
     }
 
     /// What is durably here in the end, and has to go yet.
@@ -146,37 +177,48 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let wanted = (rest.len() + plan.wanted.len() + plan.singly.len()) as u64;
         self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
         let mut going = plan.dispose;
-        let (began, mut came) = (Instant::now(), 0);
+        let (began, mut bytes) = (Instant::now(), 0);
+        let mut keeper = self.keeper(Handling::Mapped);
+        let mut behind = None;
         let mut round = self.ask(upstream, next_chunk(&mut rest, rounds)).await?;
-        while !round.items.is_empty() {
+        let over = loop {
+            if round.items.is_empty() {
+                break Ok(());
+            }
             let next = if rounds > 1 { Some(self.ask(upstream, next_chunk(&mut rest, rounds)).await) } else { None };
             if self.ask_to_remove(upstream, &going) {
                 going.clear();
             }
-            came += plan::bytes(&round.items);
-            match (self.receive(upstream, round, Handling::Mapped).await, &next) {
-                (Ok(fresh), _) => going.extend(fresh),
-                (Err(trouble), Some(Ok(next))) => {
+            bytes += plan::bytes(&round.items);
+            let came = self.receive(upstream, round, &keeper).await;
+            let goes_on = came.received.is_ok();
+            // While one round is being stored, the next one comes.
+            let settled = self.settle_behind(behind.replace(came), &mut keeper, &mut going).await;
+            if !goes_on || settled.is_err() {
+                if let Some(Ok(next)) = next {
                     self.forgive(&next.items).await?;
-                    return Err(trouble);
                 }
-                (Err(trouble), _) => return Err(trouble),
+                break settled;
             }
-            plan::small_first(rest.make_contiguous(), came, began.elapsed());
-            round = match next {
-                Some(next) => next?,
-                None => self.ask(upstream, next_chunk(&mut rest, rounds)).await?,
+            plan::small_first(rest.make_contiguous(), bytes, began.elapsed());
+            let next = match next {
+                Some(next) => next,
+                None => self.ask(upstream, next_chunk(&mut rest, rounds)).await,
             };
-        }
+            round = match next {
+                Ok(next) => next,
+                Err(trouble) => break Err(trouble),
+            };
+        };
+        let last = self.settle_behind(behind, &mut keeper, &mut going).await;
+        over.and(last)?;
         for (item, whose) in plan.wanted {
             let handling = self.handling_for(&whose).await?;
-            let round = self.ask(upstream, vec![item]).await?;
-            going.extend(self.receive(upstream, round, handling).await?);
+            going.extend(self.take_one(upstream, item, handling).await?);
         }
         for (item, attempts) in plan.singly {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
-            let round = self.ask(upstream, vec![item]).await?;
-            going.extend(self.receive(upstream, round, handling).await?);
+            going.extend(self.take_one(upstream, item, handling).await?);
         }
         if !large.is_empty() {
             self.dispose(upstream, &std::mem::take(&mut going)).await?;
@@ -196,33 +238,57 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Ok(Round { items, attempts, marks })
     }
 
-    /// Receives while storing. What is durable then and has to go at once.
-    async fn receive(&mut self, upstream: &mut Upstream, round: Round, handling: Handling) -> Result<Vec<Item>, Trouble> {
+    async fn take_one(&mut self, upstream: &mut Upstream, item: Item, handling: Handling) -> Result<Vec<Item>, Trouble> {
+        let mut keeper = self.keeper(handling);
+        let round = self.ask(upstream, vec![item]).await?;
+        let came = self.receive(upstream, round, &keeper).await;
+        self.settle(came, &mut keeper).await
+    }
+
+    fn keeper(&self, handling: Handling) -> Keeper {
+        let (to, from) = mpsc::channel(CHECKPOINT);
+        Keeper { to, task: Some(Task(tokio::spawn(Arc::clone(&self.storing).run(from, handling)))) }
+    }
+
+    /// Receives while what came is being stored.
+    async fn receive(&mut self, upstream: &mut Upstream, round: Round, keeper: &Keeper) -> Came {
         let order = self.run.order;
         let Round { items, attempts, marks } = round;
-        let (to, from) = mpsc::channel(CHECKPOINT);
-        let mut storing = Task(tokio::spawn(Arc::clone(&self.storing).run(from, handling)));
-        let max_size = order.collector.max_size;
-        let room = receive::room();
         let mut removed = Vec::new();
         let receiver = Receiver {
             upstream,
             store: &order.store,
-            to,
+            to: keeper.to.clone(),
             progress: &order.progress,
             stop: &order.stop,
-            max_size,
-            room,
+            max_size: order.collector.max_size,
+            room: Arc::clone(&self.room),
             removed: &mut removed,
         };
         let received = receiver.receive(&items, marks).await;
+        let (end, stored) = oneshot::channel();
+        // If it has ended, it says so to whoever waits for the answer.
+        let _ = keeper.to.send(ToStore::End(end)).await;
+        Came { items, attempts, received, removed, stored }
+    }
+
+    async fn settle_behind(&mut self, behind: Option<Came>, keeper: &mut Keeper, going: &mut Vec<Item>) -> Result<(), Trouble> {
+        if let Some(came) = behind {
+            going.extend(self.settle(came, keeper).await?);
+        }
+        Ok(())
+    }
+
+    /// What is durable then and has to go at once.
+    async fn settle(&mut self, came: Came, keeper: &mut Keeper) -> Result<Vec<Item>, Trouble> {
+        let order = self.run.order;
+        let Came { items, attempts, received, removed, stored } = came;
         self.removed(&removed).await?;
-        let stored = (&mut storing.0).await.map_err(|error| match error.try_into_panic() {
-            // It is contained where a whole fetch is.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Trouble::Stopped,
-        })?;
-        self.settle(&items, &attempts, &received, &stored).await?;
+        let stored = match stored.await {
+            Ok(stored) => stored,
+            Err(_) => keeper.ended().await?,
+        };
+        self.count(&items, &attempts, &received, &stored).await?;
         let refusals = received?;
         for (handle, text) in refusals {
             self.run.figures.failed += 1;
@@ -232,13 +298,13 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             return Err(error.into());
         }
         let outcomes: HashMap<u32, &str> = stored.messages.iter().map(|(handle, outcome)| (*handle, outcome.as_str())).collect();
-        let goes = |item: &&Item| outcomes.get(&item.handle).is_some_and(|outcome| plan::goes_at_once(outcome, &order.collector.after));
-        Ok(items.into_iter().filter(|item| goes(&item)).collect())
+        let goes = |item: &Item| outcomes.get(&item.handle).is_some_and(|outcome| plan::goes_at_once(outcome, &order.collector.after));
+        Ok(items.into_iter().filter(goes).collect())
     }
 
     /// Counts what is durable, takes back the attempts of those that never had their turn, and gives up on a message that has ended its
     /// third fetch in the same way.
-    async fn settle(
+    async fn count(
         &mut self,
         items: &[Item],
         attempts: &[u32],
@@ -286,7 +352,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     async fn store_one(&mut self, raw: Raw, handling: Handling) -> Result<(), Trouble> {
         let (to, from) = mpsc::channel(1);
         // The other end is alive: it is in this function.
-        let _ = to.send(raw).await;
+        let _ = to.send(ToStore::Message(raw)).await;
         drop(to);
         let stored = Arc::clone(&self.storing).run(from, handling).await;
         self.run.figures.add(&stored.figures);

@@ -4,6 +4,7 @@
 //! data after the end would otherwise have half a message taken for a whole one.
 
 use super::scanned::{Scanned, Scanning};
+use super::storing::ToStore;
 use super::upstream::{Event, Item, Upstream, UpstreamError};
 use crate::inbound::figures::Progress;
 use crate::store::{ContentId, Store, StoreError};
@@ -90,7 +91,7 @@ pub struct Receiver<'a> {
     /// For the spool.
     pub store: &'a Store,
     /// Where complete messages go.
-    pub to: mpsc::Sender<Raw>,
+    pub to: mpsc::Sender<ToStore>,
     /// Told about each message.
     pub progress: &'a watch::Sender<Progress>,
     /// Stop early.
@@ -161,7 +162,7 @@ impl Receiver<'_> {
             progress.received += 1;
             progress.bytes += length;
         });
-        self.to.send(raw).await.map_err(|_| ReceiveError::Stopped)
+        self.to.send(ToStore::Message(raw)).await.map_err(|_| ReceiveError::Stopped)
     }
 
     async fn body(&mut self, during: Option<u32>, announced: u64) -> Result<(super::upstream::Ended, RawBytes), ReceiveError> {

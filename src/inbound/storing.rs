@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Messages in one commit.
 const GROUP: usize = 64;
@@ -36,6 +36,15 @@ pub struct Storing {
     pub source: ledger::Source,
     /// Tells listings apart.
     pub tag: String,
+}
+
+/// What the task that stores is sent.
+#[derive(Debug)]
+pub enum ToStore {
+    /// A message.
+    Message(Raw),
+    /// All of a round have been sent: what became of those since the last one, once they are durable.
+    End(oneshot::Sender<Stored>),
 }
 
 /// What was stored, and why not the rest.
@@ -75,12 +84,14 @@ struct Underway {
     messages: Vec<(u32, &'static str, u64, bool)>,
     results: Pin<Box<dyn Future<Output = Vec<Result<Arrived, StoreError>>> + Send>>,
     news: Vec<News>,
+    ends: Vec<oneshot::Sender<Stored>>,
     _rooms: Vec<Option<OwnedSemaphorePermit>>,
 }
 
 impl Storing {
     /// Stores what comes until the other side is closed or the store fails. While one group is committed, the next is scanned and mapped.
-    pub async fn run(self: Arc<Self>, mut from: mpsc::Receiver<Raw>, handling: Handling) -> Stored {
+    /// What nobody asked for with [`ToStore::End`] is the result.
+    pub async fn run(self: Arc<Self>, mut from: mpsc::Receiver<ToStore>, handling: Handling) -> Stored {
         let mut stored = Stored::default();
         let mut round = match self.begin().await {
             Ok(round) => round,
@@ -88,28 +99,44 @@ impl Storing {
         };
         let mut underway: Option<Underway> = None;
         while stored.error.is_none() {
-            let first = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                first = from.recv() => first,
+                next = from.recv() => next,
                 // Its memory may be what the next message waits for.
                 Some(results) = committed(&mut underway) => {
                     self.settle(underway.take(), results, &mut stored);
                     continue;
                 }
             };
-            let Some(first) = first else { break };
-            let mut group = vec![first];
+            let first = match next {
+                Some(ToStore::Message(first)) => first,
+                Some(ToStore::End(end)) => {
+                    match &mut underway {
+                        Some(underway) => underway.ends.push(end),
+                        None => tell(end, &mut stored),
+                    }
+                    continue;
+                }
+                None => break,
+            };
+            let (mut group, mut ends) = (vec![first], Vec::new());
             while group.len() < GROUP
-                && let Ok(raw) = from.try_recv()
+                && let Ok(next) = from.try_recv()
             {
-                group.push(raw);
+                match next {
+                    ToStore::Message(raw) => group.push(raw),
+                    ToStore::End(end) => {
+                        ends.push(end);
+                        break;
+                    }
+                }
             }
             let next = self.hand_over(group, &handling, &mut round).await;
             if let Some(results) = committed(&mut underway).await {
                 self.settle(underway.take(), results, &mut stored);
             }
             match next {
-                Ok(next) => underway = Some(next),
+                Ok(next) => underway = Some(Underway { ends, ..next }),
                 Err(error) => stored.error = Some(error),
             }
         }
@@ -166,7 +193,7 @@ impl Storing {
             last.settings.push((habits::setting(&self.collector.name), serde_json::to_string(probe).unwrap_or_default()));
         }
         arrivals.extend(replies);
-        Ok(Underway { messages, results: Box::pin(self.store.arrive(arrivals)), news, _rooms: rooms })
+        Ok(Underway { messages, results: Box::pin(self.store.arrive(arrivals)), news, ends: vec![], _rooms: rooms })
     }
 
     /// Counts what is durable now.
@@ -185,7 +212,15 @@ impl Storing {
                 Err(error) => stored.error = Some(error),
             }
         }
+        underway.ends.into_iter().for_each(|end| tell(end, stored));
     }
+}
+
+/// Tells what is durable; after a failure of the store the rest says so as well.
+fn tell(end: oneshot::Sender<Stored>, stored: &mut Stored) {
+    let error = stored.error.clone();
+    // Who does not wait for it any more has failed in another way.
+    let _ = end.send(std::mem::replace(stored, Stored { error, ..Stored::default() }));
 }
 
 /// What became of the group that is under way; can be asked again if it was not waited for.

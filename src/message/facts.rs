@@ -25,7 +25,7 @@ pub struct Facts {
     pub header: Vec<u8>,
     /// BLAKE3 of the body.
     pub body_hash: [u8; 32],
-    /// BLAKE3 of everything.
+    /// The same for the same bytes alone: BLAKE3 of the header and of `body_hash`.
     pub hash: [u8; 32],
     /// Its parts in the order in which they start; the first is the message itself.
     pub parts: Vec<Part>,
@@ -97,24 +97,21 @@ impl Scanner {
     /// Takes the next piece.
     pub fn feed(&mut self, piece: &[u8]) {
         self.mime.feed(piece);
-        self.hash.update(piece);
-        match self.header_size {
-            Some(_) => {
-                self.body_hash.update(piece);
-            }
-            None => {
-                if let Some(end) = self.end.feed(piece) {
-                    self.header_size = Some(self.size + end as u64);
-                    self.body_hash.update(&piece[end..]);
-                }
-            }
-        }
+        let header = match self.header_size {
+            Some(_) => 0,
+            None => self.end.feed(piece).inspect(|end| self.header_size = Some(self.size + *end as u64)).unwrap_or(piece.len()),
+        };
+        let (header, body) = piece.split_at(header);
+        self.hash.update(header);
+        self.body_hash.update(body);
         self.size += piece.len() as u64;
     }
 
     /// What was found.
-    pub fn finish(self) -> Facts {
+    pub fn finish(mut self) -> Facts {
         let (parts, header_bytes) = self.mime.finish();
+        let body_hash = *self.body_hash.finalize().as_bytes();
+        self.hash.update(&body_hash);
         let header = Header::parse(&header_bytes);
         let first = |name: &str| header.all(name).find_map(|field| address_list::mailboxes(field.value).into_iter().next());
         let subject = header.text("subject").unwrap_or_default();
@@ -126,7 +123,7 @@ impl Scanner {
         Facts {
             size: self.size,
             header_size: self.header_size.unwrap_or(self.size),
-            body_hash: *self.body_hash.finalize().as_bytes(),
+            body_hash,
             hash: *self.hash.finalize().as_bytes(),
             message_id: header.first("message-id").and_then(|field| message_id(field.value)),
             in_reply_to,
@@ -198,8 +195,9 @@ mod tests {
         let facts = Facts::of(message);
         assert_eq!((facts.size, facts.header_size), (message.len() as u64, message.len() as u64 - 4));
         assert_eq!(facts.header, message[..message.len() - 4]);
-        assert_eq!(facts.hash, *blake3::hash(message).as_bytes());
-        assert_eq!(facts.body_hash, *blake3::hash(b"body").as_bytes());
+        let body_hash = blake3::hash(b"body");
+        assert_eq!(facts.hash, *blake3::hash(&[&message[..message.len() - 4], body_hash.as_bytes()].concat()).as_bytes());
+        assert_eq!(facts.body_hash, *body_hash.as_bytes());
         assert_eq!(facts.from.map(|m| m.address.to_string()), Some("a@x.example".into()));
         assert_eq!(facts.to.map(|m| m.address.to_string()), Some("c@x.example".into()));
         assert_eq!((facts.subject.as_str(), facts.base_subject.as_str()), ("Re: Über", "über"));

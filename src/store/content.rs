@@ -4,6 +4,7 @@ use super::{Store, StoreError, fulltext, now};
 use bytes::{Bytes, BytesMut};
 use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
+use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
 /// Of one stored original.
@@ -21,7 +22,7 @@ pub struct ContentFacts {
     pub message_id: Option<String>,
     /// BLAKE3 of the body.
     pub body_hash: [u8; 32],
-    /// BLAKE3 of all bytes.
+    /// The same for the same bytes alone.
     pub hash: [u8; 32],
     /// ENVELOPE (RFC 9051 §7.5.2).
     pub envelope: Vec<u8>,
@@ -58,13 +59,16 @@ const CHUNK_BITS: u32 = 20;
 /// What a [`Spool`] gathers before it commits: a sync costs as much as writing about this.
 const SPOOL_PIECE: usize = 8 * CHUNK;
 
+/// Pieces that may wait to be committed while the next one gathers: the writer takes all of them into one commit.
+const SPOOL_PIECES: usize = 8;
+
 /// Message-IDs are cut here: no sane one is longer, and a hostile one must not fill the index.
 const MAX_MESSAGE_ID: usize = 1000;
 
 impl Store {
     /// A writer for content that is too large to hold in memory.
     pub fn spool(&self) -> Spool {
-        Spool { store: self.clone(), id: None, buffer: BytesMut::new(), stored: 0, underway: None }
+        Spool { store: self.clone(), id: None, buffer: BytesMut::new(), stored: 0, underway: VecDeque::new() }
     }
 
     /// Bytes `offset..offset + length` of an original; shorter at its end.
@@ -129,8 +133,8 @@ pub struct Spool {
     id: Option<ContentId>,
     buffer: BytesMut,
     stored: u64,
-    /// One piece is being committed while the next one gathers.
-    underway: Option<oneshot::Receiver<Result<ContentId, StoreError>>>,
+    /// Pieces that are being committed.
+    underway: VecDeque<oneshot::Receiver<Result<ContentId, StoreError>>>,
 }
 
 impl Spool {
@@ -148,39 +152,47 @@ impl Spool {
         Ok(())
     }
 
-    /// The id for [`super::NewContent::Spooled`]. What is never referenced is swept at the next start.
+    /// The id for [`super::NewContent::Spooled`]; the last pieces may still be under way, before whatever refers to them. What is never
+    /// referenced is swept at the next start.
     pub async fn finish(mut self) -> Result<ContentId, StoreError> {
         self.flush().await?;
-        self.settle().await?;
+        if self.id.is_none() {
+            self.settle(0).await?;
+        }
         self.id.ok_or(StoreError::Closed)
     }
 
     async fn flush(&mut self) -> Result<(), StoreError> {
-        self.settle().await?;
+        // Nothing but the first piece can be without an id.
+        self.settle(if self.id.is_some() { SPOOL_PIECES - 1 } else { 0 }).await?;
         let piece = std::mem::take(&mut self.buffer).freeze();
         let (id, at) = (self.id, self.stored);
         self.stored += piece.len() as u64;
-        self.underway = Some(self.store.send(piece.len(), move |work| append(work, id, at, &piece)));
+        self.underway.push_back(self.store.send(piece.len(), move |work| append(work, id, at, &piece)));
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), StoreError> {
-        if let Some(underway) = self.underway.take() {
-            self.id = Some(underway.await.unwrap_or(Err(StoreError::Closed))?);
+    /// Waits until no more than so many pieces are under way.
+    async fn settle(&mut self, most: usize) -> Result<(), StoreError> {
+        while self.underway.len() > most
+            && let Some(first) = self.underway.pop_front()
+        {
+            self.id = Some(first.await.unwrap_or(Err(StoreError::Closed))?);
         }
         Ok(())
     }
 }
 
-/// Adds a piece to spooled content; makes the row with the first one. `at` is a multiple of [`CHUNK`].
+/// Adds a piece to spooled content; makes the row with the first one. `at` is a multiple of [`CHUNK`], and what came before has to be there.
 fn append(connection: &Connection, id: Option<ContentId>, at: u64, piece: &[u8]) -> Result<ContentId, StoreError> {
     let id = match id {
         Some(id) => id,
         None => insert_row(connection, None, 0, &ContentFacts::default())?,
     };
     insert_chunks(connection, id, at, piece)?;
-    let mut update = connection.prepare_cached("UPDATE content SET size = ?2, unreferenced = ?3 WHERE id = ?1 AND refs IS NULL")?;
-    match update.execute(params![id.0, at + piece.len() as u64, now()])? {
+    let mut update =
+        connection.prepare_cached("UPDATE content SET size = ?2, unreferenced = ?3 WHERE id = ?1 AND refs IS NULL AND size = ?4")?;
+    match update.execute(params![id.0, at + piece.len() as u64, now(), at])? {
         1 => Ok(id),
         _ => Err(missing(id)),
     }
@@ -194,13 +206,13 @@ pub fn insert(connection: &Connection, bytes: &[u8], facts: &ContentFacts) -> Re
     Ok(id)
 }
 
-/// Gives spooled content its facts; its size is what was spooled.
+/// Gives spooled content its facts; refuses if it was not spooled whole.
 pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) -> Result<(), StoreError> {
     let mut update = connection.prepare_cached(
         "UPDATE content SET header_size = ?2, message_id = ?3, body_hash = ?4, hash = ?5, envelope = ?6, bodystructure = ?7, body = ?8,
                 subject = ?9, sender = ?10, recipient = ?11, copied = ?12, date = ?13, thread = ?14, display_from = ?15,
                 display_to = ?16, parts = ?17
-         WHERE id = ?1 AND refs IS NULL",
+         WHERE id = ?1 AND refs IS NULL AND size = ?18",
     )?;
     let changed = update.execute(params![
         id.0,
@@ -220,6 +232,7 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
         facts.display_from,
         facts.display_to,
         facts.parts,
+        facts.size,
     ])?;
     if changed == 1 { fulltext::added(connection, id.0) } else { Err(missing(id)) }
 }
