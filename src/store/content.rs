@@ -60,7 +60,7 @@ const CHUNK_BITS: u32 = 20;
 const SPOOL_PIECE: usize = 8 * CHUNK;
 
 /// Pieces that may wait to be committed while the next one gathers: the writer takes all of them into one commit.
-const SPOOL_PIECES: usize = 8;
+const SPOOL_PIECES: usize = 16;
 
 /// Message-IDs are cut here: no sane one is longer, and a hostile one must not fill the index.
 const MAX_MESSAGE_ID: usize = 1000;

@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use crate::service::platform;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,8 @@ pub fn connect(dir: &Path) -> Result<Connection, StoreError> {
     drop(platform::private_file(&path).map_err(|error| cannot(&path, error))?);
     let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
+    // A plan that depends on the values bound would be made anew for each of them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch(&format!(
         "PRAGMA page_size = {PAGE_SIZE};

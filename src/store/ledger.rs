@@ -187,7 +187,7 @@ impl Store {
             let mut select =
                 connection.prepare_cached(&format!("{SELECT} WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state = 'gone'"))?;
             let mut gone = Vec::new();
-            for (uid, ordinal) in ids {
+            for (uid, ordinal) in &ids {
                 gone.extend(select.query_row(params![source, uid, ordinal], entry).optional()?);
             }
             Ok(gone)
@@ -222,7 +222,7 @@ impl Store {
         let source = source.clone();
         self.write(SMALL, move |work| {
             let source = find_or_make(work, &source)?;
-            for (uid, ordinal) in ids {
+            for (uid, ordinal) in &ids {
                 work.prepare_cached(
                     "UPDATE ledger SET attempts = attempts - 1 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND attempts > 0",
                 )?
@@ -251,7 +251,7 @@ impl Store {
             let mut update = work.connection.prepare_cached(
                 "UPDATE ledger SET state = ?5, attempts = 0, changed = ?6 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state = ?4",
             )?;
-            for (uid, ordinal) in ids {
+            for (uid, ordinal) in &ids {
                 update.execute(params![source, uid, ordinal, from.as_str(), to.as_str(), now()])?;
             }
             Ok(())
@@ -268,7 +268,7 @@ impl Store {
                 "INSERT INTO ledger (source, uid, ordinal, state, first_seen, changed) VALUES (?1, ?2, ?3, 'known', ?4, ?4)
                  ON CONFLICT DO NOTHING",
             )?;
-            for (uid, ordinal) in ids {
+            for (uid, ordinal) in &ids {
                 insert.execute(params![source, uid, ordinal, now()])?;
             }
             Ok(())
@@ -291,7 +291,7 @@ impl Store {
             };
             let mut select =
                 work.connection.prepare_cached("SELECT content FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
-            for (uid, ordinal) in ids {
+            for (uid, ordinal) in &ids {
                 let changed = update.execute(params![source, uid, ordinal, state.as_str(), now()])? > 0;
                 let content: Option<i64> = select.query_row(params![source, uid, ordinal], |row| row.get(0)).optional()?.flatten();
                 if let (true, Some(content), Some((event, detail))) = (changed, content, &told) {

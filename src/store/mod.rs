@@ -213,7 +213,7 @@ impl Store {
     async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
-        work: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.send(bytes, work).await.unwrap_or(Err(StoreError::Closed))
     }
@@ -222,7 +222,7 @@ impl Store {
     fn send<T: Send + 'static>(
         &self,
         bytes: usize,
-        work: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, StoreError>> {
         let (job, result) = Job::new(bytes, work);
         if let Some(writer) = &self.0.writer {

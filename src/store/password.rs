@@ -80,7 +80,10 @@ impl Store {
         let (phc, scram) = self
             .hashing(move || {
                 let phc = hash(&prepared)?;
-                let scram = [ScramHash::Sha1, ScramHash::Sha256].map(|hash| scram_keys(hash, &prepared).map(|keys| (hash, keys)));
+                let mut scram = Vec::new();
+                for hash in [ScramHash::Sha1, ScramHash::Sha256] {
+                    scram.push((hash, scram_keys(hash, &prepared)?));
+                }
                 Ok((phc, scram))
             })
             .await?;
@@ -94,8 +97,7 @@ impl Store {
             let mut insert = work.connection.prepare_cached(
                 "INSERT OR REPLACE INTO scram (account, hash, salt, iterations, stored_key, server_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
-            for made in scram {
-                let (hash, keys) = made?;
+            for (hash, keys) in &scram {
                 insert.execute(params![id.0, hash.as_str(), keys.salt, keys.iterations, keys.stored_key, keys.server_key])?;
             }
             work.changed(Change::Users);

@@ -243,7 +243,7 @@ impl Store {
     /// `departure`: through a smarthost that counts mails, from this time on for so long (milliseconds).
     pub async fn queue_data_sent(&self, id: MailId, departure: Option<(String, i64, i64)>) -> Result<(), StoreError> {
         self.write(SMALL, move |work| {
-            if let Some((smarthost, time, period)) = departure {
+            if let Some((smarthost, time, period)) = &departure {
                 work.prepare_cached("INSERT INTO departure (smarthost, time) VALUES (?1, ?2)")?.execute(params![smarthost, time])?;
                 let mut forget = work.prepare_cached("DELETE FROM departure WHERE smarthost = ?1 AND time <= ?2")?;
                 forget.execute(params![smarthost, time - period])?;

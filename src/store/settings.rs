@@ -27,7 +27,7 @@ impl Store {
         let new: String = password::random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         self.write(SMALL, move |work| {
             // Two may find it missing at once; the first one's holds.
-            let key = get(work, NAME)?.unwrap_or(new);
+            let key = get(work, NAME)?.unwrap_or_else(|| new.clone());
             set(work, NAME, Some(&key))?;
             Ok(key.into_bytes())
         })

@@ -96,7 +96,7 @@ impl Store {
             let content = content(work, id)?;
             let names: Vec<_> = deposits.iter().map(|deposit| deposit.mailbox.to_string()).collect();
             let line = format!("{by} gave it out of the tray to {}", names.join(", "));
-            let arrival = Arrival { deposits, trace: vec![("given", line)], ..Arrival::new(NewContent::Existing(content)) };
+            let arrival = Arrival { deposits: deposits.clone(), trace: vec![("given", line)], ..Arrival::new(NewContent::Existing(content)) };
             let arrived = arrival::store(work, &arrival)?;
             take_out(work, id)?;
             Ok(arrived)
@@ -113,7 +113,7 @@ impl Store {
             if !ledger::want(work, header, mailbox.as_deref().unwrap_or_default())? {
                 return Err(StoreError::NotFound(format!("the original of {id} is no longer at the provider: its header is all there is")));
             }
-            let whom = mailbox.map_or_else(|| "as mapped".to_owned(), |mailbox| format!("for {mailbox}"));
+            let whom = mailbox.as_ref().map_or_else(|| "as mapped".to_owned(), |mailbox| format!("for {mailbox}"));
             trace::about(work, header, "wanted", format!("{by} asked for the original, {whom}"))
         })
         .await

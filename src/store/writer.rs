@@ -1,4 +1,4 @@
-//! The one thread that writes. Jobs come through a channel, each runs under a savepoint of its own, and one commit serves all that
+//! The one thread that writes. Jobs come through a channel, one that fails takes back only its own work, and one commit serves all that
 //! have come in meanwhile: a batch makes `synchronous = FULL` free.
 
 use super::checkpoint::Checkpoints;
@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(250);
 
 /// What a job works with: the connection, inside a transaction, and what is to be published after the commit.
 pub struct Work<'c> {
-    /// Inside a savepoint.
+    /// Inside a transaction.
     pub connection: &'c Connection,
     changes: Vec<Change>,
 }
@@ -41,15 +41,17 @@ impl std::ops::Deref for Work<'_> {
     }
 }
 
-/// Called after the commit, or with why there was none.
-type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// What a job is told to do.
+enum Turn<'w, 'c> {
+    /// Its work, or to learn that there is no transaction to do it in. Says whether to keep what it did.
+    Work(Result<&'w mut Work<'c>, StoreError>),
+    /// After the commit, or with why there was none: to tell whoever asked what its last work brought.
+    Reply(Result<(), StoreError>),
+}
 
-/// Does the work, or learns that there is no transaction to do it in. Says whether to keep what it did.
-type Run = Box<dyn FnOnce(Result<&mut Work<'_>, StoreError>) -> (bool, Reply) + Send>;
-
-/// Work for the writer.
+/// Work for the writer. It may have to be done twice, if another job of its batch took everything back.
 pub struct Job {
-    run: Run,
+    turn: Box<dyn FnMut(Turn<'_, '_>) -> bool + Send>,
     bytes: usize,
 }
 
@@ -57,25 +59,40 @@ impl Job {
     /// A job and where its result comes out. `bytes` is about how much it writes.
     pub fn new<T: Send + 'static>(
         bytes: usize,
-        work: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
         let (sender, receiver) = oneshot::channel();
-        let run: Run = Box::new(move |context| {
-            let result = context.and_then(|context| {
-                catch_unwind(AssertUnwindSafe(|| work(context)))
-                    .unwrap_or_else(|_| Err(StoreError::Database("a job of the writer panicked".into())))
-            });
-            let keep = result.is_ok();
-            // Whoever asked may have gone away meanwhile.
-            let reply: Reply = Box::new(move |committed| drop(sender.send(committed.and(result))));
-            (keep, reply)
-        });
-        (Job { run, bytes }, receiver)
+        let (mut sender, mut result) = (Some(sender), None);
+        let turn = move |turn: Turn<'_, '_>| match turn {
+            Turn::Work(context) => {
+                let done = context.and_then(|context| {
+                    catch_unwind(AssertUnwindSafe(|| work(context)))
+                        .unwrap_or_else(|_| Err(StoreError::Database("a job of the writer panicked".into())))
+                });
+                result.insert(done).is_ok()
+            }
+            Turn::Reply(committed) => {
+                // Whoever asked may have gone away meanwhile.
+                match (sender.take(), result.take()) {
+                    (Some(sender), Some(result)) => sender.send(committed.and(result)).is_ok(),
+                    _ => false,
+                }
+            }
+        };
+        (Job { turn: Box::new(turn), bytes }, receiver)
     }
 
-    fn refuse(self, error: StoreError) {
-        let (_, reply) = (self.run)(Err(error.clone()));
-        reply(Err(error));
+    fn work(&mut self, context: Result<&mut Work<'_>, StoreError>) -> bool {
+        (self.turn)(Turn::Work(context))
+    }
+
+    fn reply(mut self, committed: Result<(), StoreError>) {
+        (self.turn)(Turn::Reply(committed));
+    }
+
+    fn refuse(mut self, error: StoreError) {
+        self.work(Err(error.clone()));
+        self.reply(Err(error));
     }
 }
 
@@ -118,25 +135,29 @@ fn publish(changes: &broadcast::Sender<Change>, change: Change) {
 }
 
 /// Runs a job and whatever else has come in, and commits. About how many bytes that wrote.
+///
+/// A savepoint for each job would copy every page that it touches. There is none as long as all goes well; what one job that fails takes
+/// back of the others is done again, each under a savepoint of its own.
 fn batch(connection: &Connection, first: Job, jobs: &Receiver<Job>, published: &broadcast::Sender<Change>) -> usize {
     if let Err(error) = step(connection, "BEGIN IMMEDIATE") {
         first.refuse(error);
         return 0;
     }
-    let (mut replies, mut changes, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let mut outcome = Ok(());
+    let (mut done, mut changes, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut next = Some(first);
-    while let Some(job) = next.take() {
+    let mut kept = true;
+    while let Some(mut job) = next.take() {
         bytes += job.bytes;
-        let (reply, result) = one(connection, job, &mut changes);
-        replies.push(reply);
+        let mut work = Work { connection, changes: Vec::new() };
+        kept = job.work(Ok(&mut work));
+        changes.append(&mut work.changes);
+        done.push(job);
         failpoint("job");
-        // A full disk may have rolled everything back, the jobs before this one as well.
-        outcome = result.and(if connection.is_autocommit() { Err(StoreError::Full) } else { Ok(()) });
-        if outcome.is_ok() && replies.len() < BATCH_JOBS && bytes < BATCH_BYTES {
+        if kept && done.len() < BATCH_JOBS && bytes < BATCH_BYTES {
             next = jobs.try_recv().ok();
         }
     }
+    let outcome = if kept { Ok(()) } else { again(connection, &mut done, &mut changes) };
     failpoint("before_commit");
     let committed = outcome.and_then(|()| step(connection, "COMMIT"));
     failpoint("after_commit");
@@ -150,28 +171,37 @@ fn batch(connection: &Connection, first: Job, jobs: &Receiver<Job>, published: &
         changes.dedup();
         changes.into_iter().for_each(|change| publish(published, change));
     }
-    for reply in replies {
-        reply(committed.clone());
+    for job in done {
+        job.reply(committed.clone());
     }
     bytes
 }
 
-/// Runs one job under its savepoint. An error is about the transaction as a whole.
-fn one(connection: &Connection, job: Job, changes: &mut Vec<Change>) -> (Reply, Result<(), StoreError>) {
-    if let Err(error) = step(connection, "SAVEPOINT job") {
-        let (_, reply) = (job.run)(Err(error.clone()));
-        return (reply, Err(error));
+/// Takes back what was done, and does it again but for what fails. An error is about the transaction as a whole.
+fn again(connection: &Connection, jobs: &mut [Job], changes: &mut Vec<Change>) -> Result<(), StoreError> {
+    changes.clear();
+    // A full disk may have rolled everything back.
+    if !connection.is_autocommit() {
+        step(connection, "ROLLBACK")?;
     }
-    let mut work = Work { connection, changes: Vec::new() };
-    let (keep, reply) = (job.run)(Ok(&mut work));
-    if keep {
-        changes.append(&mut work.changes);
-        return (reply, step(connection, "RELEASE job"));
+    step(connection, "BEGIN IMMEDIATE")?;
+    if jobs.len() == 1 {
+        return Ok(());
     }
-    if connection.is_autocommit() {
-        return (reply, Err(StoreError::Full));
+    for job in jobs {
+        step(connection, "SAVEPOINT job")?;
+        let mut work = Work { connection, changes: Vec::new() };
+        let kept = job.work(Ok(&mut work));
+        if kept {
+            changes.append(&mut work.changes);
+        } else if connection.is_autocommit() {
+            return Err(StoreError::Full);
+        } else {
+            step(connection, "ROLLBACK TO job")?;
+        }
+        step(connection, "RELEASE job")?;
     }
-    (reply, step(connection, "ROLLBACK TO job").and_then(|()| step(connection, "RELEASE job")))
+    Ok(())
 }
 
 fn step(connection: &Connection, sql: &str) -> Result<(), StoreError> {
