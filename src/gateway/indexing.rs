@@ -9,23 +9,36 @@ use tokio::time::Instant;
 use crate::serve::Stop;
 use crate::store::{Change, Store};
 
-/// Mail comes in bursts, and a turn for many costs less than one for each.
-const GATHER: Duration = Duration::from_secs(1);
+/// Mail comes in bursts, and whoever brings it shall have the machine: this long nothing has to be written before a turn begins.
+const QUIET: Duration = Duration::from_secs(1);
+/// A burst that lasts longer than this shares the machine.
+const BURST: Duration = Duration::from_secs(20);
 /// After a failure, which is nearly always a full disk.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Indexes whatever is not yet, until `stop`. While others write, it rests after each turn for as long as the turn took.
+/// Indexes whatever is not yet, until `stop`. While others write, it waits; in a long burst, it rests after each turn for as long as the
+/// turn took.
 pub async fn run(store: Store, mut stop: Stop) {
     let mut changes = store.changes();
+    // When what waits is to wait no longer.
+    let mut burst_over = Instant::now();
     loop {
         let began = Instant::now();
         let pause = async {
             match store.index_some().await {
                 Ok(0) => {
                     until_mail(&mut changes).await;
-                    tokio::time::sleep(GATHER).await;
+                    burst_over = Instant::now() + BURST;
+                    until_quiet(&mut changes, burst_over).await;
                 }
-                Ok(_) if others_write(&mut changes) => tokio::time::sleep(began.elapsed()).await,
+                Ok(_) if others_write(&mut changes) => {
+                    let turn = began.elapsed();
+                    if Instant::now() < burst_over {
+                        until_quiet(&mut changes, burst_over).await;
+                    } else {
+                        tokio::time::sleep(turn).await;
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, "mail can't be indexed: searches take longer until it can");
@@ -38,6 +51,18 @@ pub async fn run(store: Store, mut stop: Stop) {
             () = pause => (),
         }
     }
+}
+
+async fn until_quiet(changes: &mut Receiver<Change>, at_last: Instant) {
+    let quiet = async {
+        while let Ok(change) = tokio::time::timeout(QUIET, changes.recv()).await {
+            if matches!(change, Err(RecvError::Closed)) {
+                return std::future::pending().await;
+            }
+        }
+    };
+    // That it took too long is as good.
+    let _ = tokio::time::timeout_at(at_last, quiet).await;
 }
 
 async fn until_mail(changes: &mut Receiver<Change>) {

@@ -53,6 +53,9 @@ pub fn parse(value: &[u8]) -> Received {
     }
     let text = String::from_utf8_lossy(value);
     let received = read(&text, false);
+    if !text.contains('"') {
+        return received;
+    }
     // A quoted parenthesis in a comment (Exim prints the envelope sender in one) ends the comment in one reading and not in the other.
     let other = read(&text, true);
     if received.for_text != other.for_text {

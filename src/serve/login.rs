@@ -46,6 +46,8 @@ pub struct Login {
     /// Of this process alone, so that the hashes below are worth nothing elsewhere.
     key: [u8; 32],
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
+    /// Log-ins with the same name and password that are being checked: one hash serves all of them, if it is right.
+    underway: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
     failures: Mutex<Failures>,
 }
 
@@ -59,7 +61,7 @@ impl Login {
     pub fn new(store: Store, current: watch::Receiver<Arc<Current>>) -> Result<Login, std::io::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| std::io::Error::other(error.to_string()))?;
-        Ok(Login { store, current, key, remembered: Mutex::default(), failures: Mutex::default() })
+        Ok(Login { store, current, key, remembered: Mutex::default(), underway: Mutex::default(), failures: Mutex::default() })
     }
 
     /// The user who is logged in by that name (`alice`, `alice@` the LAN domain, or an address that maps to that user alone) and password
@@ -78,7 +80,7 @@ impl Login {
         self.failures().add(from, key, now);
         let outcome = match self.recall(&user, &key, now).await {
             Ok(Some(account)) => Ok(account),
-            Ok(None) => self.verify(&user, password, key, now).await,
+            Ok(None) => self.in_turn(&user, password, key, now).await,
             Err(error) => Err(temporary(&error)),
         };
         match outcome {
@@ -135,6 +137,20 @@ impl Login {
         };
         let account = self.store.account(&Mailbox::User(user.to_owned())).await?;
         Ok(account.filter(|account| account.generation == generation && !account.disabled))
+    }
+
+    /// A mail program opens several connections at once, and each brings the same password.
+    async fn in_turn(&self, user: &str, password: &SecretString, key: [u8; 32], now: Instant) -> Result<Account, Refused> {
+        let turn = Arc::clone(lock(&self.underway).entry(key).or_default());
+        let held = Arc::clone(&turn).lock_owned().await;
+        let outcome = match self.recall(user, &key, now).await {
+            Ok(Some(account)) => Ok(account),
+            Ok(None) => self.verify(user, password, key, now).await,
+            Err(error) => Err(temporary(&error)),
+        };
+        drop((held, turn));
+        lock(&self.underway).retain(|_, turn| Arc::strong_count(turn) > 1);
+        outcome
     }
 
     async fn verify(&self, user: &str, password: &SecretString, key: [u8; 32], now: Instant) -> Result<Account, Refused> {

@@ -48,7 +48,7 @@ const LEASED: usize = 400;
 const LEASED_BULK: usize = 300;
 /// Outcomes on their way into the store at once.
 const SETTLING: usize = 256;
-/// Between the news of a mail and the look at the queue.
+/// Between the news of a mail, or of one that has ended, and the look at the queue.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long to wait when the store can't be read or written.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -198,8 +198,8 @@ impl Relay {
             tokio::select! {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
-                () = shared.room.notified() => {}
-                // One look serves all that come at about the same time.
+                // One look serves all that come, or that end, at about the same time.
+                () = shared.room.notified() => tokio::time::sleep(GATHER).await,
                 () = queue_changed(&mut changes) => tokio::time::sleep(GATHER).await,
                 Some((job, reason)) = self.homeless.recv() => self.next_candidate(job, reason),
             }
