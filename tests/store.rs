@@ -234,7 +234,12 @@ async fn spooled_content_is_read_in_pieces_and_swept_if_nobody_takes_it() {
         spool.finish().await.unwrap()
     };
     let (taken, left) = (spooled().await, spooled().await);
-    let arrival = Arrival { deposits: vec![to("bob")], ..Arrival::new(NewContent::Spooled(taken, facts(b"", Some("big@x")))) };
+    let arrival = |size| {
+        let facts = ContentFacts { size, ..*facts(b"", Some("big@x")) };
+        Arrival { deposits: vec![to("bob")], ..Arrival::new(NewContent::Spooled(taken, Box::new(facts))) }
+    };
+    assert!(arrive(&store, arrival(3_000_002)).await.is_err(), "a piece of it did not get into the store");
+    let arrival = arrival(3_000_001);
     let (folder, uid) = arrive(&store, arrival).await.unwrap().deposits[0].unwrap();
     let (message, first) = store.message(folder, uid, 100).await.unwrap().unwrap();
     assert_eq!((message.size, first.len()), (3_000_001 + 19, 100));

@@ -96,7 +96,8 @@ impl Store {
             let content = content(work, id)?;
             let names: Vec<_> = deposits.iter().map(|deposit| deposit.mailbox.to_string()).collect();
             let line = format!("{by} gave it out of the tray to {}", names.join(", "));
-            let arrival = Arrival { deposits: deposits.clone(), trace: vec![("given", line)], ..Arrival::new(NewContent::Existing(content)) };
+            let arrival =
+                Arrival { deposits: deposits.clone(), trace: vec![("given", line)], ..Arrival::new(NewContent::Existing(content)) };
             let arrived = arrival::store(work, &arrival)?;
             take_out(work, id)?;
             Ok(arrived)

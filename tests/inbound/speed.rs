@@ -30,13 +30,13 @@ async fn a_pop3_session_waits_for_the_line_as_seldom_as_it_can() {
 
 #[tokio::test]
 async fn a_backlog_is_deleted_while_more_of_it_comes() {
-    let texts: Vec<(String, String)> = (0..350).map(|n| (format!("u{n}"), A.replace("<a@", &format!("<{n}@")))).collect();
+    let texts: Vec<(String, String)> = (0..700).map(|n| (format!("u{n}"), A.replace("<a@", &format!("<{n}@")))).collect();
     let mail: Vec<(&str, &str)> = texts.iter().map(|(uidl, text)| (uidl.as_str(), text.as_str())).collect();
     let isp = Pop3Upstream::start(&mail, Faults::default()).await;
     let mut office = Office::new("pop3", isp.port, "").await;
     office.moment = Duration::from_secs(10);
     let figures = office.fetch_well().await;
-    assert_eq!((figures.fetched, figures.deleted), (350, 350));
+    assert_eq!((figures.fetched, figures.deleted), (700, 700));
     assert!(isp.uidls().is_empty());
     let commands = isp.state.lock().unwrap().commands.clone();
     let first_deletion = commands.iter().position(|command| command.starts_with("DELE")).unwrap();
