@@ -68,7 +68,7 @@ impl Store {
     pub async fn sent_copy_end(&self, copy: &SentCopy, how: String) -> Result<(), StoreError> {
         let (id, content) = (copy.id, copy.content);
         self.write(SMALL, move |work| {
-            trace::about(work, content, "copied", how)?;
+            trace::about(work, content, "copied", how.clone())?;
             work.prepare_cached("DELETE FROM sent_copy WHERE id = ?1")?.execute([id])?;
             Ok(())
         })

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
+use tokio::time::Instant;
 
 /// Mails leased at once. Each costs a few hundred bytes here; a crash makes all of them due again.
 const LEASED: usize = 400;
@@ -50,6 +51,8 @@ const LEASED_BULK: usize = 300;
 const SETTLING: usize = 256;
 /// Between the news of a mail, or of one that has ended, and the look at the queue.
 const GATHER: Duration = Duration::from_millis(5);
+/// The same while a smarthost can't be reached: what comes for it would only find the same closed door, mail by mail.
+const GATHER_IN_TROUBLE: Duration = Duration::from_secs(1);
 /// How long to wait when the store can't be read or written.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// The clock may jump and a due time may be missed: the queue is looked at this often anyway.
@@ -68,6 +71,8 @@ pub struct Relay {
     shared: Arc<Shared>,
     lanes: HashMap<Key, Arc<Lane>>,
     homeless: mpsc::UnboundedReceiver<(Job, String)>,
+    /// Until when a smarthost that could not be reached keeps us from looking often.
+    trouble_over: Instant,
 }
 
 /// What the lanes share.
@@ -173,7 +178,7 @@ impl Relay {
             gates: Mutex::default(),
             alarmed: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), lanes: HashMap::new(), homeless }
+        Self { shared: Arc::new(shared), lanes: HashMap::new(), homeless, trouble_over: Instant::now() }
     }
 
     /// Runs until `stop` is ready; then the mails under way are finished, and the others go back to the queue.
@@ -193,14 +198,19 @@ impl Relay {
         }
         let mut changes = shared.store.changes();
         tokio::pin!(stop);
+        let mut look = Instant::now();
         loop {
-            let pause = self.dispatch().await;
+            if Instant::now() >= look {
+                let pause = self.dispatch().await;
+                look = Instant::now() + pause;
+            }
+            // One look serves all that come, or that end, at about the same time.
+            let soon = Instant::now() + if Instant::now() < self.trouble_over { GATHER_IN_TROUBLE } else { GATHER };
             tokio::select! {
                 () = &mut stop => break,
-                () = tokio::time::sleep(pause) => {}
-                // One look serves all that come, or that end, at about the same time.
-                () = shared.room.notified() => tokio::time::sleep(GATHER).await,
-                () = queue_changed(&mut changes) => tokio::time::sleep(GATHER).await,
+                () = tokio::time::sleep_until(look) => {}
+                () = shared.room.notified() => look = look.min(soon),
+                () = queue_changed(&mut changes) => look = look.min(soon),
                 Some((job, reason)) = self.homeless.recv() => self.next_candidate(job, reason),
             }
         }
@@ -300,6 +310,7 @@ impl Relay {
 
     /// The smarthost in turn can't be reached: the next one, or the queue again.
     fn next_candidate(&mut self, mut job: Job, reason: String) {
+        self.trouble_over = Instant::now() + GATHER_IN_TROUBLE;
         // The last one stays: its retry schedule counts.
         if job.candidates.len() <= 1 {
             return self.shared.settle_all(job, &Ruling::Later(reason, Duration::ZERO));
