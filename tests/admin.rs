@@ -171,7 +171,7 @@ fn who_may_not_connect_hears_nothing() {
 #[test]
 fn what_is_not_built_yet_says_so() {
     let office = office();
-    for command in [&["backup", "x"][..], &["export", "alice", "mbox"]] {
+    for command in [&["import", "mbox", "x"][..], &["export", "alice", "mbox"]] {
         let output = office.call(command);
         assert_eq!(output.status.code(), Some(1), "{command:?}");
         assert!(errors(&output).contains("is not built yet"), "{}", errors(&output));

@@ -3,6 +3,7 @@
 
 mod admin;
 mod architecture;
+mod backup;
 mod colleagues;
 mod collectors;
 mod config;

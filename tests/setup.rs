@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::interop::isp::{self, Dovecot};
+
 /// Serves one mailbox for any number of sessions: three mails, password `right`. Its port.
 fn mailbox() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -112,6 +114,74 @@ fn init_replaces_the_files_of_a_package_that_nobody_has_changed() {
     assert_eq!(run(directory.path(), &["check"], "").0, Some(0));
     let mapping = std::fs::read_to_string(directory.path().join("mappings/office.toml")).unwrap();
     assert!(mapping.contains("All mail of the mailbox goes to one person"), "{mapping}");
+}
+
+/// Answers any number of requests with one file. The address of it.
+fn published(file: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/mail/config-v1.1.xml", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{file}", file.len());
+        }
+    });
+    address
+}
+
+#[test]
+fn init_takes_the_settings_that_the_domain_publishes() {
+    let dovecot = Dovecot::start();
+    dovecot.deliver("alice", [b"Subject: one\r\n\r\n1\r\n".as_slice()]);
+    let server = |kind: &str, port: u16| {
+        format!(
+            "<{kind}><hostname>localhost</hostname><port>{port}</port><socketType>SSL</socketType><username>%EMAILLOCALPART%</username>"
+        )
+    };
+    let address = published(format!(
+        "<clientConfig>{}</incomingServer>{}</outgoingServer></clientConfig>",
+        server("incomingServer type=\"imap\"", dovecot.imaps),
+        server("outgoingServer type=\"smtp\"", 465),
+    ));
+    let directory = tempfile::tempdir().unwrap();
+    let authority = dovecot.authority.file.to_string_lossy();
+    let people = ["--user", "alice", "--way", "bind", "--password-stdin", "--yes", "--ca", &authority];
+    let arguments = [&["init", "--email", "alice@firma.example", "--autoconfig", &address][..], &people].concat();
+    let (code, printed) = run(directory.path(), &arguments, &format!("{}\n", isp::PASSWORD));
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains(&format!("IMAP at localhost:{}, sending at localhost:465", dovecot.imaps)), "{printed}");
+    assert!(printed.contains("1 mail there"), "{printed}");
+    let written = std::fs::read_to_string(directory.path().join("mailroom.toml")).unwrap();
+    assert!(written.contains("username = \"alice\"") && written.contains("protocol = \"imap\""), "{written}");
+    assert_eq!(run(directory.path(), &["check"], "").0, Some(0));
+}
+
+#[test]
+fn init_says_when_nothing_is_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |address: &str, expected: &str| {
+        let (code, printed) = run(directory.path(), &["init", "--email", "a@firma.example", "--autoconfig", address], "");
+        assert_eq!(code, Some(1));
+        assert!(printed.contains(expected), "{printed}");
+    };
+    check(&published("<html>Welcome</html>".to_owned()), "it names no mail server with TLS");
+    check("http://firma.example/config.xml", "settings are taken over https:// alone");
+    check("https://127.0.0.1:1/", "127.0.0.1");
+}
+
+/// Where passwords are refused, the log-in comes after the files; offline it is left to `oauth login`.
+#[test]
+fn init_writes_what_a_provider_without_passwords_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mailbox = ["init", "--email", "info@firma.example", "--provider", "microsoft365", "--client-id", "0000-1111", "--tenant", "t1"];
+    let (code, printed) = run(directory.path(), &[&mailbox[..], &["--user", "alice", "--way", "bind", "--offline", "--yes"]].concat(), "");
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("`mailroom oauth login isp` does that"), "{printed}");
+    let written = std::fs::read_to_string(directory.path().join("mailroom.toml")).unwrap();
+    assert!(written.contains("oauth2 = { provider = \"microsoft\", client_id = \"0000-1111\", tenant = \"t1\" }"), "{written}");
+    let (code, printed) = run(directory.path(), &["check"], "");
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 #[test]

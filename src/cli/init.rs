@@ -1,7 +1,9 @@
 //! `mailroom init`: asks for the ISP mailbox, finds its settings, tests the log-in, shows what is there and what will be deleted when, and
-//! writes the files. Every question is a flag too. Nothing is ever overwritten, and nothing is written before the log-in worked.
+//! writes the files. Every question is a flag too. Nothing is ever overwritten, and nothing is written before a password worked; where
+//! somebody has to consent, the store has to be there first.
 
 mod answers;
+mod autoconfig;
 mod files_text;
 mod questions;
 
@@ -18,10 +20,11 @@ use super::{Exit, Global};
 use crate::config::Loaded;
 use crate::gateway::files;
 use crate::mapping::{Mailbox, Mapping};
+use crate::outbound::credentials;
 use crate::service::platform;
 use crate::store::Store;
 use crate::wire::sasl::Secret;
-use answers::{Answers, User};
+use answers::{Answers, LogIn, User};
 use questions::Questions;
 
 /// What packages put where these files go.
@@ -39,6 +42,9 @@ pub struct Arguments {
     /// A provider that is known, such as gmx or ionos; by default found by the address
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// Where the mailbox's settings for mail programs lie (config-v1.1.xml); by default the usual places are asked
+    #[arg(long, value_name = "URL", conflicts_with_all = ["host", "provider"])]
+    autoconfig: Option<String>,
     /// pop3 or imap
     #[arg(long, value_parser = ["pop3", "imap"])]
     protocol: Option<String>,
@@ -87,7 +93,13 @@ pub struct Arguments {
     /// Where mail is stored
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
-    /// Don't try the log-in
+    /// Where passwords are refused: what the provider calls this program after you have registered it there
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// Microsoft: the organisation's directory
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Look nothing up, and don't try the log-in
     #[arg(long)]
     offline: bool,
     /// Take the usual answer instead of asking
@@ -109,12 +121,17 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     }
     let mut questions = Questions::new(arguments.yes);
     let offline = arguments.offline;
-    let mut answers = Answers::of_mailbox(arguments, &directory, &mut questions)?;
+    let mut answers = Answers::of_mailbox(arguments, &directory, &mut questions).await?;
     // The files are read by the same code that will read them later, so what init writes always loads.
     let loaded = answers.load(&configuration)?;
-    if !offline && !show_mailbox(&loaded, &answers.password, &mut questions).await? {
-        println!("Nothing was written.");
-        return Ok(Exit::Failed);
+    if let LogIn::Password { password, .. } = &answers.log_in
+        && !offline
+    {
+        let secret = Secret::Password(password.clone());
+        if !show_mailbox(&loaded, &secret).await? && !questions.yes_or_no("Write the files all the same?", false)? {
+            println!("Nothing was written.");
+            return Ok(Exit::Failed);
+        }
     }
     answers.ask_users(&mut questions)?;
     let loaded = answers.load(&configuration)?;
@@ -125,30 +142,52 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
 
     write(&configuration, &answers.configuration_text())?;
     write(&mapping, &answers.mapping_text())?;
-    if !answers.in_store {
-        write_secret(&directory.join(answers::PASSWORD_FILE), &answers.password)?;
+    if let LogIn::Password { password, in_store: false } = &answers.log_in {
+        write_secret(&directory.join(answers::PASSWORD_FILE), password)?;
     }
     let store = &loaded.config.storage.path;
     platform::act_as_owner(store).map_err(anyhow::Error::msg)?;
     let opened = Store::open(store).with_context(|| format!("the store in {} can't be made", store.display()))?;
-    if answers.in_store {
-        opened.secret_set(answers::SECRET_NAME, &answers.password).await?;
+    match &answers.log_in {
+        LogIn::Password { password, in_store: true } => opened.secret_set(answers::SECRET_NAME, password).await?,
+        LogIn::OAuth { client_secret: Some(secret), .. } => opened.secret_set(answers::CLIENT_SECRET_NAME, secret).await?,
+        _ => {}
     }
     let passwords = add_users(&opened, &answers.users, &mut questions).await?;
     println!("\nWritten: {}, {}", configuration.display(), mapping.display());
     print!("{}", what_to_enter(&loaded, &answers.users, &passwords));
+    let logged_in = match &answers.log_in {
+        LogIn::OAuth { .. } if !offline => log_in(&loaded, &opened).await?,
+        LogIn::OAuth { .. } => {
+            println!("\nThe mailbox is not logged in to yet: `mailroom oauth login {}` does that.", answers::SECRET_NAME);
+            true
+        }
+        LogIn::Password { .. } => true,
+    };
     print!("{}", what_next(&directory, &configuration));
     if configuration == platform::system_configuration() {
         println!("`mailroom service start` starts the gateway, where the package or `mailroom service install` has made it a service.");
     }
-    Ok(Exit::Done)
+    Ok(if logged_in { Exit::Done } else { Exit::Failed })
 }
 
-/// Logs in and says what is there and what will become of it. False: stop here.
-async fn show_mailbox(loaded: &Loaded, password: &SecretString, questions: &mut Questions) -> anyhow::Result<bool> {
+/// Somebody consents; then as for a password. False: it has to be done again.
+async fn log_in(loaded: &Loaded, store: &Store) -> anyhow::Result<bool> {
+    println!();
+    if let Err(error) = super::oauth::login(&loaded.config, store, answers::SECRET_NAME).await {
+        println!("That did not work: {error:#}. The files are written; `mailroom oauth login {}` tries again.", answers::SECRET_NAME);
+        return Ok(false);
+    }
+    let [collector] = loaded.config.collectors.as_slice() else { anyhow::bail!("the mailbox is missing") };
+    let secret = credentials::of_collector(collector, store).await?;
+    show_mailbox(loaded, &secret).await
+}
+
+/// Logs in and says what is there and what will become of it, or why that did not work.
+async fn show_mailbox(loaded: &Loaded, secret: &Secret) -> anyhow::Result<bool> {
     let [collector] = loaded.config.collectors.as_slice() else { anyhow::bail!("the mailbox is missing") };
     println!("\nTrying {} at {}:{} …", collector.username, collector.endpoint.host, collector.endpoint.port);
-    match online::look_into(collector, &Secret::Password(password.clone())).await {
+    match online::look_into(collector, secret).await {
         Ok(found) => {
             found.iter().for_each(|line| println!("{line}"));
             println!("{}.", consequences::fate(collector));
@@ -159,7 +198,7 @@ async fn show_mailbox(loaded: &Loaded, password: &SecretString, questions: &mut 
             if let Some(profile) = collector.provider.as_deref().and_then(|id| loaded.profiles.get(id)) {
                 profile.notes.iter().for_each(|note| println!("- {note}"));
             }
-            questions.yes_or_no("Write the files all the same?", false)
+            Ok(false)
         }
     }
 }

@@ -6,6 +6,7 @@
 mod absence;
 mod always;
 mod ask;
+mod backup;
 mod check;
 mod completions;
 mod demo;
@@ -98,9 +99,9 @@ enum Command {
     /// Take a user's mail out
     Export(planned::Export),
     /// A consistent copy of the store, while it runs
-    Backup(planned::Backup),
+    Backup(backup::Backup),
     /// Bring a backup back into an empty store
-    Restore(planned::Restore),
+    Restore(backup::Restore),
     /// Run at system start
     Service(service::Arguments),
     /// Completions for a shell, on stdout
@@ -191,8 +192,8 @@ async fn perform(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Copy(arguments) => absence::copy(arguments, global).await,
         Command::Import(_) => planned::refuse("import"),
         Command::Export(_) => planned::refuse("export"),
-        Command::Backup(_) => planned::refuse("backup"),
-        Command::Restore(_) => planned::refuse("restore"),
+        Command::Backup(arguments) => backup::run(arguments, global).await,
+        Command::Restore(arguments) => backup::restore(arguments, global).await,
     }
 }
 

@@ -36,17 +36,23 @@ enum Action {
 pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
     let Action::Login { name } = arguments.action;
     let config = configuration(global)?;
-    let consents = consents(&config, &name)?;
-    let store = store_of(&config)?;
-    for consent in consents {
-        let tokens = match consent.flow {
-            OAuthFlow::Device => by_code(&store, &consent).await?,
-            OAuthFlow::Browser => in_browser(&store, &consent).await?,
-        };
-        oauth::keep(&store, &consent, &tokens).await?;
-        println!("logged in as {}; good for {}", consent.login, beneficiaries(&config, &consent).join(", "));
-    }
+    // A name that is wrong is said before a store is opened.
+    consents(&config, &name)?;
+    login(&config, &store_of(&config)?, &name).await?;
     Ok(Exit::Done)
+}
+
+/// Has somebody log in for this collector or smarthost, and keeps what comes of it.
+pub async fn login(config: &Config, store: &Store, name: &str) -> anyhow::Result<()> {
+    for consent in consents(config, name)? {
+        let tokens = match consent.flow {
+            OAuthFlow::Device => by_code(store, &consent).await?,
+            OAuthFlow::Browser => in_browser(store, &consent).await?,
+        };
+        oauth::keep(store, &consent, &tokens).await?;
+        println!("logged in as {}; good for {}", consent.login, beneficiaries(config, &consent).join(", "));
+    }
+    Ok(())
 }
 
 /// What has to be consented to for this name, each widened to all that the same person's log-in is used for. Two, if a collector and a

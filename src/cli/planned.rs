@@ -31,23 +31,6 @@ pub struct Export {
     target: Option<PathBuf>,
 }
 
-/// `backup DIR [--with-key]`
-#[derive(Debug, Args)]
-pub struct Backup {
-    /// Where to
-    dir: PathBuf,
-    /// With the key that opens the stored secrets
-    #[arg(long)]
-    with_key: bool,
-}
-
-/// `restore DIR`
-#[derive(Debug, Args)]
-pub struct Restore {
-    /// Where from
-    dir: PathBuf,
-}
-
 /// Says that the command is not built yet.
 pub fn refuse(command: &str) -> anyhow::Result<Exit> {
     anyhow::bail!("`{command}` is not built yet in this version; nothing was done")

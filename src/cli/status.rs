@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, Global, config_file, log, show};
 use crate::config::{Config, EnvelopeHabit, Level, Log};
+use crate::gateway::backup::BACKUP_ERROR;
 use crate::gateway::{CONFIGURATION_ERROR, LoadError, START_ERROR, files};
 use crate::inbound::habits;
 use crate::inbound::recipients::probe::Probe;
@@ -46,6 +47,8 @@ struct Status {
     running: bool,
     /// Why the last start failed, if nothing runs since.
     start_error: Option<String>,
+    /// Why the last backup of the schedule failed.
+    backup_error: Option<String>,
     collectors: Vec<Collector>,
     log_ins: Vec<LogIn>,
     queue: Vec<Queued>,
@@ -135,6 +138,7 @@ impl Status {
         Ok(Status {
             error,
             running,
+            backup_error: store.setting(BACKUP_ERROR).await?,
             start_error: if running { None } else { store.setting(START_ERROR).await? },
             collectors: collectors(config.as_ref(), &store, running).await?,
             log_ins: log_ins(config.as_ref(), &store).await?,
@@ -171,6 +175,7 @@ impl Status {
             "config": { "ok": self.error.is_none(), "error": self.error },
             "running": self.running,
             "start_error": self.start_error,
+            "backup_error": self.backup_error,
             "collectors": collectors,
             "oauth": log_ins,
             "queue": { "mails": self.queue.len(), "held": self.held(), "oldest": time(self.oldest()) },
@@ -193,6 +198,9 @@ impl Status {
         text.push_str(if self.running { "gateway        runs\n" } else { "gateway        does not run\n" });
         if let Some(error) = &self.start_error {
             text.push_str(&format!("  its last start failed: {error}\n"));
+        }
+        if let Some(error) = &self.backup_error {
+            text.push_str(&format!("backup         the last one failed: {error}\n"));
         }
         let mut table = plain_table();
         for collector in &self.collectors {

@@ -2,6 +2,7 @@
 //!
 //! Everything that runs long gets a [`watch::Receiver`] of what is in force and a [`Stop`]; nothing here knows how mail is handled.
 
+pub mod backup;
 mod books;
 mod digest;
 pub mod files;

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::files::{self, Compiled};
 use super::reload::Reloader;
 use super::tasks::Tasks;
-use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, START_ERROR, StartError, housekeeping, indexing, requests, switch};
+use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, START_ERROR, StartError, backup, housekeeping, indexing, requests, switch};
 use crate::config::{Config, Current};
 use crate::inbound::scheduler::Scheduler;
 use crate::outbound::copies;
@@ -179,6 +179,8 @@ fn keep(tasks: &mut Tasks, store: &Store, current: &watch::Receiver<Arc<Current>
     tasks.keep("housekeeping", stop.clone(), move || housekeeping::run(s.clone(), c.clone(), t.clone(), end.clone()));
     let (s, end) = (store.clone(), stop.clone());
     tasks.keep("indexing", stop.clone(), move || indexing::run(s.clone(), end.clone()));
+    let (s, c, end) = (store.clone(), current.clone(), stop.clone());
+    tasks.keep("backup", stop.clone(), move || backup::run(s.clone(), c.clone(), end.clone()));
     let scheduler = Scheduler::new(store.clone(), current.clone());
     let (s, c, f, end) = (store.clone(), current.clone(), scheduler.clone(), stop.clone());
     tasks.keep("requests", stop.clone(), move || requests::run(s.clone(), c.clone(), f.clone(), end.clone()));

@@ -1,7 +1,7 @@
 //! Log-in by a code that a person types in on any device (RFC 8628).
 
 use super::reply::{self, Code};
-use super::{Consent, OAuthError, Refusal, Tokens, grant, http};
+use super::{Consent, OAuthError, Refusal, Tokens, grant};
 use crate::store::Store;
 use crate::wire::Instant;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub async fn begin(store: &Store, consent: &Consent) -> Result<Pending, OAuthErr
     if let Some(secret) = &secret {
         form.push(("client_secret", secrecy::ExposeSecret::expose_secret(secret)));
     }
-    let code = reply::code(url, &http::post(url, &form).await?)?;
+    let code = reply::code(url, &super::post(url, &form).await?)?;
     Ok(Pending { expires: Instant::now() + code.lifetime, code })
 }
 

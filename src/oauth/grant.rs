@@ -1,6 +1,6 @@
 //! What came of a consent: kept, renewed in time, and buried when the provider says so.
 
-use super::{Consent, OAuthError, Refusal, Tokens, http, reply};
+use super::{Consent, OAuthError, Refusal, Tokens, reply};
 use crate::store::locks::Lease;
 use crate::store::{Store, StoreError};
 use jiff::Timestamp;
@@ -158,7 +158,7 @@ pub(super) async fn ask(store: &Store, consent: &Consent, form: &[(&str, &str)])
     if let Some(secret) = &secret {
         form.push(("client_secret", secret.expose_secret()));
     }
-    let answer = http::post(&consent.token_url, &form).await?;
+    let answer = super::post(&consent.token_url, &form).await?;
     reply::tokens(&consent.token_url, &answer)
 }
 

@@ -14,7 +14,6 @@ pub mod browser;
 mod consent;
 pub mod device;
 mod grant;
-mod http;
 mod reply;
 
 pub use consent::Consent;
@@ -23,6 +22,8 @@ pub use reply::{Refusal, Tokens};
 
 use crate::schedule::Failure;
 use crate::store::StoreError;
+use crate::wire::http::{self, Answer};
+use url::Url;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,14 @@ pub enum OAuthError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Posts a form to the provider.
+async fn post(address: &str, form: &[(&str, &str)]) -> Result<Answer, OAuthError> {
+    http::post(address, form).await.map_err(|error| {
+        let host = Url::parse(address).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        OAuthError::Network { host, reason: error.to_string() }
+    })
 }
 
 impl OAuthError {

@@ -1,7 +1,7 @@
 //! What token and device services answer, as values (RFC 6749 §5, RFC 8628 §3.2).
 
 use super::OAuthError;
-use super::http::Answer;
+use crate::wire::http::Answer;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::fmt;

@@ -119,12 +119,7 @@ fn migrate(connection: &Connection, dir: &Path, migrations: &[&str], alone: bool
         return Ok(());
     }
     if version > migrations.len() {
-        return Err(StoreError::Refused(format!(
-            "the store in {} was written by a newer Mailroom (its version is {version}, this program knows {}): install that one again, \
-             or restore a backup from before the upgrade",
-            dir.display(),
-            migrations.len()
-        )));
+        return Err(too_new(version, dir));
     }
     if !alone {
         return Err(StoreError::Conflict(format!(
@@ -144,6 +139,33 @@ fn migrate(connection: &Connection, dir: &Path, migrations: &[&str], alone: bool
     Ok(())
 }
 
+fn too_new(version: usize, dir: &Path) -> StoreError {
+    StoreError::Refused(format!(
+        "the store in {} was written by a newer Mailroom (its version is {version}, this program knows {}): install that one again, or \
+         restore a backup from before the upgrade",
+        dir.display(),
+        MIGRATIONS.len()
+    ))
+}
+
+/// Refuses what is no database of ours, or one of a newer program.
+pub fn require_known_version(connection: &Connection, dir: &Path) -> Result<(), StoreError> {
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        _ if application != APPLICATION_ID || version == 0 => Err(StoreError::Refused(format!("{FILE} in {} is no store", dir.display()))),
+        version if version > MIGRATIONS.len() => Err(too_new(version, dir)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies the database of the store in `dir` as of now, over a connection of its own. Its bytes.
+pub fn copy_to(dir: &Path, path: &Path) -> Result<u64, StoreError> {
+    back_up(&connect(dir)?, path)?;
+    let copy = File::open(path).and_then(|file| file.sync_all().and_then(|()| file.metadata()));
+    copy.map(|about| about.len()).map_err(|error| cannot(path, error))
+}
+
 /// A copy as of now. One that was made by an attempt that failed is replaced.
 fn back_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     match std::fs::remove_file(path) {
@@ -156,7 +178,7 @@ fn back_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
 }
 
 /// What may lie in a directory that is to become a store: what others make before the database, and what a file system puts there.
-const HARMLESS: &[&str] = &["tls", "leases", "secret.key", "run.lock", "store.lock", "log", "lost+found"];
+const HARMLESS: &[&str] = &["tls", "leases", "secret.key", "run.lock", "store.lock", "log", "mailroom.db.restoring", "lost+found"];
 
 /// Guards against a slip in `storage.path`: closing somebody's home directory to others would be a nasty surprise.
 fn require_a_store_or_room_for_one(dir: &Path) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@
 //! | [`folders`], [`messages`], [`search`], [`fulltext`], [`maildrop`] | what clients read |
 //! | [`annotations`] | notes that clients hang on folders and on the server |
 //! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], `tray_folder`, [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
+//! | [`backup`] | copies, and their way back |
 //! | [`housekeeping`] | what is forgotten with time, and the sweep |
 //! | [`secrets`], [`settings`], [`requests`], [`collectors`] | small things that processes share |
 //!
@@ -23,6 +24,7 @@ pub mod absence;
 pub mod accounts;
 pub mod annotations;
 pub mod arrival;
+pub mod backup;
 mod checkpoint;
 pub mod collectors;
 pub mod content;

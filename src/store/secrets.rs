@@ -11,7 +11,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// The key's file in the store's directory.
-const KEY_FILE: &str = "secret.key";
+pub(super) const KEY_FILE: &str = "secret.key";
 
 /// systemd hands credentials over in this directory; one named as the key's file takes its place.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -108,6 +108,16 @@ impl Store {
         let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: name.as_bytes() };
         let ciphertext = self.key(true)?.cipher.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| unreadable(name))?;
         Ok((nonce, ciphertext))
+    }
+
+    /// The key itself, for a backup that is to hold it; `None` if no secret was ever set.
+    pub(super) fn secret_key_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let path = self.0.directory.join(KEY_FILE);
+        match credential() {
+            Some(bytes) => Ok(Some(bytes)),
+            None if path.exists() => read_or_make(&path, false).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The key, read once; made with the first secret.

@@ -7,8 +7,10 @@ mod connection;
 pub mod dial;
 pub mod dot;
 mod error;
+pub mod http;
 pub mod redact;
 pub mod sasl;
+pub mod srv;
 mod stream;
 pub mod tls;
 

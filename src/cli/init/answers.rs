@@ -6,11 +6,12 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 
 use super::Arguments;
+use super::autoconfig::{self, Found, Service};
 use super::questions::Questions;
 use crate::address::{Address, Domain};
 use crate::cli::ask;
 use crate::config::providers::{Profile, Profiles};
-use crate::config::{Loaded, Protocol};
+use crate::config::{Loaded, OAuthProvider, Protocol};
 use crate::gateway::files;
 use crate::mapping::user_name;
 use crate::service::platform;
@@ -19,6 +20,8 @@ use crate::service::platform;
 pub const PASSWORD_FILE: &str = "isp.pass";
 /// In the store.
 pub const SECRET_NAME: &str = "isp";
+/// Likewise: what proves to the provider that this is the registered program.
+pub const CLIENT_SECRET_NAME: &str = "isp-client";
 
 /// Somebody who works here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,15 @@ pub struct Server {
     pub tls: Option<String>,
 }
 
+/// How the mailbox is logged in to.
+#[derive(Debug)]
+pub enum LogIn {
+    /// A password; in the store, or in a file.
+    Password { password: SecretString, in_store: bool },
+    /// Somebody consents, once the files are there.
+    OAuth { provider: &'static str, client_id: String, tenant: Option<String>, client_secret: Option<SecretString> },
+}
+
 /// All answers.
 #[derive(Debug)]
 pub struct Answers {
@@ -66,10 +78,8 @@ pub struct Answers {
     pub ca: Option<PathBuf>,
     /// Log-in name.
     pub username: String,
-    /// Its password.
-    pub password: SecretString,
-    /// The password goes into the store.
-    pub in_store: bool,
+    /// How it is logged in to.
+    pub log_in: LogIn,
     /// `after`, if not the default.
     pub after: Option<String>,
     /// Where mail leaves.
@@ -88,7 +98,7 @@ pub struct Answers {
 
 impl Answers {
     /// Everything about the mailbox: enough to try the log-in.
-    pub fn of_mailbox(arguments: Arguments, directory: &Path, questions: &mut Questions) -> anyhow::Result<Self> {
+    pub async fn of_mailbox(arguments: Arguments, directory: &Path, questions: &mut Questions) -> anyhow::Result<Self> {
         let profiles = Profiles::built_in();
         let parse_email = |text: &str| Address::parse(text).map_err(|error| format!("That is no mail address: {error}"));
         let email = match &arguments.email {
@@ -96,17 +106,23 @@ impl Answers {
             None => questions.parsed("The mailbox's address at the ISP", None, "--email", parse_email)?,
         };
         let mut server = Server { host: arguments.host.clone(), port: arguments.port, tls: arguments.tls.clone() };
-        let provider = find_provider(&arguments, &email, &profiles, &mut server, questions)?;
+        let known = known_provider(&arguments, &email, &profiles)?;
+        let found = match known {
+            None if arguments.host.is_none() => look_for_servers(&arguments, &email, questions).await?,
+            _ => None,
+        };
+        let provider = match (known, &found) {
+            (None, Some(found)) => profile_of(found, &profiles),
+            (None, None) if arguments.host.is_none() => ask_for_provider(&email, &profiles, &mut server, questions)?,
+            (known, _) => known,
+        };
         if let Some(profile) = &provider {
             println!("{}:", profile.name);
             profile.notes.iter().for_each(|note| println!("- {note}"));
-            anyhow::ensure!(
-                profile.oauth2.is_none() || arguments.host.is_some(),
-                "{} accepts no passwords, only OAuth 2: copy packaging/mailroom.toml, set auth and oauth2 in it, then run `mailroom oauth login`",
-                profile.name
-            );
         }
-        let usual = provider.as_ref().and_then(Profile::usual_protocol).unwrap_or(Protocol::Imap);
+        let found = found.filter(|_| provider.is_none());
+        let usual =
+            provider.as_ref().and_then(Profile::usual_protocol).or(found.as_ref().map(Found::usual_protocol)).unwrap_or(Protocol::Imap);
         let protocol = match &arguments.protocol {
             Some(word) => protocol_of(word).map_err(anyhow::Error::msg)?,
             None => {
@@ -118,6 +134,10 @@ impl Answers {
                 questions.parsed("imap or pop3", Some(&usual.name().to_lowercase()), "--protocol", protocol_of)?
             }
         };
+        let service = found.as_ref().and_then(|found| found.server(protocol));
+        if let Some(service) = service {
+            server.fill(service);
+        }
         let known = provider.as_ref().is_some_and(|profile| profile.server(protocol).is_some());
         if !known && server.host.is_none() {
             let example = format!("{}.{}", if protocol == Protocol::Imap { "imap" } else { "pop" }, email.domain());
@@ -131,19 +151,24 @@ impl Answers {
                     println!("The log-in name at this provider is {form}.");
                 }
                 let usual = match local {
+                    None if service.is_some_and(|service| service.username.is_some()) => {
+                        service.and_then(|service| service.username.clone()).unwrap_or_default()
+                    }
                     Some(form) if form.starts_with("the part before") => email.local().to_owned(),
                     _ => email.to_string(),
                 };
                 questions.line("Log-in name", Some(&usual), "--username")?
             }
         };
-        let smarthost = find_smarthost(&arguments, provider.as_ref(), &email, questions)?;
-        let password = match arguments.password_stdin || !questions.somebody() {
-            true => ask::secret("password", true).context("the mailbox's password; give it by --password-stdin")?,
-            false => questions.password("The mailbox's password")?.context("without a password nothing can be fetched")?,
-        };
+        let smarthost = find_smarthost(&arguments, provider.as_ref(), found.and_then(|found| found.smtp), &email, questions)?;
         let system = platform::system_configuration();
         let in_system_place = system.parent() == Some(directory);
+        // The service may not read a file that belongs to whoever runs init.
+        let in_store = arguments.secret || in_system_place;
+        let log_in = match provider.as_ref().and_then(|profile| profile.oauth2.as_ref()).filter(|_| arguments.host.is_none()) {
+            Some(oauth) => consent(oauth, &arguments, questions)?,
+            None => LogIn::Password { password: password(&arguments, questions)?, in_store },
+        };
         let ca = arguments.ca.as_ref().map(std::path::absolute).transpose()?;
         Ok(Self {
             domains: if provider.as_ref().is_some_and(|p| p.domains.contains(email.domain())) {
@@ -157,9 +182,7 @@ impl Answers {
             server,
             ca,
             username,
-            password,
-            // The service may not read a file that belongs to whoever runs init.
-            in_store: arguments.secret || in_system_place,
+            log_in,
             after: arguments.after,
             smarthost,
             storage: match arguments.storage {
@@ -273,23 +296,107 @@ fn user(text: &str) -> Result<User, String> {
     Ok(User { name: user_name(name)?, full_name })
 }
 
-fn find_provider(
-    arguments: &Arguments,
+impl Server {
+    /// What the mailbox's domain says, where no flag does.
+    fn fill(&mut self, service: &Service) {
+        self.host.get_or_insert_with(|| service.host.clone());
+        if self.port.is_none() && self.tls.is_none() {
+            self.port = Some(service.port);
+            self.tls = Some(service.tls.to_owned());
+        }
+    }
+}
+
+fn password(arguments: &Arguments, questions: &mut Questions) -> anyhow::Result<SecretString> {
+    match arguments.password_stdin || !questions.somebody() {
+        true => ask::secret("password", true).context("the mailbox's password; give it by --password-stdin"),
+        false => questions.password("The mailbox's password")?.context("without a password nothing can be fetched"),
+    }
+}
+
+/// A provider that takes no passwords knows programs by their registration.
+fn consent(provider: &OAuthProvider, arguments: &Arguments, questions: &mut Questions) -> anyhow::Result<LogIn> {
+    let provider = match provider {
+        OAuthProvider::Microsoft => "microsoft",
+        OAuthProvider::Google => "google",
+        OAuthProvider::Other { .. } => {
+            anyhow::bail!(
+                "this provider wants oauth2 with addresses of its own: write [[collector]] by hand, then run `mailroom oauth login`"
+            )
+        }
+    };
+    println!("- passwords are refused: somebody logs in once, in a browser or by a code, and this program must be registered there before");
+    let client_id = match &arguments.client_id {
+        Some(id) => id.clone(),
+        None => questions.line("The registration's client ID", None, "--client-id")?,
+    };
+    let (mut tenant, mut client_secret) = (arguments.tenant.clone(), None);
+    match provider {
+        "microsoft" if tenant.is_none() => {
+            let answer = questions.line("The organisation's directory (tenant) there (empty: any)", Some(""), "--tenant")?;
+            tenant = Some(answer).filter(|answer| !answer.is_empty());
+        }
+        "google" if arguments.password_stdin || !questions.somebody() => {
+            client_secret =
+                Some(ask::secret("client secret", true).context("the registration's client secret; give it by --password-stdin")?);
+        }
+        "google" => client_secret = questions.password("The registration's client secret")?,
+        _ => {}
+    }
+    Ok(LogIn::OAuth { provider, client_id, tenant, client_secret })
+}
+
+fn known_provider(arguments: &Arguments, email: &Address, profiles: &Profiles) -> anyhow::Result<Option<Profile>> {
+    let Some(id) = &arguments.provider else {
+        return Ok(profiles.of_domain(email.domain()).filter(|_| arguments.autoconfig.is_none()).cloned());
+    };
+    let known = || profiles.iter().map(|profile| profile.id.as_str()).collect::<Vec<_>>().join(", ");
+    Ok(Some(profiles.get(id).with_context(|| format!("--provider: {id} is not known; known are {}", known()))?.clone()))
+}
+
+/// What the domain publishes, if it does and a person or a certificate's name can vouch for it.
+async fn look_for_servers(arguments: &Arguments, email: &Address, questions: &mut Questions) -> anyhow::Result<Option<Found>> {
+    let found = match &arguments.autoconfig {
+        Some(address) => {
+            let loopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].iter().any(|start| address.starts_with(start));
+            anyhow::ensure!(address.starts_with("https://") || loopback, "--autoconfig: settings are taken over https:// alone");
+            autoconfig::at(address, email).await.map_err(anyhow::Error::msg)?
+        }
+        None if arguments.offline => return Ok(None),
+        None => {
+            println!("Looking for the servers of {} …", email.domain());
+            let Some(found) = autoconfig::look_up(email).await else { return Ok(None) };
+            found
+        }
+    };
+    println!("{} says: {}.", found.source, found.summary());
+    let strangers = found.strangers(email.domain());
+    if found.source.starts_with("DNS") && !strangers.is_empty() {
+        let question = format!("DNS can be forged on the way. Is {} your provider?", strangers.join(", "));
+        if !questions.yes_or_no(&question, false)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The provider whose servers these are: much more is known of it.
+fn profile_of(found: &Found, profiles: &Profiles) -> Option<Profile> {
+    let same = |profile: &&Profile| {
+        [Protocol::Imap, Protocol::Pop3].into_iter().any(|protocol| match (profile.server(protocol), found.server(protocol)) {
+            (Some(known), Some(found)) => known.endpoint.host == found.host,
+            _ => false,
+        })
+    };
+    profiles.iter().find(same).cloned()
+}
+
+fn ask_for_provider(
     email: &Address,
     profiles: &Profiles,
     server: &mut Server,
     questions: &mut Questions,
 ) -> anyhow::Result<Option<Profile>> {
-    if let Some(id) = &arguments.provider {
-        let known = || profiles.iter().map(|profile| profile.id.as_str()).collect::<Vec<_>>().join(", ");
-        return Ok(Some(profiles.get(id).with_context(|| format!("--provider: {id} is not known; known are {}", known()))?.clone()));
-    }
-    if let Some(profile) = profiles.of_domain(email.domain()) {
-        return Ok(Some(profile.clone()));
-    }
-    if arguments.host.is_some() {
-        return Ok(None);
-    }
     let question = format!("Who hosts {}? A provider's name (ionos, strato, hetzner, …) or its server", email.domain());
     let answer = questions.line(&question, None, "--provider or --host")?;
     match profiles.get(&answer.to_lowercase().replace([' ', '.'], "-")) {
@@ -304,6 +411,7 @@ fn find_provider(
 fn find_smarthost(
     arguments: &Arguments,
     provider: Option<&Profile>,
+    found: Option<Service>,
     email: &Address,
     questions: &mut Questions,
 ) -> anyhow::Result<Option<Server>> {
@@ -316,6 +424,11 @@ fn find_smarthost(
     }
     if provider.is_some_and(|profile| profile.smtp.is_some()) {
         return Ok(server(None));
+    }
+    if let Some(service) = found {
+        let mut server = Server { host: None, port: arguments.smtp_port, tls: arguments.smtp_tls.clone() };
+        server.fill(&service);
+        return Ok(Some(server));
     }
     let question = format!("The server for sending, such as smtp.{} (empty: none)", email.domain());
     let host = questions.line(&question, Some(""), "--smtp-host")?;

@@ -1,6 +1,6 @@
 //! The files that `init` writes: commented, so that the next step is to edit them.
 
-use super::answers::{Answers, PASSWORD_FILE, SECRET_NAME, Server, User, Way};
+use super::answers::{Answers, CLIENT_SECRET_NAME, LogIn, PASSWORD_FILE, SECRET_NAME, Server, User, Way};
 
 impl Answers {
     /// `mailroom.toml`
@@ -138,9 +138,21 @@ impl Answers {
 
     fn log_in_text(&self, text: &mut String) {
         line(text, "username", &quoted(&self.username));
-        match self.in_store {
-            true => line(text, "password", &format!("{{ secret = {} }}", quoted(SECRET_NAME))),
-            false => line(text, "password", &format!("{{ file = {} }}", quoted(PASSWORD_FILE))),
+        match &self.log_in {
+            LogIn::Password { in_store: true, .. } => line(text, "password", &format!("{{ secret = {} }}", quoted(SECRET_NAME))),
+            LogIn::Password { in_store: false, .. } => line(text, "password", &format!("{{ file = {} }}", quoted(PASSWORD_FILE))),
+            LogIn::OAuth { provider, client_id, tenant, client_secret } => {
+                let mut table = format!("provider = {}, client_id = {}", quoted(provider), quoted(client_id));
+                if let Some(tenant) = tenant {
+                    table.push_str(&format!(", tenant = {}", quoted(tenant)));
+                }
+                if client_secret.is_some() {
+                    table.push_str(&format!(", client_secret = {{ secret = {} }}", quoted(CLIENT_SECRET_NAME)));
+                }
+                text.push_str("# `mailroom oauth login isp` logs in, once; what comes of it is kept encrypted and renews itself.\n");
+                line(text, "auth", "\"oauth2\"");
+                line(text, "oauth2", &format!("{{ {table} }}"));
+            }
         }
     }
 }

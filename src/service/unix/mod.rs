@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -223,9 +223,19 @@ pub fn become_owner() -> Result<Option<String>, String> {
     }
 }
 
-/// Whether this process has root's rights.
-pub fn is_root() -> bool {
-    Uid::effective().is_root()
+/// The name servers that this machine asks.
+pub fn nameservers() -> Vec<SocketAddr> {
+    nameservers_of(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+}
+
+/// Those of a resolv.conf(5).
+fn nameservers_of(text: &str) -> Vec<SocketAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        // An address with a zone (fe80::1%eth0) is none that std reads; there is another one then, most often.
+        if words.next()? == "nameserver" { words.next()?.parse::<IpAddr>().ok() } else { None }
+    };
+    text.lines().filter_map(address).map(|address| SocketAddr::new(address, 53)).collect()
 }
 
 /// Gives what root has just made to the owner and the group of the directory that it lies in.
@@ -267,4 +277,16 @@ pub fn seal(key: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Undoes [`seal`].
 pub fn unseal(sealed: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(sealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_of_a_resolv_conf() {
+        let text = "# made by something\nsearch office.lan\nnameserver 192.168.1.1\nnameserver fe80::1%eth0\nnameserver\t2001:db8::1 # x\n";
+        let expected = ["192.168.1.1:53", "[2001:db8::1]:53"].map(|address| address.parse().unwrap());
+        assert_eq!(nameservers_of(text), expected);
+    }
 }

@@ -1,10 +1,9 @@
-//! One form, posted; one answer, read whole (RFC 9112). Enough for token services, and nothing more: no redirect is followed, since a
-//! secret must not go where the configuration does not say.
+//! One request, one answer, read whole (RFC 9112). Enough for token services and settings files, and nothing more: no redirect is
+//! followed, since a secret must not go where the configuration does not say.
 
-use super::OAuthError;
+use super::dial::{self, Patience};
+use super::{Connection, Instant, LineEnd, Stream, WireError};
 use crate::config::{Endpoint, Tls};
-use crate::wire::dial::{self, Patience};
-use crate::wire::{Connection, Instant, LineEnd, Stream, WireError};
 use std::time::Duration;
 use url::Url;
 
@@ -18,56 +17,60 @@ const MAX_LINE: usize = 16 * 1024;
 const MAX_FIELDS: usize = 200;
 
 /// An answer.
-pub(super) struct Answer {
+pub struct Answer {
     /// 200 to 599.
-    pub(super) status: u16,
+    pub status: u16,
     /// All of it.
-    pub(super) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-enum HttpError {
+pub enum HttpError {
+    /// Not reached.
     #[error(transparent)]
     Dial(#[from] dial::DialError),
+    /// Cut, or too slow.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// Not HTTP/1.
     #[error("its answer is no HTTP")]
     Malformed,
+    /// More than a token or a page of settings.
     #[error("its answer is longer than {MAX_BODY} bytes")]
     TooLong,
+    /// Neither https:// nor http://.
     #[error("its address is not of the form https://…")]
     Address,
 }
 
 /// Posts a form.
-pub(super) async fn post(address: &str, form: &[(&str, &str)]) -> Result<Answer, OAuthError> {
-    let asked = async {
-        let url = Url::parse(address).map_err(|_| HttpError::Address)?;
-        exchange(&url, form).await
-    };
-    asked.await.map_err(|error: HttpError| {
-        let host = Url::parse(address).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        OAuthError::Network { host, reason: error.to_string() }
-    })
+pub async fn post(address: &str, form: &[(&str, &str)]) -> Result<Answer, HttpError> {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let fields =
+        format!("Accept: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n", body.len());
+    exchange("POST", address, &fields, &body, Instant::now() + PATIENCE).await
 }
 
-async fn exchange(url: &Url, form: &[(&str, &str)]) -> Result<Answer, HttpError> {
+/// Fetches what lies at an address.
+pub async fn get(address: &str, patience: Duration) -> Result<Answer, HttpError> {
+    exchange("GET", address, "Accept: */*\r\n", "", Instant::now() + patience).await
+}
+
+async fn exchange(method: &str, address: &str, fields: &str, body: &str, deadline: Instant) -> Result<Answer, HttpError> {
+    let url = Url::parse(address).map_err(|_| HttpError::Address)?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Err(HttpError::Address) };
-    // The configuration lets plain http through for loopback alone.
+    // Whoever names an address lets plain http through for loopback alone.
     let tls = if url.scheme() == "https" { Tls::Implicit } else { Tls::None };
     let endpoint = Endpoint { host: host.to_owned(), port, tls, ca: None, pin: None };
-    let deadline = Instant::now() + PATIENCE;
-    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: mailroom/{}\r\nAccept: application/json\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: mailroom/{}\r\n{fields}Connection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION"),
-        body.len()
     );
-    let mut connection = dial::open(&endpoint, &Patience::default()).await?;
+    let opened = tokio::time::timeout_at(deadline, dial::open(&endpoint, &Patience::default())).await;
+    let mut connection = opened.map_err(|_| WireError::TimedOut)??;
     connection.hush(true);
     connection.queue(head.as_bytes());
     connection.send(body.as_bytes(), deadline).await?;
