@@ -13,6 +13,7 @@ use crate::interop::{
     self,
     isp::{self, Dovecot},
 };
+use crate::support::imap_upstream;
 use crate::support::office::{self, Office, errors, until};
 use crate::support::pop3_upstream::{Faults, Pop3Upstream};
 use crate::support::reader::Imap;
@@ -126,6 +127,30 @@ fn trap_26_an_original_that_is_gone_upstream_is_told() {
 }
 
 #[test]
+fn trap_40_the_pause_that_a_server_wants_is_kept_by_the_schedule_and_over_a_restart() {
+    let runtime = runtime();
+    let faults = Faults { capabilities: ["USER\r\nTOP\r\n", "TOP\r\nUIDL\r\nLOGIN-DELAY 900\r\n"], ..Faults::default() };
+    let isp = runtime.block_on(Pop3Upstream::start(&[("a", &letter("a", "x"))], faults));
+    let office = office(&plain("isp", isp.port, "schedule = \"every 1m\""));
+    for _ in 0..2 {
+        let _gateway = office.run();
+        let times = || {
+            let collector = office.json(&["status", "--json"])["collectors"][0].clone();
+            let [last, next] =
+                ["last_run", "next_run"].map(|name| collector[name].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok()));
+            Some(next?.duration_since(last?).as_secs())
+        };
+        until("the next run to be known", || times().is_some());
+        let pause = times().unwrap();
+        assert!((895..1000).contains(&pause), "{pause}");
+        assert_eq!(isp.count("USER"), 1);
+        // Whatever is shown next time has been worked out anew.
+        let database = rusqlite::Connection::open(office.path("store/mailroom.db")).unwrap();
+        database.execute_batch("UPDATE collector SET next_run = NULL").unwrap();
+    }
+}
+
+#[test]
 fn trap_41_a_refused_password_is_not_tried_again_after_a_restart_until_it_is_another() {
     let runtime = runtime();
     let refusing = Faults { answers: vec![("PASS", "-ERR [AUTH] no")], ..Faults::default() };
@@ -169,12 +194,19 @@ fn trap_55_no_password_is_in_the_most_talkative_log() {
     let isp = runtime.block_on(Pop3Upstream::start(&[("a", &letter("a", "x"))], Faults::default()));
     let dovecot = Dovecot::start();
     let collectors = plain("isp", isp.port, "") + &interop::collector(&dovecot, "other", "imap", "mailbox", "deliver = \"alice\"");
-    let office = office(&collectors.replace("{ file = \"isp.pass\" }", "{ file = \"other.pass\" }"));
+    // And one that wants name and password on lines of their own.
+    let greeting = "* OK [CAPABILITY IMAP4rev1 AUTH=LOGIN LOGINDISABLED] ready";
+    let lines = runtime
+        .block_on(imap_upstream::start(greeting, &[("AUTHENTICATE", "+ TmFtZQ==\r\n"), ("LOGOUT", "$ OK\r\n"), ("", "+ TmFtZQ==\r\n")]));
+    let collectors = collectors + &plain("lines", lines, "").replace("pop3", "imap");
+    let collectors = ["isp.pass", "lines.pass"].iter().fold(collectors, |text, name| text.replace(name, "other.pass"));
+    let office = office(&collectors);
     office.write("other.pass", isp::PASSWORD);
     dovecot.deliver("mailbox", [letter("b", "x").as_bytes()]);
     let output = office.command(&["-vv", "fetch"]).stdin(Stdio::null()).output().unwrap();
     let log = errors(&output) + &String::from_utf8_lossy(&output.stdout);
     assert!(log.contains("< +OK") && log.contains("UID FETCH"), "the conversation is logged:\n{log}");
+    assert!(log.contains("the server asks for more than there is"), "name and password went out on lines of their own:\n{log}");
     for secret in [isp::PASSWORD.to_owned(), STANDARD.encode(format!("\0mailbox\0{}", isp::PASSWORD)), STANDARD.encode(isp::PASSWORD)] {
         assert!(!log.contains(&secret), "{log}");
     }

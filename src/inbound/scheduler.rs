@@ -144,6 +144,7 @@ impl Desk {
         let mut current = self.shared.current.clone();
         let mut changes = self.shared.store.changes();
         let mut watcher = idle::Watcher::default();
+        self.least = self.pause_before().await;
         loop {
             let now = current.borrow_and_update().clone();
             let found = now.config.collectors.iter().find(|collector| collector.name == self.name && collector.enabled);
@@ -189,6 +190,16 @@ impl Desk {
         }
     }
 
+    /// What the server wanted between log-ins when it was asked last: a restart must not come sooner.
+    async fn pause_before(&self) -> Duration {
+        let pause = self.shared.store.setting(&self.pause_name()).await.ok().flatten();
+        pause.and_then(|seconds| seconds.parse().ok()).map_or(Duration::ZERO, Duration::from_secs)
+    }
+
+    fn pause_name(&self) -> String {
+        format!("login-delay/{}", self.name)
+    }
+
     fn due(&self, current: &Current, collector: &Collector, state: &CollectorState) -> Option<Zoned> {
         let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
         let now = Timestamp::now().to_zoned(zone.clone());
@@ -227,7 +238,12 @@ impl Desk {
             stop,
         };
         let (outcome, retry) = fetch_and_record(&order, &self.shared.places, state).await;
-        self.least = outcome.login_delay.map_or(self.least, Duration::from_secs);
+        if let Some(pause) = outcome.login_delay.filter(|pause| Duration::from_secs(*pause) != self.least) {
+            self.least = Duration::from_secs(pause);
+            if let Err(error) = self.shared.store.setting_set(&self.pause_name(), Some(&pause.to_string())).await {
+                tracing::error!(collector = self.name, %error, "the store can't be written");
+            }
+        }
         let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
         self.retry = retry.and_then(|(backoff, wait)| {
             let now = Timestamp::now().to_zoned(zone);

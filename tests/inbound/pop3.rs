@@ -177,11 +177,40 @@ async fn trap_24_half_a_message_of_a_server_that_forgets_stuffing_is_not_taken_f
     assert_eq!(isp.uidls(), ["x"]);
 }
 
+/// What stands behind a bare dot inside of a message is made to look like the server's answer to the next question.
+#[tokio::test]
+async fn trap_24_a_message_that_plays_an_answer_costs_no_other_message() {
+    let player = "To: alice@example.com\r\nMessage-ID: <p@far>\r\n\r\nfirst\r\n.\r\n+OK 99 octets\r\nTo: alice@example.com\r\nSubject: forged\r\n\r\nx\r\n";
+    for capabilities in [["user\r\n", "top\r\nuidl\r\n"], ["user\r\n", "top\r\nuidl\r\npipelining\r\n"]] {
+        let faults = Faults { forgets_stuffing: true, capabilities, ..Faults::default() };
+        let isp = Pop3Upstream::start(&[("p", player), ("b", B), ("c", C)], faults).await;
+        let office = Office::new("pop3", isp.port, "").await;
+        office.fetch().await;
+        if capabilities[1].ends_with("uidl\r\n") {
+            let half = office.originals().await.iter().any(|original| original.contains("<p@far>"));
+            assert!(!half, "it is taken for a whole one, although something unasked stands behind it");
+        }
+        for _ in 0..4 {
+            office.fetch().await;
+        }
+        let originals = office.originals().await;
+        for whole in [B, C] {
+            assert_eq!(originals.iter().filter(|original| *original == whole).count(), 1, "{capabilities:?}: {originals:#?}");
+        }
+        assert!(!isp.uidls().iter().any(|id| id == "b" || id == "c"), "{:?}", isp.uidls());
+    }
+}
+
 #[tokio::test]
 async fn trap_48_a_server_that_claims_pipelining_falsely_is_asked_for_one_thing_at_a_time() {
     let (isp, office) = isp(Faults { false_pipelining: true, ..Faults::default() }).await;
     assert_eq!(office.fetch_well().await.fetched, 3);
     assert!(isp.uidls().is_empty());
+    // It is remembered: the next fetch does not try it again.
+    isp.state.lock().unwrap().messages.push(("d".into(), A.replace("a@far", "d@far").into_bytes()));
+    isp.forget_commands();
+    assert_eq!(office.fetch_well().await.fetched, 1);
+    assert_eq!(isp.count("USER"), 1);
 }
 
 #[tokio::test]
