@@ -160,13 +160,15 @@ fn account(registration: &Registration, said: &mut Vec<String>) -> Result<String
     if mappings.is_dir() && mappings.metadata().is_ok_and(|about| about.uid() == 0) {
         run("chown", &["--recursive", &format!("{account}:"), &mappings.to_string_lossy()])?;
     }
-    for file in registration.beside.iter().chain([&registration.configuration]) {
-        let Ok(about) = file.metadata() else { continue };
+    let folder = registration.configuration.parent();
+    for path in registration.beside.iter().map(|path| path.as_path()).chain([registration.configuration.as_path()]).chain(folder) {
+        let Ok(about) = path.metadata() else { continue };
         // Root's own files stay root's: the service may read them, and nobody else may.
         if about.uid() == 0 && about.mode() & 0o004 == 0 {
-            run("chgrp", &[&account, &file.to_string_lossy()])?;
-            let readable = fs::Permissions::from_mode(about.mode() & 0o7777 | 0o040);
-            fs::set_permissions(file, readable).map_err(|error| failed("its mode can't be changed", file, error))?;
+            run("chgrp", &[&account, &path.to_string_lossy()])?;
+            let more = if about.is_dir() { 0o050 } else { 0o040 };
+            let readable = fs::Permissions::from_mode(about.mode() & 0o7777 | more);
+            fs::set_permissions(path, readable).map_err(|error| failed("its mode can't be changed", path, error))?;
         }
     }
     Ok(account)
