@@ -157,7 +157,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         if path.exists() {
             platform::make_like(&new, path)?;
         }
-        std::fs::rename(&new, path)
+        platform::replace(&new, path)
     };
     write().inspect_err(|_| drop(std::fs::remove_file(&new)))
 }

@@ -279,7 +279,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
             return platform::give_to_owner_of_directory(file);
         }
         platform::make_like(&new, file)?;
-        std::fs::rename(&new, file)
+        platform::replace(&new, file)
     };
     written().with_context(|| format!("{} can't be written", file.display()))
 }

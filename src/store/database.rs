@@ -205,10 +205,9 @@ fn require_a_store_or_room_for_one(dir: &Path) -> Result<(), StoreError> {
 pub fn cannot(path: &Path, error: std::io::Error) -> StoreError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full,
-        std::io::ErrorKind::PermissionDenied => StoreError::Refused(format!(
-            "{}: permission denied; the user that runs Mailroom must own the store's directory",
-            path.display()
-        )),
+        std::io::ErrorKind::PermissionDenied => {
+            StoreError::Refused(format!("{}: permission denied; {}", path.display(), platform::WHO_MAY))
+        }
         _ => StoreError::Refused(format!("{}: {error}", path.display())),
     }
 }

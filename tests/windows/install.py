@@ -1,7 +1,7 @@
 """The life of an installation on Windows, under Wine: the set-up without questions, the first mailbox, the service, mail that is fetched
 and read while it runs, a power cut, an upgrade, a port that is taken, removal with and without the mail.
 
-    install.py SETUP NEWER-SETUP SHIM        (tests/windows/run makes all three)
+    install.py SETUP NEWER-SETUP SHIM LAUNCHER        (tests/windows/run makes all four)
 
 What Wine can't prove stands in packaging/windows/README.md.
 """
@@ -32,10 +32,10 @@ def message(number):
 
 
 class Test:
-    def __init__(self, folder, setup, newer, shim):
+    def __init__(self, folder, setup, newer, shim, launcher):
         self.setup, self.newer = setup, newer
         self.isp = Dovecot(folder)
-        self.wine = Wine(folder, shim)
+        self.wine = Wine(folder, shim, launcher)
         self.imaps = free_port()
         self.passed = 0
 
@@ -50,15 +50,19 @@ class Test:
         assert collector["error"] is None and collector["failed"] == 0, collector
         return collector
 
-    def read(self):
-        """Alice's mail, as a client on the LAN gets it."""
+    def client(self):
+        """Alice's mail program somewhere on the LAN, logged in."""
         authority = self.wine.path(DATA) / "tls" / "ca.pem"
         context = ssl.create_default_context(cafile=str(authority))
-        with imaplib.IMAP4_SSL("localhost", self.imaps, ssl_context=context, timeout=30) as client:
-            client.login("alice", "wonderland")
-            client.select("INBOX", readonly=True)
+        client = imaplib.IMAP4_SSL("localhost", self.imaps, ssl_context=context, timeout=30)
+        client.login("alice", "wonderland")
+        client.select("INBOX", readonly=True)
+        return client
+
+    def read(self):
+        """What it gets."""
+        with self.client() as client:
             _, answer = client.fetch("1:*", "(BODY.PEEK[])")
-            client.logout()
         return [part[1] for part in answer if isinstance(part, tuple)]
 
     def has_all(self, mails):
@@ -116,12 +120,24 @@ class Test:
         wait("five more", lambda: self.status()["users"][0]["messages"] == MAILS + 5)
         self.has_all(MAILS + 5)
 
+    def takes_a_password_from_a_command_without_a_restart(self):
+        file = self.wine.path(DATA) / "mailroom.toml"
+        self.wine.path(r"C:\isp.pass").write_text(PASSWORD + "\r\n")
+        text = file.read_bytes()
+        changed = text.replace(b'{ secret = "isp" }', rb"{ command = ['cmd', '/c', 'type', 'C:\isp.pass'] }")
+        assert changed != text
+        file.write_bytes(changed)
+        wait("the change is noticed", lambda: "took the changed configuration" in self.log())
+        assert "logged in as office" in self.mailroom("check", "--online")
+        assert self.fetch()["known"] == MAILS + 5
+
     def stops_in_time(self):
-        client = socket.create_connection(("127.0.0.1", self.imaps))
+        client = self.client()
         begin = time.monotonic()
         assert "has stopped" in self.mailroom("service", "stop")
         assert time.monotonic() - begin < 10
-        client.close()
+        assert client.readline().startswith(b"* BYE")
+        client.shutdown()
         assert self.mailroom("service", "stop") == "the service Mailroom does not run\n"
         self.wine.run("net", "start", "Mailroom")
         self.wait_until_it_runs()
@@ -197,6 +213,7 @@ class Test:
             self.asks_for_the_first_mailbox_by_flags,
             self.runs_as_a_service,
             self.fetches_and_is_read_while_the_service_runs,
+            self.takes_a_password_from_a_command_without_a_restart,
             self.stops_in_time,
             self.starts_again_with_the_system,
             self.upgrades_in_place,
@@ -216,7 +233,7 @@ class Test:
 def main():
     folder = tempfile.mkdtemp(prefix="mailroom-windows-")
     subprocess.run(["chmod", "755", folder], check=True)
-    test = Test(folder, *sys.argv[1:4])
+    test = Test(folder, *sys.argv[1:5])
     try:
         test.all()
     finally:

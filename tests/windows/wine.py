@@ -3,7 +3,6 @@
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import time
 
@@ -12,7 +11,7 @@ PATIENCE = 90
 
 
 class Wine:
-    def __init__(self, folder, shim):
+    def __init__(self, folder, shim, launcher):
         self.prefix = pathlib.Path(folder) / "wine"
         # Nothing of the caller's session: no display, no locale, no other Wine.
         self.environment = {
@@ -23,7 +22,8 @@ class Wine:
             "WINEDEBUG": "-all",
         }
         self.hold = None
-        self.run("wineboot", "-i")
+        subprocess.run(["wineboot", "-i"], env=self.environment, timeout=PATIENCE, check=True, capture_output=True)
+        shutil.copy(launcher, self.prefix / "drive_c/launch.exe")
         shutil.copy(shim, self.prefix / "drive_c/windows/system32/bcryptprimitives.dll")
         # Making the system leaves two service managers running, each with a list of its own.
         self.power_off()
@@ -48,9 +48,11 @@ class Wine:
         """Runs a Windows program; its exit code and what it printed on both."""
         # A file, not a pipe: the service manager's own processes inherit it, and a pipe would end with them.
         output = self.prefix.parent / "output"
+        result = self.path("C:\\exit-code")
+        result.unlink(missing_ok=True)
         with open(output, "wb") as file:
-            done = subprocess.run(
-                ["wine", *map(str, words)],
+            subprocess.run(
+                ["wine", "C:\\launch.exe", *map(str, words)],
                 env=self.environment,
                 input=stdin.encode(),
                 stdout=file,
@@ -58,12 +60,7 @@ class Wine:
                 timeout=patience,
                 check=False,
             )
-        printed = output.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
-        code = done.returncode
-        if code == -signal.SIGKILL:
-            # Wine kills what takes longer than a second to end after its last line; that line tells then how it went.
-            code = 1 if "mailroom:" in printed else 0
-        return code, printed
+        return int(result.read_text()), output.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
 
     def run(self, *words, stdin="", patience=PATIENCE):
         """The same for a program that has to succeed."""

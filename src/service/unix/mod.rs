@@ -134,6 +134,9 @@ pub fn stderr_is_lost() -> bool {
     }
 }
 
+/// Who may touch the store, for those who may not.
+pub const WHO_MAY: &str = "the user that runs Mailroom must own the store's directory";
+
 /// Makes a directory that only its owner can enter, or closes an existing one to others.
 pub fn private_directory(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -267,6 +270,11 @@ pub fn make_like(new: &Path, old: &Path) -> io::Result<()> {
         std::os::unix::fs::chown(new, Some(model.uid()), Some(model.gid()))?;
     }
     std::fs::set_permissions(new, Permissions::from_mode(model.mode() & 0o7777))
+}
+
+/// Puts a new file in the place of an old one.
+pub fn replace(new: &Path, old: &Path) -> io::Result<()> {
+    std::fs::rename(new, old)
 }
 
 /// Keeps a key as it is: the mode of its file protects it.

@@ -138,6 +138,9 @@ pub fn give_to_owner_of_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Who may touch the store, for those who may not.
+pub const WHO_MAY: &str = "only the service and administrators may: open the command prompt with \"Run as administrator\"";
+
 /// Makes a directory that only its owner, administrators and the service can enter.
 pub fn private_directory(dir: &Path) -> io::Result<()> {
     // The usual place holds the configuration too, and may be there before the store is.
@@ -179,10 +182,28 @@ pub fn make_like(_new: &Path, _old: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Virus scanners and editors hold a file for a moment, and nobody can replace it meanwhile: so often is it tried.
+const ATTEMPTS: u32 = 20;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
+
+/// Puts a new file in the place of an old one.
+pub fn replace(new: &Path, old: &Path) -> io::Result<()> {
+    for _ in 1..ATTEMPTS {
+        match std::fs::rename(new, old) {
+            Err(error) if matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION)) => std::thread::sleep(BETWEEN_ATTEMPTS),
+            result => return result,
+        }
+    }
+    std::fs::rename(new, old)
+}
+
+/// ERROR_ACCESS_DENIED
+const ACCESS_DENIED: i32 = 5;
+/// ERROR_SHARING_VIOLATION
+const SHARING_VIOLATION: i32 = 32;
+
 /// What Windows says, in its own words and with its number.
 fn in_words(error: windows_service::Error) -> String {
-    /// ERROR_ACCESS_DENIED
-    const ACCESS_DENIED: i32 = 5;
     match error {
         windows_service::Error::Winapi(error) if error.raw_os_error() == Some(ACCESS_DENIED) => {
             "Windows lets only administrators do this: open the command prompt with \"Run as administrator\"".to_owned()
