@@ -1,82 +1,26 @@
 //! One mailbox, or one folder of it, in one session: list → compare with the ledger → retrieve and store → delete, move or mark.
 
 use super::fetch::{Run, Trouble, now};
-use super::plan::{self, Plan};
-use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
-use super::storing::{Handling, Stored, Storing, ToStore};
+use super::receive;
+use super::storing::Storing;
 use super::upstream::{Item, Upstream};
 use crate::config::After;
-use crate::mapping;
-use crate::store::StoreError;
 use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
-use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
-
-/// So much is asked for before deletions catch up with it: one round, or two where the next is asked for while one comes.
-const CHECKPOINT: usize = 200;
-/// The same in bytes.
-const CHECKPOINT_BYTES: u64 = 32_000_000;
-/// A message that has ended so many fetches badly goes to quarantine.
-const ATTEMPTS: u32 = 3;
-/// The tray's reason for a message that has ended the program three times.
-const QUARANTINE: &str = "three fetches ended in the middle of handling this message; its bytes are kept as they came";
-/// The tray's reason for a message that the server does not give whole.
-const BROKEN_OFF: &str =
-    "three fetches broke off in the middle of this message; this is as much of it as came. The original is still at the provider";
+use tokio::sync::Semaphore;
 
 /// One folder (POP3: the mailbox) in one session.
 pub(super) struct Mailbox<'a, 'b> {
     pub(super) run: &'a mut Run<'b>,
     pub(super) source: Source,
     pub(super) folder: &'a str,
-    storing: Arc<Storing>,
+    pub(super) storing: Arc<Storing>,
     /// Memory for messages on their way to the store.
-    room: Arc<Semaphore>,
+    pub(super) room: Arc<Semaphore>,
     /// What the server is asked to remove, and has not answered yet.
     asked: HashMap<u32, UpstreamId>,
-}
-
-/// Messages that have been asked for together.
-#[derive(Default)]
-struct Round {
-    items: Vec<Item>,
-    /// How often each was asked for, this time included.
-    attempts: Vec<u32>,
-    /// See [`Upstream::retrieve`].
-    marks: usize,
-}
-
-/// Messages that have come, and are being stored.
-struct Came {
-    items: Vec<Item>,
-    attempts: Vec<u32>,
-    received: Result<receive::Refusals, ReceiveError>,
-    /// What the server has removed meanwhile.
-    removed: Vec<u32>,
-    stored: oneshot::Receiver<Stored>,
-}
-
-/// The task that stores what comes in one session.
-struct Keeper {
-    to: mpsc::Sender<ToStore>,
-    task: Option<Task<Stored>>,
-}
-
-impl Keeper {
-    /// It has ended before it was told to: what it stored last, and why not more.
-    async fn ended(&mut self) -> Result<Stored, Trouble> {
-        let Some(mut task) = self.task.take() else { return Err(StoreError::Closed.into()) };
-        (&mut task.0).await.map_err(|error| match error.try_into_panic() {
-            // It is contained where a whole fetch is.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Trouble::Stopped,
-        })
-    }
 }
 
 impl<'a, 'b> Mailbox<'a, 'b> {
@@ -154,238 +98,8 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         Ok(())
     }
 
-    /// Whose the original of a stub is to be; a user who is gone by now counts as nobody.
-    async fn handling_for(&self, whose: &str) -> Result<Handling, Trouble> {
-        let mailbox = match whose.strip_prefix("shared:") {
-            Some(name) => mapping::Mailbox::Shared(name.to_owned()),
-            None => mapping::Mailbox::User(whose.to_owned()),
-        };
-        Ok(match self.run.order.store.account(&mailbox).await? {
-            Some(_) => Handling::For(mailbox),
-            None => Handling::Mapped,
-        })
-    }
-
-    /// Retrieves and stores what the plan says, the troublesome last. What has to go from one round is asked for with the next one, that of
-    /// the last round is returned.
-    async fn take(&mut self, upstream: &mut Upstream, mut plan: Plan) -> Result<Vec<Item>, Trouble> {
-        upstream.measure(&mut plan.fetch).await?;
-        let max_size = self.run.order.collector.max_size;
-        let (large, fitting): (Vec<Item>, Vec<Item>) = plan.fetch.into_iter().partition(|item| item.size.unwrap_or(0) > max_size);
-        let mut rest = VecDeque::from(fitting);
-        let rounds = if upstream.answers_in_order() { 2 } else { 1 };
-        let wanted = (rest.len() + plan.wanted.len() + plan.singly.len()) as u64;
-        self.run.order.progress.send_modify(|progress| progress.wanted += wanted);
-        let mut going = plan.dispose;
-        let (began, mut bytes) = (Instant::now(), 0);
-        let mut keeper = self.keeper(Handling::Mapped);
-        let mut behind = None;
-        let mut round = self.ask(upstream, next_chunk(&mut rest, rounds)).await?;
-        let over = loop {
-            if round.items.is_empty() {
-                break Ok(());
-            }
-            let next = if rounds > 1 { Some(self.ask(upstream, next_chunk(&mut rest, rounds)).await) } else { None };
-            if self.ask_to_remove(upstream, &going) {
-                going.clear();
-            }
-            bytes += plan::bytes(&round.items);
-            let came = self.receive(upstream, round, &keeper).await;
-            let goes_on = came.received.is_ok();
-            // While one round is being stored, the next one comes.
-            let settled = self.settle_behind(behind.replace(came), &mut keeper, &mut going).await;
-            if !goes_on || settled.is_err() {
-                if let Some(Ok(next)) = next {
-                    self.forgive(&next.items).await?;
-                }
-                break settled;
-            }
-            plan::small_first(rest.make_contiguous(), bytes, began.elapsed());
-            let next = match next {
-                Some(next) => next,
-                None => self.ask(upstream, next_chunk(&mut rest, rounds)).await,
-            };
-            round = match next {
-                Ok(next) => next,
-                Err(trouble) => break Err(trouble),
-            };
-        };
-        let last = self.settle_behind(behind, &mut keeper, &mut going).await;
-        over.and(last)?;
-        for (item, whose) in plan.wanted {
-            let handling = self.handling_for(&whose).await?;
-            going.extend(self.take_one(upstream, item, handling).await?);
-        }
-        for (item, attempts) in plan.singly {
-            let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
-            going.extend(self.take_one(upstream, item, handling).await?);
-        }
-        if !large.is_empty() {
-            self.dispose(upstream, &std::mem::take(&mut going)).await?;
-            self.stubs(upstream, &large).await?;
-        }
-        Ok(going)
-    }
-
-    /// Counts the attempts, and asks for the messages.
-    async fn ask(&mut self, upstream: &mut Upstream, items: Vec<Item>) -> Result<Round, Trouble> {
-        if items.is_empty() {
-            return Ok(Round::default());
-        }
-        self.run.room_on_disk()?;
-        let attempts = self.run.order.store.ledger_attempt(&self.source, ids_of(&items)).await?;
-        let marks = upstream.retrieve(&items);
-        Ok(Round { items, attempts, marks })
-    }
-
-    async fn take_one(&mut self, upstream: &mut Upstream, item: Item, handling: Handling) -> Result<Vec<Item>, Trouble> {
-        let mut keeper = self.keeper(handling);
-        let round = self.ask(upstream, vec![item]).await?;
-        let came = self.receive(upstream, round, &keeper).await;
-        self.settle(came, &mut keeper).await
-    }
-
-    fn keeper(&self, handling: Handling) -> Keeper {
-        let (to, from) = mpsc::channel(CHECKPOINT);
-        Keeper { to, task: Some(Task(tokio::spawn(Arc::clone(&self.storing).run(from, handling)))) }
-    }
-
-    /// Receives while what came is being stored.
-    async fn receive(&mut self, upstream: &mut Upstream, round: Round, keeper: &Keeper) -> Came {
-        let order = self.run.order;
-        let Round { items, attempts, marks } = round;
-        let mut removed = Vec::new();
-        let receiver = Receiver {
-            upstream,
-            store: &order.store,
-            to: keeper.to.clone(),
-            progress: &order.progress,
-            stop: &order.stop,
-            max_size: order.collector.max_size,
-            room: Arc::clone(&self.room),
-            removed: &mut removed,
-        };
-        let received = receiver.receive(&items, marks).await;
-        let (end, stored) = oneshot::channel();
-        // If it has ended, it says so to whoever waits for the answer.
-        let _ = keeper.to.send(ToStore::End(end)).await;
-        Came { items, attempts, received, removed, stored }
-    }
-
-    async fn settle_behind(&mut self, behind: Option<Came>, keeper: &mut Keeper, going: &mut Vec<Item>) -> Result<(), Trouble> {
-        if let Some(came) = behind {
-            going.extend(self.settle(came, keeper).await?);
-        }
-        Ok(())
-    }
-
-    /// What is durable then and has to go at once.
-    async fn settle(&mut self, came: Came, keeper: &mut Keeper) -> Result<Vec<Item>, Trouble> {
-        let order = self.run.order;
-        let Came { items, attempts, received, removed, stored } = came;
-        self.removed(&removed).await?;
-        let stored = match stored.await {
-            Ok(stored) => stored,
-            Err(_) => keeper.ended().await?,
-        };
-        self.count(&items, &attempts, &received, &stored).await?;
-        let refusals = received?;
-        for (handle, text) in refusals {
-            self.run.figures.failed += 1;
-            tracing::warn!(collector = order.collector.name, handle, text, "the server does not give a message");
-        }
-        if let Some(error) = stored.error {
-            return Err(error.into());
-        }
-        let outcomes: HashMap<u32, &str> = stored.messages.iter().map(|(handle, outcome)| (*handle, outcome.as_str())).collect();
-        let goes = |item: &Item| outcomes.get(&item.handle).is_some_and(|outcome| plan::goes_at_once(outcome, &order.collector.after));
-        Ok(items.into_iter().filter(goes).collect())
-    }
-
-    /// Counts what is durable, takes back the attempts of those that never had their turn, and gives up on a message that has ended its
-    /// third fetch in the same way.
-    async fn count(
-        &mut self,
-        items: &[Item],
-        attempts: &[u32],
-        received: &Result<receive::Refusals, ReceiveError>,
-        stored: &Stored,
-    ) -> Result<(), Trouble> {
-        self.run.figures.add(&stored.figures);
-        let (culprit, begun) = match received {
-            Err(ReceiveError::Upstream { during, begun, .. }) => (*during, *begun),
-            Err(ReceiveError::Endless { handle, .. }) => (Some(*handle), true),
-            _ => (None, false),
-        };
-        if matches!(received, Err(ReceiveError::Upstream { error, .. }) if error.is_out_of_step()) {
-            let doubtful = items.iter().filter(|item| stored.messages.iter().any(|(handle, _)| *handle == item.handle));
-            self.run.order.store.ledger_doubt(&self.source, doubtful.map(|item| item.id.clone()).collect()).await?;
-        }
-        let here = |handle: u32| stored.messages.iter().any(|(stored, _)| *stored == handle);
-        let refused = |handle: u32| received.as_ref().is_ok_and(|refusals| refusals.iter().any(|(refused, _)| *refused == handle));
-        let innocent = items.iter().filter(|item| !here(item.handle) && !refused(item.handle) && Some(item.handle) != culprit);
-        let innocent: Vec<UpstreamId> = innocent.map(|item| item.id.clone()).collect();
-        self.run.figures.failed += innocent.len() as u64 + u64::from(culprit.is_some());
-        if !innocent.is_empty() {
-            self.run.order.store.ledger_forgive(&self.source, innocent).await?;
-        }
-        let Some(at) = culprit.and_then(|culprit| items.iter().position(|item| item.handle == culprit)) else { return Ok(()) };
-        let attempts = attempts.get(at).copied().unwrap_or_default();
-        if !begun && attempts > 1 && self.run.figures.fetched == 0 {
-            // Nothing at all came in this fetch: the server may be ill, and the message innocent. It goes on being taken singly.
-            let id = items[at].id.clone();
-            return Ok(self.run.order.store.ledger_forgive(&self.source, vec![id]).await?);
-        }
-        if attempts >= ATTEMPTS {
-            let partial = match received {
-                Err(ReceiveError::Upstream { partial, .. }) => partial.clone(),
-                _ => Bytes::new(),
-            };
-            let item = items[at].clone();
-            let raw = Raw { item, internal_date: None, bytes: RawBytes::Inline(partial), _room: None };
-            self.store_one(raw, Handling::Quarantine(BROKEN_OFF)).await?;
-            self.run.figures.failed -= 1;
-        }
-        Ok(())
-    }
-
-    async fn store_one(&mut self, raw: Raw, handling: Handling) -> Result<(), Trouble> {
-        let (to, from) = mpsc::channel(1);
-        // The other end is alive: it is in this function.
-        let _ = to.send(ToStore::Message(raw)).await;
-        drop(to);
-        let stored = Arc::clone(&self.storing).run(from, handling).await;
-        self.run.figures.add(&stored.figures);
-        match stored.error {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
-    }
-
-    async fn stubs(&mut self, upstream: &mut Upstream, large: &[Item]) -> Result<(), Trouble> {
-        if large.is_empty() {
-            return Ok(());
-        }
-        let handles: Vec<u32> = large.iter().map(|item| item.handle).collect();
-        let mut headers = upstream.headers(&handles).await?;
-        for item in large {
-            let header = headers.remove(&item.handle).unwrap_or_default();
-            let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };
-            self.store_one(raw, Handling::Stub).await?;
-        }
-        Ok(())
-    }
-
-    /// The messages never had their turn: takes the count of their attempts back.
-    async fn forgive(&self, items: &[Item]) -> Result<(), Trouble> {
-        if items.is_empty() {
-            return Ok(());
-        }
-        Ok(self.run.order.store.ledger_forgive(&self.source, ids_of(items)).await?)
-    }
-
     /// Asks the server to delete what is durably here, while other answers are on their way. False: that has to wait.
-    fn ask_to_remove(&mut self, upstream: &mut Upstream, items: &[Item]) -> bool {
+    pub(super) fn ask_to_remove(&mut self, upstream: &mut Upstream, items: &[Item]) -> bool {
         let handles = self.going(items);
         if handles.is_empty() {
             return true;
@@ -424,7 +138,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
     }
 
     /// The server has agreed to it.
-    async fn removed(&mut self, handles: &[u32]) -> Result<(), Trouble> {
+    pub(super) async fn removed(&mut self, handles: &[u32]) -> Result<(), Trouble> {
         let done: Vec<UpstreamId> = handles.iter().filter_map(|handle| self.asked.remove(handle)).collect();
         self.run.figures.deleted += done.len() as u64;
         self.mark(done, State::DeleteSent).await
@@ -435,46 +149,5 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             return Ok(());
         }
         Ok(self.run.order.store.ledger_mark(&self.source, ids, state).await?)
-    }
-}
-
-/// Ends with whoever waits for it.
-struct Task<T>(JoinHandle<T>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn ids_of(items: &[Item]) -> Vec<UpstreamId> {
-    items.iter().map(|item| item.id.clone()).collect()
-}
-
-/// What one of so many rounds between two checkpoints asks for.
-fn next_chunk(rest: &mut VecDeque<Item>, rounds: usize) -> Vec<Item> {
-    let most = CHECKPOINT_BYTES / rounds as u64;
-    let mut bytes = 0;
-    let fits = rest.iter().take(CHECKPOINT / rounds).take_while(|item| {
-        let before = bytes;
-        bytes += item.size.unwrap_or(0).min(most);
-        before < most
-    });
-    let count = fits.count();
-    rest.drain(..count).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checkpoints_are_bounded_by_count_and_bytes() {
-        let items = |count: u32, size: u64| -> VecDeque<Item> {
-            (0..count).map(|n| Item { handle: n, id: (n.to_string(), 0), size: Some(size), arrived: None }).collect()
-        };
-        for (count, size, first) in [(1000, 1000, CHECKPOINT), (10, 20_000_000, 2), (3, u64::MAX, 1), (1, 0, 1)] {
-            assert_eq!(next_chunk(&mut items(count, size), 1).len(), first, "{count} of {size}");
-        }
     }
 }

@@ -19,6 +19,7 @@ pub mod recipients;
 mod refusal;
 pub mod remap;
 pub mod roll;
+mod rounds;
 pub mod scanned;
 pub mod scheduler;
 mod storing;
