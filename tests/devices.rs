@@ -184,6 +184,30 @@ fn a_provider_brings_mail_for_our_addresses() {
 }
 
 #[test]
+fn what_a_provider_brings_is_journaled_and_can_be_mapped_anew() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let mut provider = site.connect(&gateway, PROVIDER);
+    provider.reply();
+    provider.say("EHLO mx.isp.example\r\n");
+    // Nothing in the message says whom it is for.
+    let message = "From: ann@far.example\r\nMessage-ID: <blind@far.example>\r\n\r\nHello";
+    assert!(provider.mail("<ann@far.example>", "tips@example.com", message).starts_with("250"));
+    assert!(provider.mail("<ann@far.example>", "alice@example.com", "Message-ID: <stays@far.example>\r\n\r\nx").starts_with("250"));
+    let office = &site.office;
+    assert_eq!(office.json(&["tray", "list", "--json"]).as_array().unwrap().len(), 1);
+    let trace = office.must(&["trace", "blind@far.example"]);
+    assert!(trace.contains("by smtp from mx.isp.example [127.0.0.25]") && trace.contains("tips@example.com"), "{trace}");
+    office.write("mappings/office.toml", &MAPPING.replace("[addresses]\n", "[addresses]\n\"tips@example.com\" = \"bob\"\n"));
+    let said = office.must(&["remap", "--since", "1d", "--dry-run"]);
+    assert!(said.contains("bob"), "{said}");
+    office.must(&["remap", "--since", "1d"]);
+    let bob = mails(&gateway, "bob");
+    assert!(bob.len() == 1 && bob[0].contains("<blind@far.example>"), "{bob:?}");
+    assert_eq!((mails(&gateway, "alice").len(), office.json(&["tray", "list", "--json"]).as_array().unwrap().len()), (1, 0));
+}
+
+#[test]
 fn who_is_neither_client_nor_device_nor_provider_is_not_heard() {
     let site = Site::new(vec![]);
     let gateway = site.office.run();

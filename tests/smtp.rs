@@ -5,6 +5,7 @@ use std::path::Path;
 
 use mailroom::mapping::Mailbox;
 use mailroom::serve::smtp;
+use mailroom::store::absence::Away;
 
 use crate::support::lan::{Lan, PASSWORD, Pipe, fits};
 
@@ -35,8 +36,14 @@ async fn trap_54_nothing_that_a_client_writes_becomes_a_line_of_its_own() {
     play(include_str!("dialogues/smtp/header-injection.txt")).await;
 }
 
+/// Two who are away and write to each other; a program, a list and an answer that came by itself.
+#[tokio::test]
+async fn trap_66_who_is_away_answers_people_and_no_program_and_never_another_answer() {
+    play(include_str!("dialogues/smtp/away.txt")).await;
+}
+
 /// `#` comments; then what differs from a user's submission over TLS: `tls: no`, `from: ADDRESS`, `door: smtp`, lines of `[access]` and
-/// `[storage]`, `copier: LINES` of the `[[device]]` at 192.168.1.40, `mapping: LINES; LINES`. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
+/// `[storage]`, `copier: LINES` of the `[[device]]` at 192.168.1.40, `mapping: LINES; LINES`, `away: USER USER`. Then the dialogue: `C:` a line, `C>` bytes with `\r` and `\n`, `C* N` a line N times, `S:` an answer in
 /// which `…` stands for anything, `S: closed` its end, `ehlo WORD -WORD` the lines of EHLO's answer with and without these extensions,
 /// `log in USER`, `new session`; and what is in the store afterwards.
 async fn play(text: &str) {
@@ -60,6 +67,11 @@ async fn play(text: &str) {
     }
     tables.push_str(SMARTHOST);
     let lan = Lan::with(&tables, &setting("mapping").replace("; ", "\n")).await;
+    for user in setting("away").split_whitespace() {
+        let account = lan.store.account(&Mailbox::User(user.into())).await.unwrap().unwrap();
+        let away = Away { user: user.into(), starts: None, ends: None, text: None };
+        lan.store.vacation_set(account.id, Some(away)).await.unwrap();
+    }
     let open = || {
         let (client, stream, peer) = lan.connect(from, tls);
         match mail_door {

@@ -118,7 +118,7 @@ fn usual_habits(header: &Header<'_>, profiles: &Profiles) -> Vec<EnvelopeHabit> 
 /// The JSON of one message.
 pub fn as_json(file: &str, decision: &Decision) -> Value {
     let mut document = json!({ "file": file });
-    if let (Value::Object(all), Value::Object(more)) = (&mut document, deliver::decision_json(decision)) {
+    if let (Value::Object(all), Value::Object(more)) = (&mut document, decision.json()) {
         all.extend(more);
     }
     document

@@ -95,7 +95,7 @@ async fn diff(global: &Global, files: &[PathBuf], last: Duration, as_json: bool)
     while let Some(entries) = journal.next(store).await? {
         for entry in entries {
             let folder = folders.get(&entry.content).map(String::as_str);
-            let known = Known::read(store, entry.content, Some(&entry.collector), folder).await?;
+            let known = Known::journaled(store, &entry, folder).await?;
             let before = Destination::of(&known.decide(&current.config, &current.mapping));
             let after = Destination::of(&known.decide(&current.config, &other));
             all += 1;

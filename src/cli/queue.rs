@@ -9,6 +9,7 @@ use super::{Exit, Global, Office, configuration, show, store_of};
 use crate::config::Config;
 use crate::mapping::LmtpServer;
 use crate::outbound::approval;
+use crate::outbound::subject::subject;
 use crate::store::queue::{MailId, Order, Queued};
 
 /// `queue`
@@ -103,12 +104,19 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         async move { store.queue_order(id, order, Timestamp::now().as_millisecond()).await }
     };
     let (which, done, what) = match arguments.action {
-        Action::List { json } => return list(&store.queue().await?, json, &zone),
+        Action::List { json } => {
+            let mut mails = Vec::new();
+            for mail in store.queue().await? {
+                mails.push((subject(&store, &mail).await?, mail));
+            }
+            return list(&mails, json, &zone);
+        }
         Action::Show { id, json } => {
             let mails = store.queue().await?;
             let mail = mails.iter().find(|mail| mail.id == MailId(id));
             let mail = mail.ok_or_else(|| anyhow::anyhow!("there is no mail {id} in the queue"))?;
-            return one(mail, json, &zone);
+            let subject = subject(&store, mail).await?;
+            return one(&subject, mail, json, &zone);
         }
         Action::Retry(which) => (which.json, order(&which, Order::Retry).await?, "is tried again now"),
         Action::Hold(which) => (which.json, order(&which, Order::Hold).await?, "is held"),
@@ -155,22 +163,25 @@ fn require_smarthost(config: &Config, name: Option<&str>) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn list(mails: &[Queued], as_json: bool, zone: &TimeZone) -> anyhow::Result<Exit> {
+fn list(mails: &[(String, Queued)], as_json: bool, zone: &TimeZone) -> anyhow::Result<Exit> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&Value::Array(mails.iter().map(|mail| json(mail, zone)).collect()))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&Value::Array(mails.iter().map(|(subject, mail)| json(subject, mail, zone)).collect()))?
+        );
         return Ok(Exit::Done);
     }
-    mails.iter().for_each(|mail| print!("{}", text(mail, zone)));
+    mails.iter().for_each(|(subject, mail)| print!("{}", text(subject, mail, zone)));
     if mails.is_empty() {
         println!("the queue is empty");
     }
     Ok(Exit::Done)
 }
 
-fn one(mail: &Queued, as_json: bool, zone: &TimeZone) -> anyhow::Result<Exit> {
+fn one(subject: &str, mail: &Queued, as_json: bool, zone: &TimeZone) -> anyhow::Result<Exit> {
     match as_json {
-        true => println!("{}", serde_json::to_string_pretty(&json(mail, zone))?),
-        false => print!("{}", text(mail, zone)),
+        true => println!("{}", serde_json::to_string_pretty(&json(subject, mail, zone))?),
+        false => print!("{}", text(subject, mail, zone)),
     }
     Ok(Exit::Done)
 }
@@ -179,7 +190,7 @@ fn sender(mail: &Queued) -> String {
     mail.sender.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-fn json(mail: &Queued, zone: &TimeZone) -> Value {
+fn json(subject: &str, mail: &Queued, zone: &TimeZone) -> Value {
     let recipients: Vec<Value> = mail
         .recipients
         .iter()
@@ -192,14 +203,14 @@ fn json(mail: &Queued, zone: &TimeZone) -> Value {
         })
         .collect();
     json!({
-        "id": mail.id.0, "from": sender(mail), "recipients": recipients, "size": mail.size, "subject": mail.subject, "owner": mail.owner,
+        "id": mail.id.0, "from": sender(mail), "recipients": recipients, "size": mail.size, "subject": subject, "owner": mail.owner,
         "message_id": mail.message_id, "queued": show::rfc3339(mail.queued_at, zone), "smarthost": mail.smarthost, "lmtp": mail.lmtp,
         "approval": mail.approval.as_ref().map(|approval| &approval.manager),
         "possibly_sent_twice": mail.data_sent
     })
 }
 
-fn text(mail: &Queued, zone: &TimeZone) -> String {
+fn text(subject: &str, mail: &Queued, zone: &TimeZone) -> String {
     let now = Timestamp::now().as_millisecond();
     let time = |at: i64| show::time(at, now, zone);
     let mut text = format!(
@@ -209,7 +220,7 @@ fn text(mail: &Queued, zone: &TimeZone) -> String {
         sender(mail),
         mail.owner,
         show::size(mail.size),
-        show::safe(&mail.subject)
+        show::safe(subject)
     );
     if let Some(smarthost) = &mail.smarthost {
         text.push_str(&format!("    through {smarthost}\n"));

@@ -46,7 +46,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let mut journal = Journal::since(now, since);
     while let Some(entries) = journal.next(store).await? {
         for entry in entries {
-            let known = Known::read(store, entry.content, Some(&entry.collector), folders.get(&entry.content).map(String::as_str)).await?;
+            let known = Known::journaled(store, &entry, folders.get(&entry.content).map(String::as_str)).await?;
             let planned = plan(current, &entry, &known, run.unwrap_or(0), now).map_err(anyhow::Error::msg)?;
             let Some(Planned { was, is, mut order }) = planned else { continue };
             if !arguments.dry_run {

@@ -18,6 +18,7 @@ use crate::inbound::habits;
 use crate::inbound::recipients::probe::Probe;
 use crate::mapping::Mailbox;
 use crate::oauth::{self, Consent, Health};
+use crate::store::absence::{Away, Copies};
 use crate::store::collectors::CollectorState;
 use crate::store::queue::{Queued, State};
 use crate::store::reconciliation::Reconciliation;
@@ -54,6 +55,8 @@ struct Status {
     queue: Vec<Queued>,
     tray: u64,
     users: Vec<Account>,
+    away: Vec<Away>,
+    copies: Vec<Copies>,
     used: u64,
     free: u64,
     journal: u64,
@@ -145,6 +148,8 @@ impl Status {
             queue: store.queue().await?,
             tray: store.tray_count().await?,
             users,
+            away: store.vacations().await?,
+            copies: store.copy_readers().await?,
             used: bytes_in(&path),
             free: store.free_bytes()?,
             journal: store.journal_bytes().await?,
@@ -170,7 +175,15 @@ impl Status {
             json!({ "login": login, "provider": provider, "since": since, "token_expires": expires, "error": health.trouble })
         };
         let log_ins: Vec<Value> = self.log_ins.iter().map(log_in).collect();
-        let user = |user: &Account| json!({ "name": user.name(), "messages": user.messages, "bytes": user.bytes, "quota": user.quota });
+        let user = |user: &Account| {
+            let away = self.away(user);
+            let copies: Vec<&String> = self.copies(user).map(|copy| &copy.reader).collect();
+            json!({
+                "name": user.name(), "messages": user.messages, "bytes": user.bytes, "quota": user.quota,
+                "away": away.is_some_and(|away| away.holds(self.now)), "away_from": time(away.and_then(|away| away.starts)),
+                "away_until": time(away.and_then(|away| away.ends)), "copies_to": copies
+            })
+        };
         json!({
             "config": { "ok": self.error.is_none(), "error": self.error },
             "running": self.running,
@@ -240,6 +253,14 @@ impl Status {
                 quota,
                 state.into(),
             ]);
+            let until = |ends: Option<i64>| ends.map_or(String::new(), |at| format!(" until {}", time(at)));
+            if let Some(away) = self.away(user) {
+                let from = away.starts.filter(|starts| *starts > self.now).map_or(String::new(), |at| format!(" from {}", time(at)));
+                table.add_row(vec![String::new(), format!("away{from}{}", until(away.ends))]);
+            }
+            for copy in self.copies(user) {
+                table.add_row(vec![String::new(), format!("copies to {}{}", copy.reader, until(copy.ends))]);
+            }
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
@@ -252,6 +273,16 @@ impl Status {
         let (used, free, journal) = (show::size(self.used), show::size(self.free), show::size(self.journal));
         text.push_str(&format!("disk           {used} used, {journal} of it for the journal alone, {free} free\n"));
         text
+    }
+
+    /// Whether somebody is or will be away.
+    fn away(&self, user: &Account) -> Option<&Away> {
+        self.away.iter().find(|away| away.user == user.name() && away.ends.is_none_or(|ends| self.now < ends))
+    }
+
+    /// Who gets copies of somebody's mail.
+    fn copies(&self, user: &Account) -> impl Iterator<Item = &Copies> {
+        self.copies.iter().filter(move |copy| copy.user == user.name() && copy.ends.is_none_or(|ends| self.now < ends))
     }
 
     fn held(&self) -> usize {

@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::recipients::probe::Probe;
-use super::recipients::{self, Source};
+use super::recipients::{self, Mail, Source};
 use super::{deliver, habits};
 use crate::address::Address;
 use crate::config::{Config, Current};
-use crate::mapping::{Decision, Mailbox, Mapping};
+use crate::mapping::{Decision, Direction, Mailbox, Mapping, Sender};
+use crate::message::address_list;
 use crate::message::facts::{Facts, Scanner};
 use crate::message::trace::{Hop, Prefix};
+use crate::store::journal::{self, Entry};
 use crate::store::{ContentId, Deposit, Store, StoreError};
 
 /// A header is read whole at once, with this much at least: blank lines may stand above it.
@@ -36,6 +38,8 @@ pub struct Known {
     probe: Option<Probe>,
     /// The upstream folder that it lay in.
     folder: String,
+    /// Whom it was for, where the server that brought it said so (`smtp`).
+    envelope: Vec<Address>,
 }
 
 impl Known {
@@ -48,15 +52,43 @@ impl Known {
             None => None,
         };
         let folder = folder.unwrap_or("INBOX").to_owned();
-        Ok(Known { facts, sent, collector: collector.map(str::to_owned), probe, folder })
+        Ok(Known { facts, sent, collector: collector.map(str::to_owned), probe, folder, envelope: vec![] })
+    }
+
+    /// The same for what the journal has. `folder` is the upstream folder that it lay in.
+    pub async fn journaled(store: &Store, entry: &Entry, folder: Option<&str>) -> Result<Known, StoreError> {
+        let known = Known::read(store, entry.content, Some(&entry.collector), folder).await?;
+        Ok(Known { envelope: entry.envelope(), ..known })
     }
 
     /// Whom it is for by this mapping. A collector that is no longer configured counts as none.
     pub fn decide(&self, config: &Config, mapping: &Mapping) -> Decision {
+        let sent = |id: &str| self.sent.get(id).cloned();
+        if !self.envelope.is_empty() {
+            return self.decide_for(mapping, &sent);
+        }
         let collector = config.collectors.iter().find(|collector| Some(&collector.name) == self.collector.as_ref());
         let habits = collector.map(|collector| Probe::of(self.probe.clone(), collector).habits(collector)).unwrap_or_default();
         let source = collector.map(|collector| Source { habits: &habits, ..Source::of(collector, &self.folder) });
-        deliver::decide(mapping, source.unwrap_or_default(), &self.facts, &|id| self.sent.get(id).cloned())
+        deliver::decide(mapping, source.unwrap_or_default(), &self.facts, &sent)
+    }
+
+    fn decide_for(&self, mapping: &Mapping, sent: &dyn Fn(&str) -> Option<String>) -> Decision {
+        let header = self.facts.header();
+        let returned = self.facts.returned_id();
+        let mail = Mail { header: &header, size: self.facts.size, returned: returned.as_deref() };
+        let fields = header.all("From").chain(header.all("Sender"));
+        let from: Vec<Address> = fields.flat_map(|field| address_list::mailboxes(field.value)).map(|mailbox| mailbox.address).collect();
+        let mut all = Decision::default();
+        for recipient in &self.envelope {
+            all.join(recipients::decide_for(mapping, recipient, Direction::In, Sender::Outside(&from), mail, sent));
+        }
+        all
+    }
+
+    /// A decision about it as the journal keeps it.
+    pub fn for_journal(&self, decision: &Decision) -> String {
+        journal::decision(decision.json(), &self.envelope)
     }
 
     /// The same by what is in force.

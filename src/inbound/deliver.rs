@@ -18,7 +18,6 @@ use crate::outbound::forward::Forwarding;
 use crate::outbound::handover::{self, Origin};
 use crate::store::{Arrival, ContentFacts, Deposit, NewContent, journal, ledger, queue, tray};
 use bytes::Bytes;
-use serde_json::{Value, json};
 
 /// A Date this far ahead of the clock is a mistake: a day.
 const AHEAD: i64 = 24 * 3600 * 1000;
@@ -98,7 +97,7 @@ pub fn prepare(listing: &Listing<'_>, raw: Raw, scanned: &Scanned, mut decision:
     let size = facts.size;
     let trace = trace(listing, &decision, size);
     let row = row(listing, &raw, facts, if stays { Outcome::Remote.as_str() } else { outcome.as_str() });
-    let journal = journal_entry(listing, decision_json(&decision).to_string());
+    let journal = journal_entry(listing, decision.json().to_string());
     let arrival = Arrival { deposits, queue, tray, ledger: Some(row), journal, trace, ..Arrival::new(content(raw, content_facts(facts))) };
     Prepared { arrival, outcome: outcome.as_str(), size }
 }
@@ -189,41 +188,6 @@ pub fn stub(listing: &Listing<'_>, raw: Raw, scanned: &Scanned) -> Prepared {
     let arrival =
         Arrival { tray: Some(held), ledger: Some(row), trace: vec![("stub", reason)], ..Arrival::new(content(raw, content_facts(facts))) };
     Prepared { arrival, outcome: "stub", size: facts.size }
-}
-
-/// A decision as `explain --json` prints it, without the file's name.
-pub fn decision_json(decision: &Decision) -> Value {
-    let recipients = decision.recipients.iter().map(|recipient| {
-        let folder = recipient.folder.as_deref().unwrap_or("INBOX");
-        json!({ "user": recipient.mailbox.to_string(), "folder": folder, "address": recipient.address.as_ref().map(Address::to_string) })
-    });
-    let steps = decision.steps.iter().map(|step| {
-        json!({
-            "stage": step.stage,
-            "evidence": step.evidence,
-            "addresses": step.addresses.iter().map(Address::to_string).collect::<Vec<_>>(),
-            "rule": step.rule.as_ref().map(|place| format!("{}:{}", place.file.display(), place.line)),
-            "result": step.result,
-        })
-    });
-    let mut document = json!({
-        "outcome": decision.outcome().as_str(),
-        "recipients": recipients.collect::<Vec<_>>(),
-        "forwards": decision.forwards.iter().map(|forward| forward.to.to_string()).collect::<Vec<_>>(),
-        "steps": steps.collect::<Vec<_>>(),
-    });
-    if let Some(held) = &decision.held {
-        document["reason"] = json!(held.reason);
-    }
-    if !decision.lmtp.is_empty() {
-        document["lmtp"] = handed_over(decision);
-    }
-    document
-}
-
-/// The other mail systems of a decision, for JSON.
-fn handed_over(decision: &Decision) -> Value {
-    decision.lmtp.iter().map(|(server, address)| json!({ "server": server, "address": address.to_string() })).collect()
 }
 
 /// When a message arrived upstream, as far as its header tells: the topmost `Received`, else Date.

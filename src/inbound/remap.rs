@@ -126,7 +126,7 @@ pub fn plan(current: &Current, entry: &Entry, known: &Known, run: i64, now: i64)
     let order = Relocation {
         entry: entry.id,
         content: entry.content,
-        decision: deliver::decision_json(&decision).to_string(),
+        decision: known.for_journal(&decision),
         refile: refile.collect(),
         add: add.collect(),
         take,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::address::Address;
 use crate::document::Place;
+use serde_json::{Value, json};
 
 /// A user's mailbox or a shared one. `Display` is how mapping files and JSON write it: `alice`, `shared:help`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,5 +155,65 @@ impl Decision {
         } else {
             Outcome::Discarded
         }
+    }
+
+    /// Adds what becomes of the same message for one more recipient: a mailbox gets one copy.
+    pub fn join(&mut self, one: Decision) {
+        for recipient in one.recipients {
+            match self.recipients.iter_mut().find(|known| known.mailbox == recipient.mailbox) {
+                Some(known) if known.folder != recipient.folder => known.folder = None,
+                Some(_) => {}
+                None => self.recipients.push(recipient),
+            }
+        }
+        for forward in one.forwards {
+            if !self.forwards.iter().any(|known| known.to == forward.to) {
+                self.forwards.push(forward);
+            }
+        }
+        for destination in one.lmtp {
+            if !self.lmtp.contains(&destination) {
+                self.lmtp.push(destination);
+            }
+        }
+        match (&mut self.held, one.held) {
+            (Some(known), Some(held)) => known.addresses.extend(held.addresses),
+            (none, held) => *none = none.take().or(held),
+        }
+        self.refused = self.refused.take().or(one.refused);
+        self.discarded |= one.discarded;
+        self.remote.extend(one.remote);
+        self.steps.extend(one.steps);
+    }
+
+    /// As `explain --json` prints it, without the file's name, and as the journal keeps it.
+    pub fn json(&self) -> Value {
+        let recipients = self.recipients.iter().map(|recipient| {
+            let folder = recipient.folder.as_deref().unwrap_or("INBOX");
+            json!({ "user": recipient.mailbox.to_string(), "folder": folder, "address": recipient.address.as_ref().map(Address::to_string) })
+        });
+        let steps = self.steps.iter().map(|step| {
+            json!({
+                "stage": step.stage,
+                "evidence": step.evidence,
+                "addresses": step.addresses.iter().map(Address::to_string).collect::<Vec<_>>(),
+                "rule": step.rule.as_ref().map(|place| format!("{}:{}", place.file.display(), place.line)),
+                "result": step.result,
+            })
+        });
+        let mut document = json!({
+            "outcome": self.outcome().as_str(),
+            "recipients": recipients.collect::<Vec<_>>(),
+            "forwards": self.forwards.iter().map(|forward| forward.to.to_string()).collect::<Vec<_>>(),
+            "steps": steps.collect::<Vec<_>>(),
+        });
+        if let Some(held) = &self.held {
+            document["reason"] = json!(held.reason);
+        }
+        if !self.lmtp.is_empty() {
+            let one = |(server, address): &(String, Address)| json!({ "server": server, "address": address.to_string() });
+            document["lmtp"] = self.lmtp.iter().map(one).collect();
+        }
+        document
     }
 }

@@ -13,7 +13,7 @@ use super::names::Names;
 use super::rules::Rules;
 use super::target::pattern;
 use super::{Mapping, Office, Target, check, user_name};
-use crate::address::Address;
+use crate::address::{Address, Domain};
 use crate::document::{Document, Found, Mark, Place, Problem, Table, Value};
 
 /// `[groups]`: one of them.
@@ -265,6 +265,12 @@ impl<'d> Reader<'d, '_> {
                 "local" => local = true,
                 "anyone" => return GroupSenders::Anyone,
                 _ if text.contains('@') && !self.users.contains(text) => addresses.extend(self.glob(&one)),
+                _ if text.contains('.') && !self.users.contains(text) && Domain::parse(text).is_ok() => {
+                    one.mark().wrong_with(
+                        format!("\"{text}\" is neither a user nor an address"),
+                        format!("for everybody there, write \"*@{text}\""),
+                    );
+                }
                 _ => users.extend(self.user(&one)),
             }
         }

@@ -91,6 +91,9 @@ impl Target {
         } else {
             let _ = table.get("to");
         }
+        if let (Some(mark), Some(Target::Lmtp(server))) = (table.key_mark("folder"), &target) {
+            mark.warn(format!("\"folder\" does nothing here: in which folder a mail lies is the business of {server}"), None);
+        }
         table.finish();
         let target = target?;
         Some(match folder {

@@ -8,9 +8,9 @@ use crate::config::{Current, Language};
 use crate::inbound::letter;
 use crate::mapping::Mailbox;
 use crate::message::content_type::MediaType;
-use crate::message::header::Header;
 use crate::message::layout::Kind;
 use crate::message::{date, transfer, words};
+use crate::outbound::subject::subject;
 use crate::outbound::submit::{Submission, Submitter, Taken, temporary};
 use crate::smtp::reply::Reply;
 use crate::store::queue::{NewMail, Order, Outcome, Queued, Settlement, State, Told};
@@ -20,8 +20,6 @@ use crate::store::{Arrival, NewContent, Store, StoreError};
 const DESK: &str = "approval";
 /// Characters of a refusal that are passed on.
 const MAX_WORDS: usize = 1000;
-/// Bytes of a mail in which its subject is looked for.
-const MAX_HEADER: usize = 64 * 1024;
 /// Recipients that a question lists.
 const LISTED: usize = 20;
 
@@ -136,8 +134,7 @@ pub async fn answered(store: &Store, current: &Current, submission: &Submission<
 pub async fn reject(store: &Store, current: &Current, mail: &Queued, by: &str, words: &str, now: i64) -> Result<(), StoreError> {
     let held = mail.recipients.iter().filter(|recipient| recipient.state == State::Held);
     let outcomes: Vec<_> = held.map(|recipient| (recipient.address.clone(), Outcome::Failed, format!("{by} did not approve it"))).collect();
-    let header = store.content(mail.content, 0, MAX_HEADER).await?;
-    let subject = Header::parse(&header).text("subject").unwrap_or_default();
+    let subject = subject(store, mail).await?;
     let shown = shorten(&outcomes.iter().map(|(address, ..)| address.to_string()).collect::<Vec<_>>());
     let (subject, text) = match current.config.office.language {
         Language::English => (

@@ -15,5 +15,6 @@ pub mod recode;
 pub mod relay;
 pub mod route;
 pub mod size;
+pub mod subject;
 pub mod submit;
 pub mod vacation;

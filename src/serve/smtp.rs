@@ -6,6 +6,8 @@
 //! Only CR LF `.` CR LF ends DATA. A bare CR or LF of somebody who logged in is made a line end, and logged: old scanners write them.
 //! From anyone else the message is refused, since such line ends serve to smuggle a second one past us (CVE-2023-51764 and its kin).
 
+mod reception;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +18,14 @@ use tokio::time::Instant;
 use super::auth::{self, Dialogue, Next};
 use super::login::Refused;
 use super::{Context, Peer, Stop, Stream};
-use crate::outbound::intake::{Completion, Intake, IntakeError};
+use crate::outbound::intake::{Completion, Intake};
 use crate::outbound::submit::{self, Submission, Submitter, limits};
-use crate::smtp::canonical::Canonical;
 use crate::smtp::command::{Command, MAX_LINE, Mail, Rcpt};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Session, Step, Terms, too_large};
 use crate::wire::dot::Unstuffer;
 use crate::wire::{Connection, LineEnd, WireError};
+use reception::Reception;
 
 /// RFC 5321 §4.5.3.2.7: a server waits five minutes for a command.
 const COMMAND: Duration = Duration::from_secs(300);
@@ -101,18 +103,6 @@ struct Server {
     peer: Peer,
     context: Arc<Context>,
     stop: Stop,
-}
-
-/// A message while it comes in.
-struct Reception {
-    intake: Intake,
-    canonical: Canonical,
-    /// Bytes that this sender may hand in.
-    max_size: u64,
-    /// Bytes as they came.
-    received: u64,
-    /// Why it will not be taken.
-    failed: Option<Reply>,
 }
 
 /// Whether the conversation goes on.
@@ -349,7 +339,7 @@ impl Server {
         let ours = self.submitter.as_ref().filter(|submitter| submitter.is_trusted());
         let max_size = self.submitter.as_ref().map_or(self.max_size, |submitter| limits::max_size(&current, submitter, self.max_size));
         let intake = Intake::new(self.context.store.clone(), ours.map(completion));
-        Reception { intake, canonical: Canonical::default(), max_size, received: 0, failed: None }
+        Reception::new(intake, max_size)
     }
 
     /// DATA: up to CR LF `.` CR LF.
@@ -391,7 +381,7 @@ impl Server {
             left -= piece.len() as u64;
             reception.take(&piece).await;
         }
-        if last || reception.failed.is_some() {
+        if last || reception.is_hopeless() {
             return self.finish(reception).await;
         }
         self.intake = Some(reception);
@@ -437,50 +427,6 @@ impl Server {
 
     async fn flush(&mut self) -> Result<(), WireError> {
         self.connection.flush(Instant::now() + WRITE).await
-    }
-}
-
-impl Reception {
-    /// The next bytes, as long as there is hope.
-    async fn take(&mut self, piece: &[u8]) {
-        self.received += piece.len() as u64;
-        if self.failed.is_some() {
-            return;
-        }
-        if self.received > self.max_size {
-            self.failed = Some(too_large(self.max_size));
-            return;
-        }
-        let mut lines = Vec::with_capacity(piece.len());
-        self.canonical.feed(piece, &mut lines);
-        if let Err(error) = self.intake.feed(&lines).await {
-            self.failed = Some(not_taken(&error));
-        }
-    }
-
-    async fn finish(mut self, submitter: &Submitter) -> Result<submit::Taken, Reply> {
-        if let Some(reply) = self.failed {
-            return Err(reply);
-        }
-        if self.canonical.changed() {
-            if !submitter.is_trusted() {
-                return Err(Reply::new(554, "5.6.0", "A line of the message does not end in CR LF; such mail is not taken from outside"));
-            }
-            tracing::info!("the message had bare CR or LF characters; they were made line ends");
-        }
-        let mut last = Vec::new();
-        self.canonical.finish(&mut last);
-        match self.intake.feed(&last).await {
-            Ok(()) => self.intake.finish().await.map_err(|error| not_taken(&error)),
-            Err(error) => Err(not_taken(&error)),
-        }
-    }
-}
-
-fn not_taken(error: &IntakeError) -> Reply {
-    match error {
-        IntakeError::Header => Reply::new(554, "5.6.0", format!("{error}; nobody could read it")),
-        IntakeError::Store(error) => submit::temporary(error),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Originals of fetched mail, kept for a time so that a wrong mapping can be undone.
 
 use super::{ContentId, Store, StoreError, now};
+use crate::address::Address;
 use rusqlite::{Connection, params};
+use serde_json::Value;
 use std::collections::HashMap;
 
 /// The journal's view of an arrival.
@@ -13,6 +15,9 @@ pub struct NewEntry {
     pub decision: String,
 }
 
+/// The collector's name on what came by `smtp`; no collector can be called so.
+pub const BY_SMTP: &str = "port 25";
+
 /// The decision in the journal of what somebody threw away by hand: no mapping has a say in it any more.
 const DROPPED: &str = r#"{"outcome":"dropped"}"#;
 
@@ -23,7 +28,22 @@ impl NewEntry {
     }
 }
 
+/// A decision as the journal keeps it, with the envelope's recipients where they are known.
+pub fn decision(mut decision: Value, envelope: &[Address]) -> String {
+    if !envelope.is_empty() {
+        decision["envelope"] = envelope.iter().map(Address::to_string).collect();
+    }
+    decision.to_string()
+}
+
 impl Entry {
+    /// The envelope's recipients, of what came by `smtp`.
+    pub fn envelope(&self) -> Vec<Address> {
+        let decision: Value = serde_json::from_str(&self.decision).unwrap_or_default();
+        let addresses = decision["envelope"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        addresses.filter_map(|text| Address::parse(text).ok()).collect()
+    }
+
     /// Whether somebody threw it away by hand.
     pub fn is_dropped(&self) -> bool {
         self.decision == DROPPED

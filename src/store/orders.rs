@@ -37,8 +37,6 @@ pub struct Queued {
     pub size: u64,
     /// Without angle brackets.
     pub message_id: Option<String>,
-    /// Decoded.
-    pub subject: String,
     /// When it was accepted.
     pub queued_at: i64,
     /// See [`super::queue::Lease::smarthost`].
@@ -73,7 +71,7 @@ impl Store {
     pub async fn queue(&self) -> Result<Vec<Queued>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
-                "SELECT queue.id, owner, queue.sender, content, size, message_id, subject, queued_at, smarthost, data_sent <> 0, lmtp, manager, question
+                "SELECT queue.id, owner, queue.sender, content, size, message_id, queued_at, smarthost, data_sent <> 0, lmtp, manager, question
                  FROM queue JOIN content ON content.id = queue.content LEFT JOIN approval ON approval.mail = queue.id ORDER BY queue.id",
             )?;
             let mails = select.query_map([], |row| {
@@ -84,12 +82,11 @@ impl Store {
                     content: ContentId(row.get(3)?),
                     size: row.get(4)?,
                     message_id: row.get(5)?,
-                    subject: row.get(6)?,
-                    queued_at: row.get(7)?,
-                    smarthost: row.get(8)?,
-                    data_sent: row.get(9)?,
-                    lmtp: row.get(10)?,
-                    approval: match (row.get(11)?, row.get(12)?) {
+                    queued_at: row.get(6)?,
+                    smarthost: row.get(7)?,
+                    data_sent: row.get(8)?,
+                    lmtp: row.get(9)?,
+                    approval: match (row.get(10)?, row.get(11)?) {
                         (Some(manager), Some(question)) => Some(Approval { manager, question }),
                         _ => None,
                     },

@@ -29,6 +29,11 @@ fn who_writes_is_told_once_and_a_colleague_has_a_copy() {
     let users = office.json(&["user", "list", "--json"]);
     assert_eq!((&users[1]["away"], &users[1]["copies_to"][0]), (&true.into(), &"carol".into()), "{users}");
     assert!(office.must(&["user", "list"]).contains("away; copies to carol"));
+    let bob = office.json(&["status", "--json"])["users"][1].clone();
+    assert_eq!((&bob["away"], &bob["copies_to"][0], &bob["away_from"]), (&true.into(), &"carol".into(), &serde_json::Value::Null), "{bob}");
+    assert!(bob["away_until"].as_str().unwrap().starts_with("2"), "{bob}");
+    let status = office.must(&["status"]);
+    assert!(status.contains("away until ") && status.contains("copies to carol until "), "{status}");
 
     let mails = [
         mail(1, "kay@customer.example", ""),
@@ -50,7 +55,7 @@ fn who_writes_is_told_once_and_a_colleague_has_a_copy() {
     told.sort();
     assert_eq!(told, ["kay@customer.example", "other@customer.example"], "{queue}");
     assert_eq!(queue[0]["from"], "bob@example.com");
-    assert!(queue[0]["subject"].as_str().unwrap().starts_with("automatische antwort: "), "{queue}");
+    assert!(queue[0]["subject"].as_str().unwrap().starts_with("Automatische Antwort: "), "{queue}");
 
     let inbox = |user: &str| Imap::login(gateway.port("imap"), user, office::PASSWORD).messages("INBOX");
     assert!(inbox("bob").len() >= 6);

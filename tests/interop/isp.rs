@@ -236,6 +236,11 @@ pub struct Postfix {
 impl Postfix {
     /// `owners`: which log-in may send as which address.
     pub fn start(dovecot: &Dovecot, owners: &[(&str, &str)]) -> Self {
+        Self::start_with(dovecot, owners, "")
+    }
+
+    /// With further lines of main.cf.
+    pub fn start_with(dovecot: &Dovecot, owners: &[(&str, &str)], more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("mta").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -256,7 +261,7 @@ impl Postfix {
                 .replace("{submission}", &submission.to_string())
                 .replace("{submissions}", &submissions.to_string())
         };
-        fs::write(path("etc/main.cf"), fill(include_str!("postfix-main.cf"))).unwrap();
+        fs::write(path("etc/main.cf"), fill(include_str!("postfix-main.cf")) + more).unwrap();
         fs::write(path("etc/master.cf"), fill(include_str!("postfix-master.cf"))).unwrap();
         let started = Command::new("postfix").arg("-c").arg(path("etc")).arg("start").output().expect("Postfix is not installed");
         assert!(started.status.success(), "Postfix does not start: {}", String::from_utf8_lossy(&started.stderr));

@@ -11,9 +11,12 @@ pub mod isp;
 mod lmtp;
 mod oauth;
 mod oauth_provider;
+mod queue;
 mod queue_recovery;
 mod recovery;
 mod relay;
+mod rounds;
+mod senders;
 
 use isp::Dovecot;
 

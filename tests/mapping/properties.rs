@@ -1,7 +1,7 @@
 //! What holds for every mapping and every message.
 
 use mailroom::address::Address;
-use mailroom::inbound::deliver::decision_json;
+
 use mailroom::inbound::recipients::Source;
 use mailroom::inbound::remap::Destination;
 use mailroom::mapping::{Decision, Mapping};
@@ -95,7 +95,7 @@ proptest! {
         let (Some(before), Some(after)) = (load(&before), load(&after)) else { return Ok(()) };
         let decided = [before, after].map(|mapping| decide(&mapping, message.as_bytes(), Source::default()));
         let explained = decided.each_ref().map(|decision| {
-            let document = decision_json(decision);
+            let document = decision.json();
             let mut people: Vec<String> = document["recipients"].as_array().unwrap().iter().map(|one| format!("{}/{}", one["user"], one["folder"])).collect();
             people.sort();
             (document["outcome"].clone(), people, document["forwards"].clone(), document["reason"].is_string())
@@ -103,7 +103,7 @@ proptest! {
         let seen = decided.each_ref().map(Destination::of);
         prop_assert_eq!(seen[0] == seen[1], explained[0] == explained[1]);
         for decision in &decided {
-            prop_assert_eq!(Some(Destination::of(decision)), Destination::of_journal(&decision_json(decision).to_string()));
+            prop_assert_eq!(Some(Destination::of(decision)), Destination::of_journal(&decision.json().to_string()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The relay between a real store and smarthosts that misbehave: every recipient ends relayed, delayed or failed, once.
 
 mod reports;
+mod sequences;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +12,7 @@ use mailroom::inbound::facts::content_facts;
 use mailroom::message::facts::Facts;
 use mailroom::outbound::relay::Relay;
 use mailroom::smtp::client::Patience;
-use mailroom::store::queue::{NewMail, State};
+use mailroom::store::queue::{NewMail, Order, State};
 use mailroom::store::{Arrival, NewContent};
 
 use crate::smtp::inbox;
@@ -380,6 +381,35 @@ async fn the_rate_counts_across_a_restart() {
     };
     tokio::time::timeout(Duration::from_secs(60), relay.run(has_a_turn)).await.expect("the third mail never gets a turn");
     assert_eq!(server.received().len(), 2);
+}
+
+#[tokio::test]
+async fn changed_connections_and_a_changed_rate_count_from_the_next_mail_on() {
+    let server = Smarthost::start([]).await;
+    let mut office = Office::new(&[&server], "connections = 1\nrate = \"30/h\"").await;
+    let many = async |office: &Office, from: usize| {
+        for n in from..from + 30 {
+            office.queue(&[&format!("to{n}@customer.example")]).await;
+        }
+    };
+    many(&office, 0).await;
+    office.pass().await;
+    assert_eq!((server.received().len(), server.connections()), (30, 1));
+    many(&office, 30).await;
+    office.pass().await;
+    assert_eq!((server.received().len(), office.waiting().await.len()), (30, 30));
+    // More of both: what waits for its turn has it as soon as it is tried.
+    office.lan.reconfigure("connections = 1\nrate = \"30/h\"", "connections = 3\nrate = \"100/h\"").await;
+    let now = office.clock.load(Ordering::SeqCst);
+    office.lan.store.queue_order(None, Order::Retry, now).await.unwrap();
+    office.pass().await;
+    assert_eq!((server.received().len(), office.waiting().await.len()), (60, 0));
+    assert!((2..=3).contains(&server.connections()), "{} connections", server.connections());
+    // And less again.
+    office.lan.reconfigure("connections = 1\nrate = \"30/h\"", "connections = 1\nrate = \"65/h\"").await;
+    many(&office, 60).await;
+    office.pass().await;
+    assert_eq!((server.received().len(), office.waiting().await.len()), (65, 25));
 }
 
 #[tokio::test]

@@ -74,9 +74,18 @@ impl Lan {
 
     /// Puts another mapping in force, as a reload does.
     pub async fn remap(&self, mapping: &str) {
+        self.reload(self.text.clone(), mapping).await;
+    }
+
+    /// Puts another `mailroom.toml` in force, with that text in the place of the other, as a reload does.
+    pub async fn reconfigure(&self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "{}", self.text);
+        self.reload(self.text.replace(from, to), "").await;
+    }
+
+    async fn reload(&self, text: String, mapping: &str) {
         let file = self.folder.path().join("mailroom.toml");
-        let texts =
-            BTreeMap::from([(file.clone(), self.text.clone()), (self.folder.path().join("mappings/office.toml"), mapping.to_owned())]);
+        let texts = BTreeMap::from([(file.clone(), text), (self.folder.path().join("mappings/office.toml"), mapping.to_owned())]);
         let loaded = config::parse(&file, texts).unwrap_or_else(|problems| panic!("{problems:?}"));
         let compiled = files::compile(loaded, &self.store).await.unwrap();
         files::make_shared(&compiled.current, &self.store).await.unwrap();

@@ -8,9 +8,10 @@ use crate::config::{After, Auth, Collector, Config, Current, Smarthost, Smarthos
 use crate::document::duration_text;
 use crate::inbound::fetch::EXPIRY_WARNING_DAYS;
 use crate::inbound::upstream::{Expected, Upstream};
-use crate::outbound::credentials::{self, Account};
+use crate::outbound::credentials::{Account, of_collector};
+use crate::outbound::dsn;
 use crate::smtp::client;
-use crate::smtp::reply::Class;
+use crate::smtp::reply::{Class, Reply};
 use crate::store::Store;
 use crate::wire::dial::Patience;
 use crate::wire::sasl::Secret;
@@ -35,32 +36,58 @@ pub async fn check(current: &Current, store: Result<&Store, &str>, out: &mut imp
         };
         tell(out, &format!("collector {}", collector.name), &found)?;
     }
-    for smarthost in current.config.smarthosts.iter().filter(|smarthost| smarthost.enabled) {
-        let senders = senders_of(current, smarthost);
-        for (what, account) in accounts(&current.config, smarthost, &senders) {
-            let own: Vec<&Address> = match &account {
-                Ok(Account::Collector(name, _)) => senders.iter().filter(|sender| is_of(&current.config, name, sender)).collect(),
-                _ => senders.iter().collect(),
-            };
-            let found = match account {
-                Ok(account) => try_smarthost(&current.config, smarthost, &account, &own, store).await,
-                Err(reason) => Err(reason),
-            };
-            let (lines, failed) = match found {
-                Ok((lines, refused)) => (lines, usize::from(refused > 0)),
-                Err(reason) => (vec![format!("FAILED: {reason}")], 1),
-            };
-            failures += failed;
-            tell(out, &what, &lines)?;
-        }
+    for Try { what, smarthost, account, senders } in tries(current) {
+        let found = match account {
+            Ok(account) => try_smarthost(&current.config, smarthost, &account, &senders, store).await,
+            Err(reason) => Err(reason),
+        };
+        let (lines, failed) = match found {
+            Ok((lines, refused)) => (lines, usize::from(refused > 0)),
+            Err(reason) => (vec![format!("FAILED: {reason}")], 1),
+        };
+        failures += failed;
+        tell(out, &what, &lines)?;
     }
     Ok(failures)
 }
 
+/// A log-in at a smarthost.
+pub(super) struct Try<'a> {
+    /// What to call it.
+    pub(super) what: String,
+    pub(super) smarthost: &'a Smarthost,
+    /// `Err`: there is none, and why.
+    pub(super) account: Result<Account, String>,
+    /// As whom people may send by it.
+    pub(super) senders: Vec<Address>,
+}
+
+/// Every log-in of every enabled smarthost.
+pub(super) fn tries(current: &Current) -> Vec<Try<'_>> {
+    let mut tries = Vec::new();
+    for smarthost in current.config.smarthosts.iter().filter(|smarthost| smarthost.enabled) {
+        let senders = senders_of(current, smarthost);
+        for (what, account) in accounts(&current.config, smarthost, &senders) {
+            let own = |sender: &&Address| match &account {
+                Ok(Account::Collector(name, _)) => is_of(&current.config, name, sender),
+                _ => true,
+            };
+            let senders = senders.iter().filter(own).cloned().collect();
+            tries.push(Try { what, smarthost, account, senders });
+        }
+    }
+    tries
+}
+
 /// As [`look_into`], with the password or token that the configuration names.
 async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -> Result<Vec<String>, String> {
-    let secret = match (store, &collector.auth) {
-        (Ok(store), _) => credentials::of_collector(collector, store).await.map_err(|error| error.to_string())?,
+    look_into(collector, &secret(collector, store).await?).await
+}
+
+/// The password or token that the configuration names.
+pub(super) async fn secret(collector: &Collector, store: Result<&Store, &str>) -> Result<Secret, String> {
+    Ok(match (store, &collector.auth) {
+        (Ok(store), _) => of_collector(collector, store).await.map_err(|error| error.to_string())?,
         (Err(reason), Auth::OAuth2(_)) => return Err(reason.to_owned()),
         (Err(reason), Auth::Password(source)) if source.stored_name().is_some() => return Err(reason.to_owned()),
         (Err(_), Auth::Password(source)) => {
@@ -68,8 +95,21 @@ async fn try_collector(collector: &Collector, store: Result<&Store, &str>) -> Re
             let read = tokio::task::spawn_blocking(move || source.resolve(&whose, None));
             Secret::Password(read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?)
         }
-    };
-    look_into(collector, &secret).await
+    })
+}
+
+/// What an account logs in with at a smarthost; `None`: nothing is needed.
+pub(super) async fn credentials(
+    config: &Config,
+    smarthost: &Smarthost,
+    account: &Account,
+    store: Result<&Store, &str>,
+) -> Result<Option<client::Credentials>, String> {
+    match (account, store) {
+        (Account::None, _) => Ok(None),
+        (_, Ok(store)) => account.credentials(config, smarthost, store).await.map_err(|error| error.to_string()),
+        (_, Err(reason)) => Err(reason.to_owned()),
+    }
 }
 
 /// Logs in with what is known already, counts, logs out.
@@ -111,14 +151,10 @@ async fn try_smarthost(
     config: &Config,
     smarthost: &Smarthost,
     account: &Account,
-    senders: &[&Address],
+    senders: &[Address],
     store: Result<&Store, &str>,
 ) -> Result<(Vec<String>, usize), String> {
-    let credentials = match (account, store) {
-        (Account::None, _) => None,
-        (_, Ok(store)) => account.credentials(config, smarthost, store).await.map_err(|error| error.to_string())?,
-        (_, Err(reason)) => return Err(reason.to_owned()),
-    };
+    let credentials = credentials(config, smarthost, account, store).await?;
     let connected = client::connect(&smarthost.endpoint, &config.office.hostname, credentials.as_ref(), client::Patience::default()).await;
     let mut client = connected.map_err(|error| error.to_string())?;
     let mut found = vec![match &credentials {
@@ -127,8 +163,10 @@ async fn try_smarthost(
     }];
     let mut refused = 0;
     for sender in senders {
-        let reply = client.try_sender(sender).await.map_err(|error| format!("trying {sender} as sender: {error}"))?;
-        if reply.class() != Class::Done {
+        let (welcome, recipient) = client.try_sender(sender).await.map_err(|error| format!("trying {sender} as sender: {error}"))?;
+        // That the address takes no mail itself is no concern here.
+        let of_sender = |reply: &Reply| reply.class() == Class::Permanent && dsn::Class::of(&reply.to_string()) == dsn::Class::LoginRefused;
+        if let Some(reply) = Some(welcome).filter(|reply| reply.class() != Class::Done).or(recipient.filter(of_sender)) {
             refused += 1;
             if refused <= MAX_REFUSED {
                 found.push(format!("FAILED: it does not accept {sender} as sender: {reply}"));
@@ -183,7 +221,8 @@ fn mails(count: usize) -> String {
     }
 }
 
-fn tell(out: &mut impl Write, what: &str, lines: &[String]) -> std::io::Result<()> {
+/// A line about something, and further ones below it.
+pub(super) fn tell(out: &mut impl Write, what: &str, lines: &[String]) -> std::io::Result<()> {
     for (at, line) in lines.iter().enumerate() {
         match at {
             0 => writeln!(out, "{what}: {line}")?,

@@ -1,6 +1,7 @@
 //! The mails for one server under one log-in, and the connections that take them there.
 
 use super::backlog::Backlog;
+use super::gate::Gate;
 use super::message::{Prepared, Preparing};
 use super::{Job, Key, Shared};
 use crate::config::{Config, Smarthost};
@@ -13,10 +14,9 @@ use crate::wire::sasl::Secret;
 use crate::wire::{Stream, WireError};
 use secrecy::ExposeSecret;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 /// An idle connection is kept this long for the next mail. Servers hang up by themselves after minutes; others wait for the place.
 const LINGER: Duration = Duration::from_secs(15);
@@ -46,45 +46,6 @@ struct State {
     one_by_one: bool,
     /// When it refused which log-in, and how.
     refused: Option<(i64, Credentials, String)>,
-}
-
-/// The connections that a smarthost may have, over all its lanes.
-pub(super) struct Gate {
-    places: Arc<Semaphore>,
-    /// How many there are in all.
-    most: AtomicUsize,
-    waiting: AtomicUsize,
-}
-
-impl Gate {
-    fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)), most: AtomicUsize::new(most), waiting: AtomicUsize::new(0) }
-    }
-
-    /// Follows a changed configuration: new places are there at once, those too many go as their connections end.
-    fn allow(&self, most: usize) {
-        let before = self.most.swap(most, Ordering::SeqCst);
-        if most >= before {
-            self.places.add_permits(most - before);
-            return;
-        }
-        let busy = before - most - self.places.forget_permits(before - most);
-        for _ in 0..busy {
-            let places = self.places.clone();
-            tokio::spawn(async move {
-                if let Ok(place) = places.acquire_owned().await {
-                    place.forget();
-                }
-            });
-        }
-    }
-
-    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let place = self.places.clone().acquire_owned().await.ok();
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        place
-    }
 }
 
 /// How a connection's work ended.
@@ -242,7 +203,7 @@ impl Lane {
             }
             fresh = false;
             // Somebody else may need the place; a mail that comes now gets the next one.
-            if gate.waiting.load(Ordering::SeqCst) == 0 {
+            if !gate.is_crowded() {
                 next = self.linger().await;
             }
         }

@@ -19,6 +19,7 @@
 
 mod backlog;
 mod elsewhere;
+mod gate;
 mod lane;
 mod message;
 mod pace;
@@ -93,7 +94,7 @@ struct Shared {
     /// When mails left through each smarthost, for its `rate`.
     paces: Mutex<HashMap<String, Pace>>,
     /// Connections that each smarthost may still have.
-    gates: Mutex<HashMap<String, Arc<lane::Gate>>>,
+    gates: Mutex<HashMap<String, Arc<gate::Gate>>>,
     /// Smarthost accounts about which the postmaster knows already.
     alarmed: Mutex<HashMap<Key, i64>>,
 }

@@ -204,6 +204,7 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
         deposits: plan.deposits,
         queue: plan.queue,
         tray: plan.tray,
+        journal: plan.journal,
         trace: plan.trace,
         sent_by: submission.submitter.user().map(str::to_owned),
         counts: limits::counts(current, submission.submitter),

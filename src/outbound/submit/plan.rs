@@ -18,6 +18,7 @@ use crate::outbound::handover::{self, Origin};
 use crate::outbound::{look, route};
 use crate::smtp::reply::Reply;
 use crate::store::Deposit;
+use crate::store::journal::{self, BY_SMTP, NewEntry};
 use crate::store::queue::{Approval, NewMail};
 use crate::store::tray::{Kind, NewHeld};
 
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub(super) identity: Option<Identity>,
     /// Addresses for which it ends here, in somebody's mailbox or with somebody whom the mapping sends it on to.
     pub(super) arrived: Vec<Address>,
+    /// What nobody here wrote can be mapped anew.
+    pub(super) journal: Option<NewEntry>,
 }
 
 /// Where this recipient is, as seen by this submitter.
@@ -179,7 +182,7 @@ pub(super) fn plan(
                 if has_arrived(&decision) {
                     plan.arrived.push(address);
                 }
-                join(&mut all, decision);
+                all.join(decision);
             }
         }
     }
@@ -188,10 +191,18 @@ pub(super) fn plan(
     {
         let outgoing = recipients::decide_outgoing(&current.mapping, user, &outside, mail);
         approve = outgoing.approve;
-        join(&mut all, outgoing.decision);
+        all.join(outgoing.decision);
         if outgoing.instead {
             outside.clear();
         }
+    }
+    if !submitter.is_trusted() {
+        let envelope: Vec<Address> =
+            submission.envelope.recipients.iter().filter_map(|rcpt| recipient_address(current, &rcpt.to)).collect();
+        plan.trace.push(("received", format!("by smtp from {} [{}], {} bytes", submission.client, submission.peer, facts.size)));
+        plan.trace.extend(all.steps.iter().map(|step| ("mapped", format!("{}: {} → {}", step.stage, step.evidence, step.result))));
+        let entry = || NewEntry { collector: BY_SMTP.to_owned(), decision: journal::decision(all.json(), &envelope) };
+        plan.journal = current.config.storage.journal.map(|_| entry());
     }
     for recipient in &all.recipients {
         plan.trace.push(("delivered", format!("to {}", recipient.mailbox)));
@@ -260,33 +271,6 @@ pub(super) fn plan(
 fn has_arrived(decision: &Decision) -> bool {
     let somebody = !decision.recipients.is_empty() || !decision.forwards.is_empty();
     somebody && decision.remote.is_empty() && decision.lmtp.is_empty() && decision.held.is_none() && decision.refused.is_none()
-}
-
-/// Adds what becomes of a message for one more recipient: a mailbox gets one copy.
-fn join(all: &mut Decision, one: Decision) {
-    for recipient in one.recipients {
-        match all.recipients.iter_mut().find(|known| known.mailbox == recipient.mailbox) {
-            Some(known) if known.folder != recipient.folder => known.folder = None,
-            Some(_) => {}
-            None => all.recipients.push(recipient),
-        }
-    }
-    for forward in one.forwards {
-        if !all.forwards.iter().any(|known| known.to == forward.to) {
-            all.forwards.push(forward);
-        }
-    }
-    for destination in one.lmtp {
-        if !all.lmtp.contains(&destination) {
-            all.lmtp.push(destination);
-        }
-    }
-    match (&mut all.held, one.held) {
-        (Some(known), Some(held)) => known.addresses.extend(held.addresses),
-        (none, held) => *none = none.take().or(held),
-    }
-    all.refused = all.refused.take().or(one.refused);
-    all.discarded |= one.discarded;
 }
 
 /// A colleague's copy: as written, below what every server adds on top.

@@ -321,11 +321,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.closing
     }
 
-    /// Tries a sender without sending anything: MAIL FROM, RSET.
-    pub async fn try_sender(&mut self, sender: &crate::address::Address) -> Result<Reply, ClientError> {
-        let reply = self.command(Phase::Command, format!("MAIL FROM:<{sender}>\r\n").as_bytes()).await?;
+    /// Tries a sender without sending anything: MAIL FROM, RCPT TO its own address, RSET. The answers to the first two; Postfix says only
+    /// to the second what it thinks of a sender.
+    pub async fn try_sender(&mut self, sender: &crate::address::Address) -> Result<(Reply, Option<Reply>), ClientError> {
+        let welcome = self.command(Phase::Command, format!("MAIL FROM:<{sender}>\r\n").as_bytes()).await?;
+        let recipient = match welcome.class() {
+            Class::Done => Some(self.command(Phase::Command, format!("RCPT TO:<{sender}>\r\n").as_bytes()).await?),
+            _ => None,
+        };
         self.command(Phase::Command, b"RSET\r\n").await?;
-        Ok(reply)
+        Ok((welcome, recipient))
     }
 
     /// Says goodbye; whether that works does not matter.

@@ -1,0 +1,133 @@
+//! Whatever a server answers, in whatever order: each recipient ends once, as relayed or failed, nothing is lost, what may have gone twice
+//! is marked, and the sender hears what he wished to hear and no more.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use mailroom::message::wish::{Notify, Wish, Wishes};
+use mailroom::smtp::client::Patience;
+use mailroom::store::queue::NewMail;
+
+use super::{Office, mail};
+use crate::support::smarthost::{Fault, Smarthost};
+
+/// Sequences tried; each takes about a second, most of it for the users' passwords.
+const SEQUENCES: u64 = 30;
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.throw(from.len())].clone()
+    }
+}
+
+/// A server of some kind, and what goes wrong there before it comes to its senses.
+fn faults(dice: &mut Dice) -> Vec<Fault> {
+    let kinds = [
+        vec![Fault::With("X-NONE")],
+        vec![Fault::With("DSN")],
+        vec![Fault::With("CHUNKING"), Fault::With("DSN")],
+        vec![Fault::Without("PIPELINING")],
+        vec![Fault::Lmtp],
+    ];
+    let mut faults = dice.pick(&kinds);
+    let answers = [
+        "421 4.3.2 closing",
+        "450 4.2.1 later",
+        "451 4.3.0 later",
+        "550 5.1.1 no",
+        "503 5.5.1 out of order",
+        "552 5.2.2 too much",
+        "535 5.7.8 who?",
+    ];
+    for (verb, count) in [("greeting", 1), ("MAIL", 4), ("RCPT", 8), ("DATA", 4), (".", 5), ("BDAT", 5)] {
+        for n in 0..count {
+            match dice.throw(10) {
+                0..3 => faults.push(Fault::Answer(verb, n, dice.pick(&answers))),
+                3 => faults.push(Fault::HangUp(verb, n)),
+                _ => {}
+            }
+        }
+    }
+    faults
+}
+
+fn wish(dice: &mut Dice) -> Option<Notify> {
+    dice.pick(&[None, Some("NEVER"), Some("SUCCESS"), Some("FAILURE"), Some("SUCCESS,FAILURE,DELAY")]).and_then(Notify::parse)
+}
+
+#[tokio::test]
+async fn every_recipient_ends_once_and_is_told_of_as_wished() {
+    let second = Duration::from_secs(2);
+    let patience = Patience { command: second, data: second, piece: second, end: second, ..Patience::default() };
+    let mut ends = [0, 0];
+    for seed in 0..SEQUENCES {
+        let mut dice = Dice(seed);
+        let faults = faults(&mut dice);
+        let server = Smarthost::start(faults.clone()).await;
+        let lmtp = faults.contains(&Fault::Lmtp);
+        let reports_itself = faults.contains(&Fault::With("DSN"));
+        let mut office = Office::patient(&[&server], "connections = 1", patience).await;
+        let mut all = Vec::new();
+        for n in 0..3 {
+            let addresses = ["a", "b"].map(|name| format!("{name}{n}@customer.example"));
+            let mut mail = mail(&addresses.each_ref().map(String::as_str));
+            let each: Vec<_> = mail.recipients.iter().map(|to| (to.clone(), Wish { notify: wish(&mut dice), original: None })).collect();
+            all.extend(each.iter().map(|(to, wish)| (n, to.to_string(), wish.notify())));
+            mail = NewMail { wishes: Wishes { each, ..Wishes::default() }, lmtp: lmtp.then(|| server.address.to_string()), ..mail };
+            office.queue_mail(&format!("From: alice@example.com\r\nMessage-ID: <{n}@office.lan>\r\n\r\n{n}\r\n"), mail).await;
+        }
+        let context = format!("seed {seed}: {faults:?}");
+        let (mut minutes, mut marked) = (0, HashSet::new());
+        for pause in [0, 1, 15, 15, 30, 60, 6 * 24 * 60] {
+            minutes += pause;
+            office.later(pause).await;
+            let queue = office.lan.store.queue().await.unwrap();
+            for (n, address, _) in &all {
+                let waits = queue.iter().flat_map(|mail| mail.recipients.iter().map(move |one| (mail, one)));
+                let open: Vec<_> = waits.filter(|(_, one)| one.address.to_string() == *address && one.due.is_some()).collect();
+                let ended = ends_of(&office, *n, address).await;
+                assert_eq!(open.len() + ended.len(), 1, "{address} after {minutes} minutes, {ended:?}; {context}");
+                let unanswered = server.received().iter().any(|mail| !mail.answered && mail.recipients.contains(address));
+                marked.extend(open.iter().filter(|(mail, _)| mail.data_sent).map(|_| address.clone()));
+                assert!(
+                    open.iter().all(|(mail, _)| mail.data_sent || !unanswered),
+                    "{address} may be there twice, and is not marked; {context}"
+                );
+            }
+        }
+        let told = office.bounces().await;
+        for (n, address, wished) in &all {
+            let ended = ends_of(&office, *n, address).await;
+            let relayed = ended == ["relayed"];
+            ends[usize::from(relayed)] += 1;
+            let answered = server.received().iter().filter(|mail| mail.answered && mail.recipients.contains(address)).count();
+            // An answer that was given may get lost with its connection: then, and only then, there may be one copy more.
+            let as_said = answered == usize::from(relayed) || answered > 0 && marked.contains(address);
+            assert!(as_said, "{address} {ended:?} {answered} times; {context}");
+            let times = |action: &str| {
+                let field = format!("Final-Recipient: rfc822; {address}\r\nAction: {action}\r\n");
+                told.iter().map(|mail| mail.matches(&field).count()).sum::<usize>()
+            };
+            let success = if lmtp { "delivered" } else { "relayed" };
+            assert_eq!(times("failed"), usize::from(!relayed && wished.failure), "{address}; {context}\n{told:#?}");
+            assert_eq!(times(success), usize::from(relayed && wished.success && !reports_itself), "{address}; {context}\n{told:#?}");
+            assert!(wished.delay || times("delayed") == 0, "{address}; {context}");
+        }
+    }
+    assert!(ends.iter().all(|count| *count > 0), "only one kind: {ends:?}");
+}
+
+/// How it ended with a recipient, as the trace has it.
+async fn ends_of(office: &Office, mail: usize, address: &str) -> Vec<String> {
+    let lines = office.lan.store.trace(&format!("{mail}@office.lan")).await.unwrap();
+    let about = lines.into_iter().filter(|line| line.detail.starts_with(&format!("{address}: ")));
+    about.map(|line| line.event).filter(|event| event == "relayed" || event == "failed").collect()
+}
