@@ -272,8 +272,8 @@ impl Store {
         .await
     }
 
-    /// The lowest UID that no session was told of as `\Recent`; from now on all of today's are told. For SELECT of IMAP4rev1.
-    pub async fn folder_take_recent(&self, id: FolderId) -> Result<u32, StoreError> {
+    /// The UIDs that no session was told of as `\Recent` yet: they are the caller's alone. For SELECT of IMAP4rev1.
+    pub async fn folder_take_recent(&self, id: FolderId) -> Result<std::ops::Range<u32>, StoreError> {
         let seen = self
             .read(move |connection| {
                 let mut select = connection.prepare_cached("SELECT recent, uidnext FROM folder WHERE id = ?1")?;
@@ -283,11 +283,11 @@ impl Store {
             .await?;
         // Nothing new, nothing to write: opening a folder must not cost a sync.
         if seen.0 == seen.1 {
-            return Ok(seen.0);
+            return Ok(seen.0..seen.1);
         }
         self.write(SMALL, move |work| {
-            let mut select = work.prepare_cached("SELECT recent FROM folder WHERE id = ?1")?;
-            let recent = select.query_row([id.0], |row| row.get(0)).optional()?.ok_or_else(missing)?;
+            let mut select = work.prepare_cached("SELECT recent, uidnext FROM folder WHERE id = ?1")?;
+            let recent = select.query_row([id.0], |row| Ok(row.get(0)?..row.get(1)?)).optional()?.ok_or_else(missing)?;
             work.prepare_cached("UPDATE folder SET recent = uidnext WHERE id = ?1")?.execute([id.0])?;
             Ok(recent)
         })

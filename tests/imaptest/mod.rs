@@ -3,7 +3,7 @@
 
 mod client;
 mod script;
-mod value;
+pub mod value;
 
 use std::path::{Path, PathBuf};
 

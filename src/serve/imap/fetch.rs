@@ -51,6 +51,7 @@ impl Session {
         }
         let mut expected = self.selected()?.view.count(&spans);
         let mut pages = Pages::new(&spans);
+        let mut gone = false;
         let page = if plan.wanted.header { PAGE_WITH_HEADERS } else { PAGE };
         while !pages.rest().is_empty() {
             let store = self.store();
@@ -61,11 +62,11 @@ impl Session {
             expected = expected.saturating_sub(rows.len());
             for row in rows {
                 let seen_now = newly_seen.binary_search(&row.view.uid).is_ok();
-                Box::pin(self.fetch_row(&row, &plan, seen_now)).await?;
+                gone |= !Box::pin(self.fetch_row(&row, &plan, seen_now)).await?;
             }
         }
-        if !by_uid && expected > 0 {
-            return Err(Failure::no("EXPUNGEISSUED", "Some of these messages are no longer there."));
+        if !by_uid && (gone || expected > 0) {
+            return Err(Failure::no("EXPUNGEISSUED", "Some of these messages no longer exist."));
         }
         Ok(Done::ok("Fetched."))
     }
@@ -94,18 +95,28 @@ impl Session {
                 selected.told.insert((row.view.uid, row.view.modseq));
             }
         }
+        // Somebody else may have made keywords that these rows have.
+        let selected = self.selected()?;
+        if selected.keywords_told != selected.folder.keywords {
+            self.queue_flags();
+        }
         Ok(unseen)
     }
 
-    async fn fetch_row(&mut self, row: &MessageRow, plan: &Plan<'_>, seen_now: bool) -> Result<(), Failure> {
+    /// False if somebody removed the message a moment ago.
+    async fn fetch_row(&mut self, row: &MessageRow, plan: &Plan<'_>, seen_now: bool) -> Result<bool, Failure> {
         let rev2 = self.enabled.rev2;
         let (condstore, uid_only) = (self.enabled.condstore, self.enabled.uid_only);
         let selected = self.selected()?;
-        let Some(number) = selected.view.number(row.view.uid) else { return Ok(()) };
+        let Some(number) = selected.view.number(row.view.uid) else { return Ok(true) };
         let recent = selected.is_recent(row.view.uid) && !rev2;
         let shown = selected.changed(&row.view);
         let folder = selected.folder.id;
         let mut message = Message::new(self.store(), folder, row);
+        // Once the length of a literal is out, its bytes have to come.
+        if plan.reads_bytes && !message.open().await? {
+            return Ok(false);
+        }
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(self.fetch_start(number, row.view.uid).as_bytes());
         let mut first = true;
@@ -190,7 +201,7 @@ impl Session {
         }
         out.extend_from_slice(b")\r\n");
         self.send(&out).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// A part without its transfer encoding: `literal8` if it holds NUL (RFC 3516 §4.2). Read twice, since its length comes first.
@@ -278,6 +289,8 @@ struct Plan<'a> {
     modseq: bool,
     asks_modseq: bool,
     sets_seen: bool,
+    /// More than a row of the store has.
+    reads_bytes: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -301,6 +314,11 @@ impl<'a> Plan<'a> {
             modseq: has(&FetchItem::ModSeq),
             asks_modseq: has(&FetchItem::ModSeq),
             sets_seen: items.iter().any(FetchItem::sets_seen),
+            reads_bytes: items.iter().any(|item| match item {
+                FetchItem::Section { section, .. } | FetchItem::Rfc822 { section, .. } => !header(section),
+                FetchItem::Binary { .. } | FetchItem::BinarySize { .. } | FetchItem::Preview => true,
+                _ => false,
+            }),
         }
     }
 

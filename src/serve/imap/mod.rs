@@ -201,8 +201,10 @@ impl Session {
         self.require_membership()?;
         let may_expunge = legal::may_expunge(&command);
         let look = matches!(command, Command::Noop | Command::Check);
+        let leaves = matches!(command, Command::Logout);
         let performed = self.execute(tag, command).await;
-        if !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_))) {
+        // Behind BYE there is nothing to be told.
+        if !leaves && !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_))) {
             self.sync_behind(may_expunge, look).await?;
         }
         performed

@@ -164,11 +164,17 @@ impl<'a> Message<'a> {
         Ok(scanner.finish().layout())
     }
 
-    /// Some of the next `length` bytes; none if the message is gone or ends here.
-    pub async fn read(&mut self, at: u64, length: u64) -> Result<Bytes, Failure> {
+    /// Opens it: from here on its bytes can be had, whatever becomes of it. False if somebody removed it already.
+    pub async fn open(&mut self) -> Result<bool, Failure> {
         if self.opened.is_none() {
             self.opened = self.store.message(self.folder, self.row.view.uid, FIRST).await?;
         }
+        Ok(self.opened.is_some())
+    }
+
+    /// Some of the next `length` bytes; none if the message is gone or ends here.
+    pub async fn read(&mut self, at: u64, length: u64) -> Result<Bytes, Failure> {
+        self.open().await?;
         let Some((message, first)) = &self.opened else { return Ok(Bytes::new()) };
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         if at < first.len() as u64 {

@@ -47,10 +47,10 @@ impl Selected {
         self.recent.iter().any(|(low, high)| (*low..=*high).contains(&uid))
     }
 
-    /// Messages from this UID on are new to every session: they are recent in this one.
-    pub fn add_recent(&mut self, from: u32) {
-        if from <= self.view.last_uid() {
-            self.recent.push((from, self.view.last_uid()));
+    /// These are new to every session: they are recent in this one.
+    pub fn add_recent(&mut self, uids: std::ops::Range<u32>) {
+        if !uids.is_empty() {
+            self.recent.push((uids.start, uids.end - 1));
         }
     }
 
@@ -79,7 +79,7 @@ impl Session {
         let shared = self.place(&select.mailbox).await?.shared;
         let folder = self.find(&select.mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
         let name = self.name(&folder.name);
-        let recent_from = if select.read_only { folder.recent_from } else { store.folder_take_recent(folder.id).await? };
+        let new = if select.read_only { folder.recent_from..folder.uidnext } else { store.folder_take_recent(folder.id).await? };
         let opened = store.open_folder(folder.id).await?;
         let view = View::new(&Ranges::from_pairs(opened.uids), opened.folder.highest_modseq);
         let first_unseen = opened.first_unseen.and_then(|uid| view.number(uid));
@@ -95,7 +95,7 @@ impl Session {
             keywords_told: Vec::new(),
             saved: Ranges::default(),
         };
-        selected.add_recent(recent_from);
+        selected.add_recent(new);
         let (exists, recent, folder) = (selected.view.exists(), selected.recent(), selected.folder.clone());
         self.selected = Some(Box::new(selected));
         self.queue_flags();

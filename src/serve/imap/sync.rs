@@ -132,8 +132,8 @@ impl Session {
         let store = self.store();
         let selected = self.selected()?;
         if !selected.read_only {
-            let from = store.folder_take_recent(selected.folder.id).await?;
-            selected.add_recent(from);
+            let new = store.folder_take_recent(selected.folder.id).await?;
+            selected.add_recent(new);
         }
         let recent = selected.recent();
         self.queue(&format!("* {recent} RECENT\r\n"));

@@ -1,0 +1,113 @@
+//! The same commands to our IMAP server and to Dovecot: both say the same, but for what [`answer`] names and leaves out.
+
+mod answer;
+mod sessions;
+
+use mailroom::serve::imap;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::net::TcpStream;
+
+use crate::interop::isp::{self, Dovecot};
+use crate::support::lan::{self, Lan};
+use answer::Answer;
+
+/// What an answer may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// One difference leads to others; so many are enough to see what it is.
+const MAX_DIFFERENCES: u32 = 15;
+
+/// One conversation.
+struct Talk<S> {
+    stream: BufReader<S>,
+    tags: u32,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+    async fn begin(stream: S, user: &str, password: &str) -> Talk<S> {
+        let mut talk = Talk { stream: BufReader::new(stream), tags: 0 };
+        talk.line().await;
+        let answer = talk.ask(format!("LOGIN {user} \"{password}\"").as_bytes()).await;
+        assert!(answer.tagged.starts_with("OK"), "{answer:?}");
+        talk
+    }
+
+    /// A command, literals in place and announced as non-synchronizing.
+    async fn ask(&mut self, command: &[u8]) -> Answer {
+        self.tags += 1;
+        let tag = format!("t{} ", self.tags);
+        self.stream.write_all(&[tag.as_bytes(), command, b"\r\n"].concat()).await.unwrap();
+        self.stream.flush().await.unwrap();
+        let mut untagged = Vec::new();
+        loop {
+            let line = self.line().await;
+            match line.strip_prefix(&tag) {
+                Some(tagged) => return Answer::new(&untagged, tagged),
+                None => untagged.push(line),
+            }
+        }
+    }
+
+    /// With its literals, as Latin-1.
+    async fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let read = async {
+            loop {
+                let start = line.len();
+                assert!(self.stream.read_until(b'\n', &mut line).await.unwrap() > 0, "closed");
+                let end = String::from_utf8_lossy(&line[start..]).into_owned();
+                let Some(length) = end.strip_suffix("}\r\n").and_then(|end| end.rsplit_once('{')?.1.parse::<u64>().ok()) else { break };
+                (&mut self.stream).take(length).read_to_end(&mut line).await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("the server said nothing");
+        line.iter().map(|byte| char::from(*byte)).collect()
+    }
+}
+
+/// Ours and Dovecot.
+struct Both {
+    ours: Talk<DuplexStream>,
+    theirs: Talk<TcpStream>,
+    /// What was asked so far, for the one who has to find out.
+    asked: Vec<String>,
+    /// Each was printed.
+    differences: u32,
+}
+
+impl Both {
+    /// Both as a new user of that name; ours has alice and bob.
+    async fn open(lan: &Lan, dovecot: &Dovecot, user: &str) -> Both {
+        let (client, stream, peer) = lan.connect("192.168.1.7", true);
+        tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
+        let ours = Talk::begin(client.0.into_inner(), user, lan::PASSWORD).await;
+        let stream = TcpStream::connect(("127.0.0.1", dovecot.imap)).await.unwrap();
+        Both { ours, theirs: Talk::begin(stream, user, isp::PASSWORD).await, asked: Vec::new(), differences: 0 }
+    }
+
+    /// Takes away the folders that ours makes for everybody.
+    async fn level(&mut self) {
+        for name in ["Archive", "Drafts", "Junk", "Sent", "Trash", "INBOX"] {
+            self.tell(format!("UNSUBSCRIBE {name}").as_bytes()).await;
+            self.tell(format!("DELETE {name}").as_bytes()).await;
+        }
+    }
+
+    /// To both, whatever they say.
+    async fn tell(&mut self, command: &[u8]) -> (Answer, Answer) {
+        self.asked.push(String::from_utf8_lossy(command).into_owned());
+        (self.ours.ask(command).await, self.theirs.ask(command).await)
+    }
+
+    /// To both, who have to say the same.
+    async fn same(&mut self, command: &[u8]) -> Answer {
+        let (ours, theirs) = self.tell(command).await;
+        let asked = &self.asked[self.asked.len().saturating_sub(12)..];
+        if let Some(difference) = ours.difference(&theirs, &asked[asked.len() - 1]) {
+            println!("{difference}\nafter\n{}", asked.iter().map(|line| format!("{line:.300}\n")).collect::<String>());
+            self.differences += 1;
+            assert!(self.differences < MAX_DIFFERENCES, "they differ too often");
+        }
+        ours
+    }
+}

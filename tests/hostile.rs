@@ -1,0 +1,273 @@
+//! What no mail program sends, to the servers on the LAN: each is answered in words or sent away, the memory stays where it was, and the
+//! others notice nothing.
+
+use std::time::Duration;
+
+use mailroom::serve::{imap, pop3, smtp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::lan::{Lan, PASSWORD, Pipe};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Server {
+    Imap,
+    Pop3,
+    Smtp,
+}
+
+const SERVERS: [Server; 3] = [Server::Imap, Server::Pop3, Server::Smtp];
+
+fn open(lan: &Lan, server: Server, from: &str) -> Pipe {
+    let (client, stream, peer) = lan.connect(from, true);
+    let (context, stop) = (lan.context.clone(), lan.stop.clone());
+    match server {
+        Server::Imap => drop(tokio::spawn(imap::serve(stream, peer, context, stop))),
+        Server::Pop3 => drop(tokio::spawn(pop3::serve(stream, peer, context, stop))),
+        Server::Smtp => drop(tokio::spawn(smtp::serve(stream, peer, context, stop))),
+    }
+    client
+}
+
+async fn logged_in(lan: &Lan) -> Pipe {
+    let mut client = open(lan, Server::Imap, "192.168.1.7");
+    client.line().await;
+    ask(&mut client, &format!("LOGIN alice \"{PASSWORD}\"")).await;
+    client
+}
+
+/// The tagged answer.
+async fn ask(client: &mut Pipe, command: &str) -> String {
+    client.send(format!("a {command}\r\n").as_bytes()).await;
+    loop {
+        let line = client.line().await.expect("closed");
+        if let Some(answer) = line.strip_prefix("a ") {
+            return answer.to_owned();
+        }
+    }
+}
+
+/// All that comes until the end.
+async fn rest(client: &mut Pipe) -> String {
+    let mut all = Vec::new();
+    tokio::time::timeout(Duration::from_secs(3600), client.0.read_to_end(&mut all)).await.expect("not closed").unwrap();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Kilobytes of this process.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
+    line.split_ascii_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse().ok()).unwrap_or(0)
+}
+
+/// Nobody else's mail waits for that.
+async fn others_are_served(lan: &Lan) {
+    let mut client = open(lan, Server::Imap, "192.168.1.9");
+    client.line().await;
+    assert!(ask(&mut client, &format!("LOGIN bob \"{PASSWORD}\"")).await.starts_with("OK"));
+    assert!(ask(&mut client, "SELECT INBOX").await.starts_with("OK"));
+}
+
+#[tokio::test]
+async fn a_literal_that_never_comes_is_waited_for_and_no_longer() {
+    let lan = Lan::new("").await;
+    for (command, logged) in [
+        ("a LOGIN {5}", false),
+        ("a SELECT {5}", true),
+        ("a APPEND INBOX {100}", true),
+        ("a APPEND INBOX CATENATE (TEXT {100}", true),
+        ("a SETMETADATA INBOX (/private/comment {100}", true),
+    ] {
+        let mut client = match logged {
+            true => logged_in(&lan).await,
+            false => {
+                let mut client = open(&lan, Server::Imap, "192.168.1.7");
+                client.line().await;
+                client
+            }
+        };
+        client.send(format!("{command}\r\n").as_bytes()).await;
+        assert!(client.line().await.unwrap().starts_with("+ "), "{command}");
+        others_are_served(&lan).await;
+        client.send(b"x").await;
+        // From here on nothing happens but time.
+        tokio::time::pause();
+        assert_eq!(rest(&mut client).await, "", "{command}");
+        tokio::time::resume();
+    }
+    let mut client = logged_in(&lan).await;
+    assert!(ask(&mut client, "STATUS INBOX (MESSAGES)").await.starts_with("OK"));
+}
+
+#[tokio::test]
+async fn a_line_of_a_megabyte_is_no_line() {
+    let lan = Lan::new("").await;
+    let endless = vec![b'x'; 1 << 20];
+    for server in SERVERS {
+        let before = resident();
+        for _ in 0..20 {
+            let mut client = open(&lan, server, "192.168.1.7");
+            // The server may have hung up before all of it was sent.
+            let _ = client.0.write_all(&endless).await;
+            let _ = client.0.write_all(b"\r\n").await;
+            let _ = client.0.get_mut().shutdown().await;
+            let said = rest(&mut client).await;
+            let refused = match server {
+                Server::Imap => said.contains("* BAD ") && said.contains("* BYE "),
+                Server::Pop3 => said.contains("-ERR"),
+                Server::Smtp => said.contains("\r\n421 ") || said.contains("\r\n5"),
+            };
+            assert!(refused, "{server:?}: {said:.200}");
+        }
+        assert!(resident() < before + 20_000, "{server:?}: {before} KB before, {} KB after", resident());
+    }
+    let mut client = logged_in(&lan).await;
+    let _ = client.0.write_all(&endless).await;
+    let said = rest(&mut client).await;
+    assert!(said.contains("* BAD ") && said.contains("* BYE "), "{said}");
+    others_are_served(&lan).await;
+}
+
+#[tokio::test]
+async fn nul_is_in_no_command() {
+    let lan = Lan::new("").await;
+    for (server, line, refused) in [
+        (Server::Imap, "a LOGIN al\0ice x\r\n", "a BAD"),
+        (Server::Imap, "a LOGIN \"al\0ice\" x\r\n", "a BAD"),
+        (Server::Imap, "a LOGIN {3+}\r\na\0b x\r\n", "a NO"),
+        (Server::Imap, "\0\r\n", "* BAD"),
+        (Server::Pop3, "USER al\0ice\r\n", "-ERR"),
+        (Server::Pop3, "\0\r\n", "-ERR"),
+        (Server::Smtp, "EHLO a\0b\r\n", "5"),
+        (Server::Smtp, "\0\r\n", "5"),
+    ] {
+        let mut client = open(&lan, server, "192.168.1.7");
+        client.line().await;
+        client.send(line.as_bytes()).await;
+        let answer = client.line().await.unwrap();
+        assert!(answer.starts_with(refused), "{server:?} {line:?}: {answer}");
+    }
+    let mut client = logged_in(&lan).await;
+    for command in [
+        "SELECT a\0b",
+        "SELECT \"a\0b\"",
+        "SELECT {3+}\r\na\0b",
+        "CREATE {3+}\r\na\0b",
+        "SEARCH SUBJECT \"a\0\"",
+        "RENAME INBOX {3+}\r\na\0b",
+    ] {
+        let answer = ask(&mut client, command).await;
+        assert!(answer.starts_with("BAD") || answer.starts_with("NO"), "{command:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn lists_ten_thousand_deep_are_refused() {
+    let lan = Lan::new("").await;
+    let deep = |open: &str, close: &str| format!("{}x{}", open.repeat(10_000), close.repeat(10_000));
+    let mut client = logged_in(&lan).await;
+    assert!(ask(&mut client, "SELECT INBOX").await.starts_with("OK"));
+    for command in [
+        format!("SEARCH {}", deep("(", ")")),
+        format!("SEARCH {}", deep("NOT ", "")),
+        format!("SEARCH {}", deep("OR 1 ", "")),
+        format!("UID SORT (DATE) UTF-8 {}", deep("(", ")")),
+        format!("THREAD REFERENCES UTF-8 {}", deep("(", ")")),
+        format!("FETCH 1 {}", deep("(", ")")),
+        format!("STORE 1 FLAGS {}", deep("(", ")")),
+        format!("STATUS INBOX {}", deep("(", ")")),
+        format!("LIST {} \"\" *", deep("(", ")")),
+        format!("LIST \"\" {}", deep("(", ")")),
+        format!("LIST \"\" * RETURN {}", deep("(", ")")),
+        format!("ID {}", deep("(", ")")),
+        format!("SELECT INBOX {}", deep("(", ")")),
+        format!("CREATE x {}", deep("(", ")")),
+        format!("GETMETADATA {} INBOX x", deep("(", ")")),
+        format!("SETMETADATA INBOX {}", deep("(", ")")),
+        format!("NOTIFY SET {}", deep("(", ")")),
+        format!("APPEND INBOX CATENATE {}", deep("(", ")")),
+    ] {
+        let answer = ask(&mut client, &command).await;
+        assert!(answer.starts_with("BAD"), "{command:.60}: {answer}");
+        // One more that makes no sense, and it would be the twentieth in a row.
+        assert!(ask(&mut client, "NOOP").await.starts_with("OK"));
+    }
+}
+
+/// Everything at once, as a client on a slow line does it: answered in order, and what needs a log-in waits for it.
+#[tokio::test]
+async fn pipelined_log_ins_are_taken_in_order() {
+    let lan = Lan::new("").await;
+    lan.deliver("alice", [b"Subject: one\r\n\r\ntext\r\n".to_vec()]).await;
+    let mut client = open(&lan, Server::Imap, "192.168.1.7");
+    let all = format!(
+        "a LOGIN alice wrong\r\nb LOGIN alice \"{PASSWORD}\"\r\nc LOGIN bob \"{PASSWORD}\"\r\nd SELECT INBOX\r\ne FETCH 1 BODY.PEEK[TEXT]\r\nf LOGOUT\r\n"
+    );
+    client.send(all.as_bytes()).await;
+    let said = rest(&mut client).await;
+    let tagged: Vec<&str> = said.lines().filter(|line| line.as_bytes().get(1) == Some(&b' ') && !line.starts_with('*')).collect();
+    let words: Vec<String> = tagged.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(words, ["a NO", "b OK", "c BAD", "d OK", "e OK", "f OK"], "{said}");
+    assert!(said.contains("text"));
+    let mut client = open(&lan, Server::Pop3, "192.168.1.7");
+    client.send(format!("USER alice\r\nPASS {PASSWORD}\r\nUSER bob\r\nSTAT\r\nRETR 1\r\nQUIT\r\n").as_bytes()).await;
+    let said = rest(&mut client).await;
+    assert!(
+        said.contains("+OK 1 ") && said.contains("Subject: one") && said.lines().filter(|line| line.starts_with("-ERR")).count() == 1,
+        "{said}"
+    );
+}
+
+/// Ten are looked at; the rest costs nothing, from however many connections they come, and people elsewhere log in meanwhile.
+#[tokio::test]
+async fn ten_thousand_wrong_passwords_cost_ten() {
+    let lan = Lan::new("").await;
+    let (before, begun) = (resident(), std::time::Instant::now());
+    let mut tried = 0;
+    while tried < 10_000 {
+        let mut client = open(&lan, Server::Imap, "192.168.1.66");
+        client.line().await;
+        let guesses: String = (0..5).map(|guess| format!("a LOGIN alice guess{}\r\n", tried + guess)).collect();
+        client.send(guesses.as_bytes()).await;
+        let said = rest(&mut client).await;
+        assert_eq!(said.lines().filter(|line| line.starts_with("a NO ")).count(), 5, "{said}");
+        assert!(said.contains("* BYE "), "{said}");
+        tried += 5;
+    }
+    println!("{tried} guesses in {:?}", begun.elapsed());
+    assert!(resident() < before + 60_000, "{before} KB before, {} KB after", resident());
+    let mut guesser = open(&lan, Server::Imap, "192.168.1.66");
+    guesser.line().await;
+    assert!(ask(&mut guesser, &format!("LOGIN alice \"{PASSWORD}\"")).await.starts_with("NO [LIMIT]"));
+    others_are_served(&lan).await;
+}
+
+/// Who asks for a hundred megabytes and takes none of them: the answer waits outside the memory, and in the end nobody waits.
+#[tokio::test]
+async fn slow_readers_that_never_drain_are_left_behind() {
+    let lan = Lan::new("").await;
+    let mail = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(60_000));
+    lan.deliver("alice", (0..20).map(|_| mail.as_bytes().to_vec())).await;
+    let before = resident();
+    let mut lazy = Vec::new();
+    for _ in 0..20 {
+        let mut client = logged_in(&lan).await;
+        assert!(ask(&mut client, "EXAMINE INBOX").await.starts_with("OK"));
+        client.send(b"b FETCH 1:* BODY.PEEK[]\r\nc FETCH 1:* BODY.PEEK[]\r\n").await;
+        lazy.push(client);
+    }
+    others_are_served(&lan).await;
+    // Each has its pipe of a megabyte, and up to that much again on this side.
+    assert!(resident() < before + 120_000, "{before} KB before, {} KB after", resident());
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    // What was on the way is there; nothing comes behind it.
+    for mut client in lazy {
+        let mut sink = vec![0; 1 << 16];
+        let mut got = 0;
+        while let Ok(some @ 1..) = client.0.read(&mut sink).await {
+            got += some;
+        }
+        assert!(got < 20 * mail.len(), "{got} bytes came");
+    }
+}
