@@ -78,11 +78,14 @@ struct Round {
     probe: Probe,
 }
 
+/// One for each arrival of a group.
+type Results = Vec<Result<Arrived, StoreError>>;
+
 /// A group that the store has been handed and has not committed yet.
 struct Underway {
     /// Handle, the word for the ledger, size, and whether there is nothing but deposits, of which all may be duplicates.
     messages: Vec<(u32, &'static str, u64, bool)>,
-    results: Pin<Box<dyn Future<Output = Vec<Result<Arrived, StoreError>>> + Send>>,
+    results: Pin<Box<dyn Future<Output = Results> + Send>>,
     news: Vec<News>,
     ends: Vec<oneshot::Sender<Stored>>,
     _rooms: Vec<Option<OwnedSemaphorePermit>>,
@@ -197,7 +200,7 @@ impl Storing {
     }
 
     /// Counts what is durable now.
-    fn settle(&self, underway: Option<Underway>, results: Vec<Result<Arrived, StoreError>>, stored: &mut Stored) {
+    fn settle(&self, underway: Option<Underway>, results: Results, stored: &mut Stored) {
         let Some(underway) = underway else { return };
         underway.news.iter().for_each(|news| habits::tell(&self.collector.name, news));
         for ((handle, outcome, size, only_deposits), result) in underway.messages.into_iter().zip(results) {
@@ -224,7 +227,7 @@ fn tell(end: oneshot::Sender<Stored>, stored: &mut Stored) {
 }
 
 /// What became of the group that is under way; can be asked again if it was not waited for.
-async fn committed(underway: &mut Option<Underway>) -> Option<Vec<Result<Arrived, StoreError>>> {
+async fn committed(underway: &mut Option<Underway>) -> Option<Results> {
     match underway {
         Some(underway) => Some(underway.results.as_mut().await),
         None => None,

@@ -95,7 +95,7 @@ pub fn notify(lexer: &mut Lexer) -> Result<Notify, Invalid> {
             if wanted.others {
                 return Err(Invalid::new("Of the open mailbox only its messages can be told."));
             }
-            notify.selected = wanted.events.messages.then(|| SelectedEvents { delayed, items: wanted.items, flags: wanted.events.flags });
+            notify.selected = wanted.events.messages.then_some(SelectedEvents { delayed, items: wanted.items, flags: wanted.events.flags });
         } else {
             let mailboxes = mailboxes(lexer)?;
             lexer.space()?;

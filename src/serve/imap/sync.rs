@@ -73,9 +73,10 @@ impl Session {
             }
             if is_new && !wanted.items.is_empty() {
                 let new = SequenceSet::Ranges(vec![(End::Number(last.saturating_add(1)), End::Star)]);
-                match Box::pin(self.fetch(&new, &wanted.items, FetchModifiers::default(), true)).await {
-                    Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => return Err(failure),
-                    Ok(_) | Err(_) => {}
+                if let Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) =
+                    Box::pin(self.fetch(&new, &wanted.items, FetchModifiers::default(), true)).await
+                {
+                    return Err(failure);
                 }
             }
         }
