@@ -14,8 +14,11 @@ use mailroom::message::facts::{Facts, Scanner};
 use mailroom::message::layout::Layout;
 use mailroom::message::{date, words};
 
+/// What takes any bytes at all without a panic.
+pub type Target = fn(&[u8]);
+
 /// Each by the name of its file in `fuzz_targets`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("imap_command", imap_command),
     ("smtp_command", smtp_command),
     ("pop3_command", pop3_command),
