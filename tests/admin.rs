@@ -138,7 +138,11 @@ fn status_has_the_promised_shape_running_or_not() {
         assert_eq!(status["collectors"], serde_json::json!([]));
         assert_eq!(status["queue"], serde_json::json!({ "mails": 0, "held": 0, "oldest": null }));
         assert_eq!(status["tray"], 0);
-        assert_eq!(status["users"], serde_json::json!([{ "name": "alice", "messages": 0, "bytes": 0, "quota": null }]));
+        let alice = serde_json::json!({
+            "name": "alice", "messages": 0, "bytes": 0, "quota": null,
+            "away": false, "away_from": null, "away_until": null, "copies_to": [],
+        });
+        assert_eq!(status["users"], serde_json::json!([alice]));
         for key in ["bytes", "free", "journal_bytes"] {
             assert!(status["storage"][key].is_u64(), "{key}: {status}");
         }
