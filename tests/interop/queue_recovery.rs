@@ -183,7 +183,7 @@ async fn recovery_at_commit_points_of_the_queue() {
     let trial = tokio::task::spawn_blocking(move || {
         let mut trial = Trial::new(server);
         for point in ["job", "before_commit", "after_commit"] {
-            for pass in [3, 10, 25, 50, 75] {
+            for pass in [12, 20, 35, 50, 75] {
                 trial.round(Some(format!("{point}:{pass}")), None);
             }
         }
