@@ -8,15 +8,16 @@ use crate::config::{Collector, Current};
 use crate::imap::client::{Client, ClientError};
 use crate::outbound::credentials;
 use crate::outbound::judge::milliseconds;
+use crate::outbound::relay;
 use crate::schedule::Failure;
 use crate::store::sent_copies::SentCopy;
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::wire::dial::Patience;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Copies of one look at what is due.
@@ -84,7 +85,7 @@ pub async fn run(store: Store, current: watch::Receiver<Arc<Current>>, stop: imp
         tokio::select! {
             () = &mut stop => return,
             () = tokio::time::sleep(pause) => {}
-            () = queue_changed(&mut changes) => tokio::time::sleep(GATHER).await,
+            () = relay::queue_changed(&mut changes) => tokio::time::sleep(GATHER).await,
         }
     }
 }
@@ -208,16 +209,4 @@ async fn later(store: &Store, copy: &SentCopy, why: &str, at_least: Duration, no
     }
     let wait = (age / 4).clamp(milliseconds(SHORTEST), milliseconds(LONGEST)).max(milliseconds(at_least));
     store.sent_copy_later(copy.id, now + wait, why.to_owned()).await
-}
-
-/// Ends when a mail may have left.
-async fn queue_changed(changes: &mut broadcast::Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Queue | Change::Anything) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            // The store is closed; the caller's other branches end the run.
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
-    }
 }

@@ -464,8 +464,8 @@ fn candidates(current: &Current, lease: &Lease) -> (VecDeque<Candidate>, String)
     (found, problem)
 }
 
-/// Ends when the queue may have something new.
-async fn queue_changed(changes: &mut broadcast::Receiver<Change>) {
+/// Ends when the queue may have something new, or a mail may have left it.
+pub(super) async fn queue_changed(changes: &mut broadcast::Receiver<Change>) {
     loop {
         match changes.recv().await {
             Ok(Change::Queue | Change::Anything) | Err(broadcast::error::RecvError::Lagged(_)) => return,
