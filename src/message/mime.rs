@@ -286,8 +286,10 @@ impl Scanner {
         while self.open.len() > level {
             let Some(open) = self.open.pop() else { return };
             let part = &mut self.parts[open.part];
-            part.place.end = end.max(part.place.body);
+            // A body that is empty keeps the line end that its header ended with, and then so do the parts around it.
             let cut = u64::from(end < self.offset && end >= part.place.body);
+            end = end.max(part.place.body);
+            part.place.end = end;
             part.lines = self.lines.saturating_sub(open.first_line).saturating_sub(cut);
         }
     }
