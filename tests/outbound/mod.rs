@@ -299,6 +299,37 @@ async fn a_smarthost_that_claims_pipelining_falsely_gets_one_command_at_a_time_f
     assert!(office.bounces().await.is_empty());
 }
 
+/// Servers hang up on whoever says nothing for some seconds. What comes then leaves at once, and can't have left twice.
+#[tokio::test]
+async fn a_connection_that_died_while_it_idled_costs_the_next_mail_nothing() {
+    let kinds = [Fault::With("CHUNKING"), Fault::With("X-NONE"), Fault::Without("PIPELINING"), Fault::Lmtp];
+    for (kind, words) in kinds.iter().flat_map(|kind| ["", "421 4.4.2 timeout\r\n"].map(|words| (kind, words))) {
+        let server = Smarthost::start([kind.clone(), Fault::Leaves(1, words), Fault::Leaves(5, words)]).await;
+        let mut office = Office::new(&[&server], "connections = 1").await;
+        let lmtp = (*kind == Fault::Lmtp).then(|| server.address.to_string());
+        for n in 0..4 {
+            for to in ["a", "b"] {
+                office.queue_for(&[&format!("{to}{n}@customer.example")], lmtp.clone(), false).await;
+            }
+            let before = server.ended();
+            office.pass().await;
+            let context = format!("{kind:?}, {words:?}, round {n}: {:?}", server.commands());
+            assert!(office.waiting().await.is_empty(), "{:?}; {context}", office.waiting().await);
+            assert_eq!(server.received().len(), 2 * (n + 1), "{context}");
+            if n == 0 || n == 2 {
+                let hung_up = async {
+                    while server.ended() == before {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(60), hung_up).await.expect(&context);
+            }
+        }
+        assert_eq!(server.connections(), 3, "{kind:?}, {words:?}");
+        assert!(office.bounces().await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn each_recipient_of_another_mail_system_has_an_answer_of_his_own() {
     for pipelining in [None, Some(Fault::Without("PIPELINING"))] {

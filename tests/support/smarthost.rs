@@ -20,6 +20,8 @@ pub enum Fault {
     HangUp(&'static str, usize),
     /// Says nothing more when the nth command of that verb comes; `.` is the end of a message, which was taken.
     Stall(&'static str, usize),
+    /// Hangs up behind its answer to the nth message (from 0, over all connections), with these last words.
+    Leaves(usize, &'static str),
     /// Offers PIPELINING and throws away what came ahead.
     FalsePipelining,
     /// Sends an answer to a command inside TLS ahead of the handshake.
@@ -53,6 +55,7 @@ struct Seen {
     received: Vec<Received>,
     commands: Vec<String>,
     connections: usize,
+    ended: usize,
 }
 
 /// A listening server; ends with the test.
@@ -95,6 +98,11 @@ impl Smarthost {
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
     }
+
+    /// Of these, those that have ended.
+    pub fn ended(&self) -> usize {
+        self.seen.lock().unwrap().ended
+    }
 }
 
 impl Drop for Smarthost {
@@ -105,6 +113,7 @@ impl Drop for Smarthost {
 
 async fn serve(stream: TcpStream, faults: Arc<Vec<Fault>>, seen: Arc<Mutex<Seen>>, connection: usize) {
     let _ = converse(stream, &faults, &seen, connection).await;
+    seen.lock().unwrap().ended += 1;
 }
 
 /// What to do with a command.
@@ -202,6 +211,9 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
                 message.extend(chunk);
                 if last {
                     take(seen, &mut sender, &mut recipients, std::mem::take(&mut message), true, connection);
+                    if leaves(&mut stream, faults, seen).await? {
+                        return Ok(());
+                    }
                 }
             }
             "DATA" if answer.starts_with("354") => {
@@ -219,6 +231,9 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
                         stream.write_all(answer.as_bytes()).await?;
                     }
                     sender = None;
+                    if leaves(&mut stream, faults, seen).await? {
+                        return Ok(());
+                    }
                     continue;
                 }
                 let answer = match act(faults, seen, ".", ".", "250 2.0.0 taken\r\n") {
@@ -233,13 +248,21 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
                 }
                 (sender, recipients) = (None, Vec::new());
                 stream.write_all(answer.as_bytes()).await?;
-                if answer.starts_with("421") {
+                if answer.starts_with("421") || leaves(&mut stream, faults, seen).await? {
                     return Ok(());
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Whether the connection ends here, see [`Fault::Leaves`].
+async fn leaves(stream: &mut BufReader<TcpStream>, faults: &[Fault], seen: &Mutex<Seen>) -> std::io::Result<bool> {
+    let taken = seen.lock().unwrap().received.len();
+    let words = faults.iter().find_map(|fault| if let Fault::Leaves(n, words) = fault { (n + 1 == taken).then_some(*words) } else { None });
+    stream.write_all(words.unwrap_or_default().as_bytes()).await?;
+    Ok(words.is_some())
 }
 
 fn take(

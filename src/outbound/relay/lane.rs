@@ -48,6 +48,17 @@ struct State {
     refused: Option<(i64, Credentials, String)>,
 }
 
+/// What is known of a connection when a mail gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// It has just been made.
+    LoggedIn,
+    /// It has waited for this mail; the server may be gone.
+    Idled,
+    /// It has taken or refused a mail since.
+    Answers,
+}
+
 /// How a connection's work ended.
 enum End {
     /// Nothing is left to do.
@@ -282,7 +293,7 @@ impl Lane {
         let mut under_way: VecDeque<Job> = VecDeque::new();
         let mut first = Some(first);
         let depth = if connection.chunking() { WINDOW } else { AHEAD };
-        let mut answered = !fresh;
+        let mut health = if fresh { Health::LoggedIn } else { Health::Idled };
         let error = loop {
             while ahead.len() < depth && !connection.is_closing() {
                 let Some(job) = first.take().or_else(|| self.take()) else { break };
@@ -293,7 +304,7 @@ impl Lane {
                 None if under_way.is_empty() => return End::Idle,
                 None => self.oldest(connection, &mut under_way).await,
                 Some(preparing) => match preparing.ready().await {
-                    Ok(prepared) => self.one(connection, prepared, &mut under_way).await,
+                    Ok(prepared) => self.one(connection, prepared, &mut under_way, &mut health).await,
                     Err((job, why)) => {
                         self.shared.settle_all(job, &Ruling::Later(why, Duration::ZERO));
                         continue;
@@ -303,17 +314,22 @@ impl Lane {
             if let Err(error) = outcome {
                 break error;
             }
-            answered = true;
             if connection.is_closing() {
                 break ClientError::Wire(client::Phase::Command, WireError::Closed);
             }
         };
-        self.clean_up(connection, under_way, ahead, &error, answered).await;
+        self.clean_up(connection, under_way, ahead, &error, health).await;
         End::Broken(error)
     }
 
     /// Puts one mail on the wire.
-    async fn one(&self, connection: &mut Client<Stream>, mut prepared: Prepared, under_way: &mut VecDeque<Job>) -> Result<(), ClientError> {
+    async fn one(
+        &self,
+        connection: &mut Client<Stream>,
+        mut prepared: Prepared,
+        under_way: &mut VecDeque<Job>,
+        health: &mut Health,
+    ) -> Result<(), ClientError> {
         if let Some(refusal) = unfit(connection, &prepared) {
             match prepared.job.candidates.len() {
                 0 | 1 => self.shared.settle_all(prepared.job, &Ruling::Refused(refusal)),
@@ -329,12 +345,18 @@ impl Lane {
             self.shared.settle_all(prepared.job, &Ruling::Later(error.to_string(), Duration::ZERO));
             return Ok(());
         }
-        let speculate = connection.may_speculate(&prepared.envelope);
+        // A message that goes ahead of all answers over a connection that nobody listens to any more might have been taken.
+        let speculate = *health != Health::Idled && connection.may_speculate(&prepared.envelope);
         connection.begin(&prepared.envelope);
         prepared.job.server_reports = connection.capabilities().dsn;
         let lease = prepared.job.lease.clone();
         under_way.push_back(prepared.job);
-        if speculate || connection.ready().await? {
+        let go = speculate || connection.ready().await?;
+        if *health == Health::Idled && connection.is_closing() {
+            return Err(ClientError::Wire(client::Phase::Command, WireError::Closed));
+        }
+        *health = Health::Answers;
+        if go {
             loop {
                 match prepared.text.next(&self.shared.store, &lease).await {
                     Ok(Some(piece)) => connection.body(&piece).await?,
@@ -376,10 +398,14 @@ impl Lane {
         under_way: VecDeque<Job>,
         ahead: VecDeque<Preparing>,
         error: &ClientError,
-        answered: bool,
+        health: Health,
     ) {
-        let out_of_step = matches!(error, ClientError::Answer(_) | ClientError::Wire(_, WireError::TimedOut | WireError::LineTooLong(_)))
-            || !answered && !connection.is_closing();
+        let confused = matches!(error, ClientError::Answer(_) | ClientError::Wire(_, WireError::TimedOut | WireError::LineTooLong(_)));
+        let out_of_step = match health {
+            Health::LoggedIn => confused || !connection.is_closing(),
+            Health::Answers => confused,
+            Health::Idled => false,
+        };
         let distrust = out_of_step && connection.pipelining();
         if distrust {
             tracing::warn!(smarthost = self.key.smarthost, %error, "the smarthost does not keep to PIPELINING; going on one command at a time");
@@ -387,9 +413,15 @@ impl Lane {
         }
         let mut again = Vec::new();
         for (mut job, verdicts) in under_way.into_iter().zip(connection.abandon()) {
-            let untouched = verdicts.iter().all(|verdict| *verdict == client::Verdict::Unanswered { sent: false });
-            // A server may hang up on an idle connection, and one that lied about PIPELINING gets the mail in small steps.
-            if untouched && !job.second_try && !connection.is_closing() {
+            // A server may hang up on an idle connection, with 421 or without a word; one that lied about PIPELINING gets the mail in
+            // small steps.
+            let untouched = match health {
+                Health::Idled => !verdicts.contains(&client::Verdict::Unanswered { sent: true }),
+                Health::LoggedIn | Health::Answers => {
+                    !connection.is_closing() && verdicts.iter().all(|verdict| *verdict == client::Verdict::Unanswered { sent: false })
+                }
+            };
+            if untouched && !job.second_try {
                 job.second_try = true;
                 again.push(job);
             } else {
