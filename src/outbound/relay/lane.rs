@@ -373,7 +373,7 @@ impl Lane {
         while let Some(verdicts) = connection.verdict_at_hand() {
             self.settle(under_way.pop_front(), verdicts);
         }
-        while connection.under_way() >= WINDOW || !connection.pipelining() && connection.under_way() > 0 {
+        while connection.is_full() {
             self.oldest(connection, under_way).await?;
         }
         Ok(())

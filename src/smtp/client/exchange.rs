@@ -2,7 +2,7 @@
 //!
 //! Answers come in the order of the commands, so what is under way is a queue of [`Flight`]s, each with the answers that it still
 //! waits for. With DATA, the next envelope goes out together with the end of the message before it: one round trip a mail. With BDAT
-//! no answer is waited for at all until [`WINDOW`] mails are open. LMTP always goes by DATA: it is spoken on a LAN.
+//! no answer is waited for at all until [`Client::is_full`]. LMTP always goes by DATA: it is spoken on a LAN.
 
 use super::{Client, ClientError, Patience, Phase};
 use crate::address::Address;
@@ -16,12 +16,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Mails that may be open on one connection when BDAT makes waiting needless. At 50 ms a round trip this is 320 mails a second.
-pub const WINDOW: usize = 16;
+/// Mails that may be open on one connection when BDAT makes waiting needless. At 50 ms a round trip this is 640 mails a second.
+pub const WINDOW: usize = 32;
 /// A message up to this size is sent by BDAT before the server has said who of its recipients it takes: a refusal wastes no more.
 pub const SPECULATIVE: u64 = 64 * 1024;
-/// Commands sent before their answers are read. The answers must fit into socket buffers, or both sides wait for ever.
+/// Commands of one mail sent before their answers are read.
 const GROUP: usize = 100;
+/// Answers that may be outstanding when another mail is begun. They must fit into socket buffers, or both sides wait for ever: with
+/// the group of the new mail 180 KB, if each were as long as RFC 5321 §4.5.3.1.5 allows.
+const ANSWERS: usize = 256;
 
 /// What one mail needs of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -255,6 +258,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// After an error: the verdicts on all mails under way, oldest first.
     pub fn abandon(&mut self) -> Vec<Vec<Verdict>> {
         self.flights.drain(..).map(|flight| flight.verdicts()).collect()
+    }
+
+    /// Whether an answer has to be waited for before the next mail is begun.
+    pub fn is_full(&self) -> bool {
+        let outstanding: usize = self.flights.iter().map(|flight| flight.wanted.len()).sum();
+        let most = if self.pipelining() { WINDOW } else { 1 };
+        self.flights.len() >= most || outstanding >= ANSWERS
     }
 
     /// How many mails are under way.
