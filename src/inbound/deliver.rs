@@ -109,7 +109,7 @@ fn queue(listing: &Listing<'_>, facts: &Facts, decision: &mut Decision) -> Vec<q
     let mut refused = None;
     decision.forwards.retain(|forward| match forwarding.mail(forward, &facts.header, hop(listing)) {
         Ok(mail) => {
-            mails.push(mail);
+            mails.push(queue::NewMail { dedupe: Some(listing.tag.to_owned()), ..mail });
             true
         }
         Err(why) => {
@@ -122,6 +122,7 @@ fn queue(listing: &Listing<'_>, facts: &Facts, decision: &mut Decision) -> Vec<q
         owner: listing.config.office.postmaster.clone(),
         from_outside: true,
         wishes: Wishes::default(),
+        dedupe: Some(listing.tag.to_owned()),
     };
     let (handed_over, problem) = handover::mails(decision, &facts.header, &origin, listing.mark_key, hop(listing));
     mails.extend(handed_over);

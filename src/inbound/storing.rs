@@ -83,8 +83,8 @@ type Results = Vec<Result<Arrived, StoreError>>;
 
 /// A group that the store has been handed and has not committed yet.
 struct Underway {
-    /// Handle, the word for the ledger, size, and whether there is nothing but deposits, of which all may be duplicates.
-    messages: Vec<(u32, &'static str, u64, bool)>,
+    /// Handle, the word for the ledger, and size.
+    messages: Vec<(u32, &'static str, u64)>,
     results: Pin<Box<dyn Future<Output = Results> + Send>>,
     news: Vec<News>,
     ends: Vec<oneshot::Sender<Stored>>,
@@ -188,7 +188,7 @@ impl Storing {
                 let sender = deliver::answerable_sender(&facts);
                 replies.extend(vacation::replies(&self.current, away, &facts, sender.as_ref(), &arrival.deposits, now));
             }
-            messages.push((handle, outcome, size, arrival.queue.is_empty() && arrival.tray.is_none()));
+            messages.push((handle, outcome, size));
             arrivals.push(arrival);
         }
         arrivals.extend(news.iter().filter_map(|news| habits::letter(&self.current.config, &self.collector, news, now)));
@@ -203,10 +203,10 @@ impl Storing {
     fn settle(&self, underway: Option<Underway>, results: Results, stored: &mut Stored) {
         let Some(underway) = underway else { return };
         underway.news.iter().for_each(|news| habits::tell(&self.collector.name, news));
-        for ((handle, outcome, size, only_deposits), result) in underway.messages.into_iter().zip(results) {
+        for ((handle, outcome, size), result) in underway.messages.into_iter().zip(results) {
             match result {
                 Ok(arrived) => {
-                    let outcome = if only_deposits && is_duplicate(&arrived) { "duplicate" } else { outcome };
+                    let outcome = if arrived.duplicate { "duplicate" } else { outcome };
                     stored.figures.count(outcome, size);
                     stored.messages.push((handle, outcome.to_owned()));
                 }
@@ -246,10 +246,6 @@ fn observe(probe: &mut Probe, listing: &Listing<'_>, scanned: &[(Raw, Option<Sca
         catch_unwind(AssertUnwindSafe(|| probe.observe(listing.mapping, mail, listing.origin()))).ok().flatten()
     };
     said.filter_map(observe).collect()
-}
-
-fn is_duplicate(arrived: &Arrived) -> bool {
-    !arrived.deposits.is_empty() && arrived.deposits.iter().all(Option::is_none)
 }
 
 /// `None`: there is nothing to be found out, or no way to.

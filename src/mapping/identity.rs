@@ -139,7 +139,7 @@ impl Mapping {
 
     /// Whether a group has this user, in itself or in a group inside it.
     pub(super) fn is_member(&self, user: &str, group: &str) -> bool {
-        let asker = &mut Asker { sender: None, share: &mut everybody };
+        let asker = &mut Asker { sender: None, share: &mut everybody, named: &Vec::new };
         let found = self.follow(&Target::Group(group.to_owned()), None, asker);
         found.recipients.iter().any(|one| one.mailbox == Mailbox::User(user.to_owned()))
     }
@@ -164,7 +164,7 @@ impl Mapping {
 
     /// Everybody whom an address reaches, whoever writes.
     pub(crate) fn reach(&self, address: &Address) -> Option<Found> {
-        self.find(address, &mut Asker { sender: None, share: &mut everybody })
+        self.find(address, &mut Asker { sender: None, share: &mut everybody, named: &Vec::new })
     }
 
     fn bound(&self, user: &str) -> impl Iterator<Item = &Address> {

@@ -17,6 +17,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) sender: Option<Sender<'a>>,
     /// Asked at a share.
     pub(crate) share: &'a mut Share<'a>,
+    /// Whom the message is for as far as it says, asked where another mail system is the target of something that is no address.
+    pub(crate) named: &'a dyn Fn() -> Vec<Address>,
 }
 
 /// What one address or target leads to.
@@ -68,6 +70,8 @@ impl Found {
 #[derive(Clone, Copy)]
 struct Way<'w> {
     address: Option<&'w Address>,
+    /// What the address was rewritten to, if it was: the name by which another mail system knows the mailbox.
+    rewritten: Option<&'w Address>,
     folder: Option<&'w str>,
     owner: &'w str,
     captures: &'w [String],
@@ -80,17 +84,19 @@ impl Mapping {
     pub(crate) fn find(&self, address: &Address, asker: &mut Asker<'_>) -> Option<Found> {
         let hit = self.addresses.look_up(address, &self.implied)?;
         let mut found = Found::default();
-        let way = Way { address: Some(address), folder: None, owner: &self.implied.postmaster, captures: &[], in_group: false, depth: 0 };
-        self.walk_hit(hit, way, &mut found, asker);
+        self.walk_hit(hit, self.way(Some(address)), &mut found, asker);
         Some(found)
     }
 
     /// Follows a target of a rule, a list or a collector; `address` is the one that it is asked for, if any.
     pub(crate) fn follow(&self, target: &Target, address: Option<&Address>, asker: &mut Asker<'_>) -> Found {
         let mut found = Found::default();
-        let way = Way { address, folder: None, owner: &self.implied.postmaster, captures: &[], in_group: false, depth: 0 };
-        self.walk(target, way, &mut found, asker);
+        self.walk(target, self.way(address), &mut found, asker);
         found
+    }
+
+    fn way<'w>(&'w self, address: Option<&'w Address>) -> Way<'w> {
+        Way { address, rewritten: None, folder: None, owner: &self.implied.postmaster, captures: &[], in_group: false, depth: 0 }
     }
 
     fn walk_hit(&self, hit: Hit<'_>, way: Way<'_>, found: &mut Found, asker: &mut Asker<'_>) {
@@ -119,10 +125,16 @@ impl Mapping {
                     found.forwards.push(forward);
                 }
             }
-            Target::Lmtp(server) => match way.address {
-                Some(address) => found.lmtp.push((server.clone(), address.clone())),
-                None => found.held = Some(format!("{server} would need an address to deliver to, and none is known")),
-            },
+            Target::Lmtp(server) => {
+                let addresses = way.rewritten.or(way.address).map_or_else(asker.named, |address| vec![address.clone()]);
+                if addresses.is_empty() {
+                    found.held = Some(format!(
+                        "{server} would need an address to deliver to, and the message names none of yours; write one that leads there \
+                         instead of lmtp:{server}"
+                    ));
+                }
+                found.lmtp.extend(addresses.into_iter().map(|address| (server.clone(), address)));
+            }
             Target::Address(pattern) => self.walk_rewrite(pattern, way, found, asker),
             Target::Share { members, otherwise } => match (asker.share)(way.address, members) {
                 Some(chosen) => {
@@ -175,7 +187,7 @@ impl Mapping {
             }
         };
         match self.addresses.look_up(&address, &self.implied) {
-            Some(hit) => self.walk_hit(hit, way, found, asker),
+            Some(hit) => self.walk_hit(hit, Way { rewritten: Some(&address), ..way }, found, asker),
             None => found.held = Some(format!("it becomes {address}, which nobody claims")),
         }
     }

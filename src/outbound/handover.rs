@@ -21,6 +21,8 @@ pub struct Origin {
     pub from_outside: bool,
     /// What the sender wants to hear of it.
     pub wishes: Wishes,
+    /// See [`NewMail::dedupe`].
+    pub dedupe: Option<String>,
 }
 
 /// One mail system, whom it gets a message for, and the marks that say so.
@@ -58,6 +60,7 @@ pub fn mails(decision: &Decision, header: &[u8], origin: &Origin, mark_key: &[u8
             lmtp: Some(server.to_owned()),
             from_outside: origin.from_outside,
             wishes: origin.wishes.clone(),
+            dedupe: origin.dedupe.clone(),
             ..NewMail::default()
         }
     };
@@ -77,7 +80,7 @@ mod tests {
         let lmtp = [("a:24", "x@lab.example"), ("b:24", "x@lab.example"), ("a:24", "y@lab.example")];
         let lmtp = lmtp.map(|(server, to)| (server.to_owned(), address(to))).to_vec();
         let decision = Decision { lmtp, ..Decision::default() };
-        let origin = Origin { sender: None, owner: "alice".into(), from_outside: true, wishes: Wishes::default() };
+        let origin = Origin { sender: None, owner: "alice".into(), from_outside: true, wishes: Wishes::default(), dedupe: None };
         let hop = || Hop { by: "mail.office.lan", with: "POP3S", id: "1", ..Hop::default() };
         let header = b"Return-Path: <q@r.example>\r\nfrom:  odd \r\n\r\n";
         let (mails, problem) = super::mails(&decision, header, &origin, b"key", hop());

@@ -2,8 +2,8 @@
 
 use super::messages::changing;
 use super::{
-    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, absence, accounts, content, folders, journal,
-    ledger, now, queue, settings, trace, tray,
+    AccountId, ContentFacts, ContentId, DAY, FolderId, SMALL, Store, StoreError, Work, absence, accounts, content, folders, handed_on,
+    journal, ledger, now, queue, settings, trace, tray,
 };
 use crate::mapping::Mailbox;
 use bytes::Bytes;
@@ -72,8 +72,10 @@ pub struct Arrived {
     pub content: ContentId,
     /// One for each deposit, in order: folder and UID, or `None` for a duplicate.
     pub deposits: Vec<Option<(FolderId, u32)>>,
-    /// One for each queued mail, in order.
+    /// One for each queued mail, in order, except those that were duplicates for all their recipients.
     pub queue: Vec<queue::MailId>,
+    /// It was for people who all have the message already, and nothing else became of it.
+    pub duplicate: bool,
 }
 
 impl Arrival {
@@ -99,8 +101,8 @@ impl Arrival {
 const DEDUPE_DAYS: i64 = 30;
 
 impl Store {
-    /// Stores any number of arrivals, each atomically, all in one commit if possible. The result is in order. If every deposit is a
-    /// duplicate and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`. They are handed over at
+    /// Stores any number of arrivals, each atomically, all in one commit if possible. The result is in order. If everybody
+    /// whom it is for has it already and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`. They are handed over at
     /// once; whoever has something else to do meanwhile waits for the result later.
     pub fn arrive(&self, arrivals: Vec<Arrival>) -> impl Future<Output = Vec<Result<Arrived, StoreError>>> + Send + use<> {
         // All are handed over before the first is waited for: that makes them one batch.
@@ -174,16 +176,16 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
     if let Some(telling) = &arrival.telling
         && !absence::tell(work, telling)?
     {
-        return Ok(Arrived { content: ContentId(0), deposits: vec![], queue: vec![] });
+        return Ok(Arrived { content: ContentId(0), deposits: vec![], queue: vec![], duplicate: false });
     }
     let original = original(work, &arrival.content)?;
-    let mut arrived = Arrived { content: original.id, deposits: vec![], queue: vec![] };
+    let mut arrived = Arrived { content: original.id, deposits: vec![], queue: vec![], duplicate: false };
     for deposit in &arrival.deposits {
         arrived.deposits.push(deliver(work, &original, deposit)?);
     }
     copy(work, &original, arrival, &arrived)?;
     for mail in &arrival.queue {
-        arrived.queue.push(queue::insert(work, original.id, mail)?);
+        arrived.queue.extend(send_on(work, &original, mail)?);
     }
     if let (Some(row), Some(source)) = (&arrival.ledger, source)
         && !arrived.queue.is_empty()
@@ -193,6 +195,8 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
             queue::may_be_the_second(work, *mail)?;
         }
     }
+    let readers = arrived.deposits.len() + arrival.queue.len();
+    arrived.duplicate = readers > 0 && arrived.deposits.iter().all(Option::is_none) && arrived.queue.is_empty() && arrival.tray.is_none();
     if let Some(held) = &arrival.tray {
         tray::insert(work, original.id, held)?;
     }
@@ -211,9 +215,7 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
         settings::set(work, name, Some(value))?;
     }
     if let (Some(row), Some(source)) = (&arrival.ledger, source) {
-        let all_duplicates = !arrived.deposits.is_empty() && arrived.deposits.iter().all(Option::is_none);
-        let nothing_else = arrival.queue.is_empty() && arrival.tray.is_none();
-        let outcome = if all_duplicates && nothing_else { "duplicate" } else { &row.outcome };
+        let outcome = if arrived.duplicate { "duplicate" } else { &row.outcome };
         ledger::enter(work, source, row, outcome, original.id)?;
     }
     if let Some(header) = stub {
@@ -332,6 +334,25 @@ fn deliver(work: &mut Work<'_>, original: &Original, deposit: &Deposit) -> Resul
     };
     let uid = changing::insert(work, folder, &[new])?;
     Ok(Some((folder, uid)))
+}
+
+/// A mail for other servers, without those who were sent the message already; `None` if that is all of them.
+fn send_on(work: &mut Work<'_>, original: &Original, mail: &queue::NewMail) -> Result<Option<queue::MailId>, StoreError> {
+    let Some(listing) = &mail.dedupe else { return queue::insert(work, original.id, mail).map(Some) };
+    let listing = original.message_id.is_none().then_some(listing.as_str());
+    let message = handed_on::Likeness { key: &original.key, listing, since: now() - DEDUPE_DAYS * DAY };
+    let first = handed_on::first(work, mail, &message)?;
+    for address in mail.recipients.iter().filter(|address| !first.contains(address)) {
+        let detail = format!("{address} was sent this message already");
+        trace::insert(work, Some(original.id), original.message_id.as_deref(), &[("duplicate", detail)])?;
+    }
+    if first.is_empty() {
+        return Ok(None);
+    }
+    let mail = queue::NewMail { recipients: first, ..mail.clone() };
+    let id = queue::insert(work, original.id, &mail)?;
+    handed_on::remember(work, id, &mail, &message)?;
+    Ok(Some(id))
 }
 
 /// Whether this person did not get this message in the last 30 days; remembers that now he does.

@@ -106,6 +106,11 @@ impl Store {
             now() - DELIVERED_DAYS * DAY,
         )
         .await?;
+        self.delete(
+            "DELETE FROM handed_on WHERE (system, address, key) IN (SELECT system, address, key FROM handed_on WHERE time < ?1 LIMIT ?2)",
+            now() - DELIVERED_DAYS * DAY,
+        )
+        .await?;
         self.delete("DELETE FROM request WHERE id IN (SELECT id FROM request WHERE posted < ?1 LIMIT ?2)", now() - REQUEST_DAYS * DAY)
             .await?;
         self.write(SMALL, |work| forget_vanished(work)).await?;

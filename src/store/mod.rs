@@ -32,6 +32,7 @@ mod database;
 pub mod failpoint;
 pub mod folders;
 pub mod fulltext;
+mod handed_on;
 pub mod housekeeping;
 pub mod journal;
 pub mod ledger;

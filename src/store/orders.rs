@@ -1,7 +1,7 @@
 //! What people see of the queue, and what they can ask of it.
 
 use super::queue::{Approval, MailId, State, address};
-use super::{Change, ContentId, SMALL, Store, StoreError, Work, now, trace};
+use super::{Change, ContentId, SMALL, Store, StoreError, Work, handed_on, now, trace};
 use crate::address::Address;
 use rusqlite::params;
 
@@ -160,6 +160,7 @@ impl Store {
             let mails = mails(work, id)?;
             for (id, content) in &mails {
                 trace::about(work, *content, "queue", format!("{by} deleted it from the queue"))?;
+                handed_on::forget(work, MailId(*id), None)?;
                 work.prepare_cached("DELETE FROM queue WHERE id = ?1")?.execute([id])?;
             }
             work.changed(Change::Queue);

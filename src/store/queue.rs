@@ -4,7 +4,7 @@
 
 pub use super::orders::{Order, Queued, QueuedRecipient};
 use super::tray::{self, NewHeld};
-use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, now, sent_copies, trace};
+use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, handed_on, now, sent_copies, trace};
 use crate::address::Address;
 use crate::message::wish::{Notify, Return, Wish, Wishes};
 use bytes::Bytes;
@@ -31,6 +31,8 @@ pub struct NewMail {
     pub wishes: Wishes,
     /// Once it has left, a copy goes into the mailbox that this collector fetches.
     pub copy_to: Option<String>,
+    /// Leave out recipients who were sent the same message on in the last 30 days, see [`super::Deposit::dedupe`].
+    pub dedupe: Option<String>,
 }
 
 /// What a held mail waits for.
@@ -371,6 +373,9 @@ fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError
              WHERE mail = ?1 AND address = ?2",
         )?
         .execute(params![settlement.id.0, address.to_string(), state.as_str(), due, settlement.attempted, reply, now()])?;
+        if *outcome == Outcome::Failed {
+            handed_on::forget(work, settlement.id, Some(address))?;
+        }
         if settlement.attempted || *outcome == Outcome::Failed {
             trace::about(work, content, state.as_str(), format!("{address}: {reply}"))?;
         }

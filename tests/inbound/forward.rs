@@ -38,9 +38,15 @@ async fn what_is_fetched_again_after_doubt_is_shown_as_possibly_sent_twice() {
     let marks = async || office.store.queue().await.unwrap().iter().map(|mail| mail.data_sent).collect::<Vec<_>>();
     assert_eq!(marks().await, [false]);
     let source = Source { host: "127.0.0.1".into(), login: "office".into(), folder: "INBOX".into() };
-    office.store.ledger_doubt(&source, vec![("1".into(), 0)]).await.unwrap();
-    isp.state.lock().unwrap().messages[0].1 = APPLICATION.replace("Q <q@", "Another <q@").into_bytes();
-    assert_eq!(office.fetch_well().await.forwarded, 1);
+    let again = async |from: &str, to: &str| {
+        office.store.ledger_doubt(&source, vec![("1".into(), 0)]).await.unwrap();
+        isp.state.lock().unwrap().messages[0].1 = APPLICATION.replace("Q <q@", "Another <q@").replace(from, to).into_bytes();
+        office.fetch_well().await
+    };
+    // The same message after all: nobody gets it twice.
+    assert_eq!(again("Hire me", "Hire me").await.duplicate, 1);
+    assert_eq!(marks().await, [false]);
+    assert_eq!(again("<job@far>", "<other@far>").await.forwarded, 1);
     assert_eq!(marks().await, [false, true]);
 }
 

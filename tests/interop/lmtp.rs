@@ -92,3 +92,62 @@ fn what_the_other_system_cannot_take_now_waits_here_and_is_gone_at_the_provider(
     until("the queue to be empty", || waiting(&office).is_empty());
     drop(gateway);
 }
+
+/// A rule, a list, a rewritten domain and a `+detail` lead to the other system, each with an address that it knows; nobody there gets a
+/// message twice because the provider keeps a copy for each of its recipients.
+#[test]
+fn rules_lists_and_rewritten_addresses_lead_to_the_other_system_and_each_there_gets_one_copy() {
+    let dovecot = Dovecot::start();
+    let target = format!("lmtp:127.0.0.1:{}", dovecot.lmtp);
+    let config = format!(
+        "[office]\ndomains = [\"example.com\", \"lab.example\", \"old.example\"]\npostmaster = \"alice\"\n{}",
+        collector(&dovecot, "isp", "pop3", "office", "after = \"delete\"\naddress = \"desk@example.com\"")
+    );
+    let mapping = format!(
+        "[addresses]\n\"*@lab.example\" = \"{target}\"\n\"*@old.example\" = \"*@lab.example\"\n\"bob@example.com\" = \"bob\"\n\
+         [lists]\n\"rust.lists.example\" = \"archive@lab.example\"\n\"go.lists.example\" = \"{target}\"\n\
+         [[rule]]\nwhen = {{ subject = \"*instead*\" }}\nto = \"{target}\"\n\
+         [[rule]]\nwhen = {{ subject = \"*beside*\" }}\nadd = [\"watch@lab.example\"]\n"
+    );
+    let office = Office::new(&config, &mapping);
+    office.write("isp.pass", isp::PASSWORD);
+    office.add_users(&["alice", "bob"]);
+    let mail = |number: usize, to: &str, more: &str| {
+        format!("From: Carol <carol@customer.example>\r\nTo: {to}\r\n{more}Message-ID: <{number}@customer.example>\r\n\r\n{number}\r\n")
+            .into_bytes()
+    };
+    let two = mail(1, "ada@lab.example, Eve <eve@old.example>", "Subject: two of them\r\n");
+    dovecot.deliver(
+        "office",
+        [
+            // One message, which the provider keeps once for each of its two recipients.
+            two.clone(),
+            two,
+            mail(2, "ada+urgent@lab.example", "Subject: x\r\n"),
+            mail(3, "rust@lists.example", "List-Id: <rust.lists.example>\r\nSubject: x\r\n"),
+            mail(4, "go@lists.example", "List-Id: <go.lists.example>\r\nSubject: x\r\n"),
+            mail(5, "bob@example.com", "Subject: to the lab instead\r\n"),
+            mail(6, "bob@example.com", "Subject: to both, beside each other\r\n"),
+        ]
+        .iter()
+        .map(Vec::as_slice),
+    );
+    let gateway = office.run();
+    let figures = office.fetch()[0].clone();
+    let expected = (&7.into(), &5.into(), &1.into(), &1.into());
+    assert_eq!((&figures["fetched"], &figures["forwarded"], &figures["delivered"], &figures["duplicate"]), expected, "{figures}");
+    until("the queue to be empty", || waiting(&office).is_empty());
+    // Dovecot itself takes a detail off.
+    let there = ["ada", "eve", "archive", "watch"].map(|name| dovecot.count(&format!("{name}@lab.example")));
+    assert_eq!(there, [2, 1, 1, 1], "{}", gateway.log());
+    assert_eq!(["desk", "bob"].map(|name| dovecot.count(&format!("{name}@example.com"))), [1, 1]);
+    assert_eq!(Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX").len(), 1);
+    assert!(office.json(&["tray", "list", "--json"]).as_array().unwrap().is_empty());
+    assert!(office.must(&["trace", "1@customer.example"]).contains("ada@lab.example was sent this message already"));
+    // A colleague's mail to the same people goes the same way; what he sends twice arrives twice, each with a name of its own.
+    let text = "From: bob@office.lan\nTo: ada+2@old.example\nSubject: again\nDate: x\n\nHello\n";
+    for _ in 0..2 {
+        send(gateway.port("submission"), "bob", "bob@office.lan", &["ada+2@old.example"], text).unwrap();
+    }
+    until("Ada to have both", || dovecot.count("ada@lab.example") == 4);
+}

@@ -368,6 +368,35 @@ async fn each_recipient_of_another_mail_system_has_an_answer_of_his_own() {
     }
 }
 
+/// The provider keeps a copy for each recipient; who has one gets no second. What did not arrive after all is no first one.
+#[tokio::test]
+async fn what_somebody_elsewhere_was_sent_already_does_not_go_again_unless_it_came_to_nothing() {
+    let server = Smarthost::start([Fault::Lmtp, Fault::Answer(".", 0, "550 5.7.1 not today")]).await;
+    let mut office = Office::new(&[], "").await;
+    let again = async |office: &mut Office, to: &[&str]| {
+        let dedupe = Some("a listing".to_owned());
+        let mail = NewMail { lmtp: Some(server.address.to_string()), from_outside: true, dedupe, ..mail(to) };
+        office.queue_mail(&format!("{HEADER}Hello\r\n"), mail).await;
+        office.pass().await;
+        server.received().iter().flat_map(|mail| mail.recipients.clone()).collect::<Vec<_>>().join(" ")
+    };
+    // Refused for the first of them.
+    assert_eq!(again(&mut office, &["a@lab.example", "b@lab.example"]).await, "b@lab.example");
+    assert_eq!(office.lan.store.tray().await.unwrap().len(), 1);
+    assert_eq!(again(&mut office, &["a@lab.example", "B@lab.example", "c@lab.example"]).await, "b@lab.example a@lab.example c@lab.example");
+    assert_eq!(again(&mut office, &["c@lab.example", "a@lab.example"]).await, "b@lab.example a@lab.example c@lab.example");
+    assert!(office.waiting().await.is_empty());
+    // What somebody takes out of the queue is not on its way either.
+    let down = Smarthost::start([Fault::Lmtp, Fault::Always("greeting", "421 4.3.2 down")]).await;
+    for _ in 0..2 {
+        let dedupe = Some("a listing".to_owned());
+        let mail = NewMail { lmtp: Some(down.address.to_string()), dedupe, ..mail(&["a@lab.example"]) };
+        office.queue_mail(&format!("{HEADER}Hello\r\n"), mail).await;
+        assert_eq!(office.waiting().await.len(), 1);
+        office.lan.store.queue_delete(None, "the admin").await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn another_mail_system_that_is_down_is_asked_again_soon_and_one_that_hangs_up_may_have_it_twice() {
     let server = Smarthost::start([Fault::Lmtp, Fault::Answer("greeting", 0, "421 4.3.2 starting"), Fault::HangUp(".", 1)]).await;

@@ -109,6 +109,7 @@ pub fn decide_for(
     sent: &dyn Fn(&str) -> Option<String>,
 ) -> Decision {
     let mut case = Case::new(mapping, mail, Source::default(), sent);
+    case.recipient = Some(recipient);
     case.sender = match sender {
         Sender::Outside(_) => None,
         ours => Some(ours),
@@ -150,13 +151,15 @@ struct Case<'a> {
     from: Vec<Address>,
     /// One of ours who hands it in; else the sender is outside.
     sender: Option<Sender<'a>>,
+    /// The envelope's recipient, where it is known.
+    recipient: Option<&'a Address>,
     envelope: OnceCell<Envelope>,
 }
 
 impl<'a> Case<'a> {
     fn new(mapping: &'a Mapping, mail: Mail<'a>, source: Source<'a>, sent: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let from = addresses(mail.header, &["From"]);
-        Self { mapping, mail, source, sent, from, sender: None, envelope: OnceCell::new() }
+        Self { mapping, mail, source, sent, from, sender: None, recipient: None, envelope: OnceCell::new() }
     }
 
     fn is_ours(&self, address: &Address) -> bool {
@@ -185,7 +188,32 @@ impl<'a> Case<'a> {
 
     fn asking<T>(&self, steps: &mut Vec<Step>, ask: impl FnOnce(&mut Asker<'_>) -> T) -> T {
         let sender = self.sender.unwrap_or(Sender::Outside(&self.from));
-        ask(&mut Asker { sender: Some(sender), share: &mut |address, members| share::member(self, address, members, steps) })
+        let share = &mut |address: Option<&Address>, members: &[String]| share::member(self, address, members, steps);
+        ask(&mut Asker { sender: Some(sender), share, named: &|| self.named() })
+    }
+
+    /// The addresses of ours that the message is for as far as it says; of a guessed one that is elsewhere it says nothing.
+    fn named(&self) -> Vec<Address> {
+        if let Some(recipient) = self.recipient {
+            return vec![recipient.clone()];
+        }
+        let mut named = match self.envelope() {
+            Envelope::Found(evidence) => evidence.addresses.clone(),
+            Envelope::Hold { .. } => return Vec::new(),
+            Envelope::Nothing { .. } => {
+                let (_, names) = visible_fields(self.mail.header);
+                let guessed = evidence::guessed(self, self.mail.header, names).into_iter().flat_map(|evidence| evidence.addresses);
+                guessed.filter(|address| !self.is_remote(address)).collect()
+            }
+        };
+        if named.is_empty() {
+            named.extend(self.source.address.cloned());
+        }
+        named
+    }
+
+    fn is_remote(&self, address: &Address) -> bool {
+        self.mapping.reach(address).is_some_and(|found| found.remote)
     }
 
     /// Stages 2 to 8.
@@ -219,11 +247,7 @@ impl<'a> Case<'a> {
     /// From what anybody can write into a header down to nothing at all.
     fn visible(&self, mut steps: Vec<Step>, envelope_reason: &str) -> Decision {
         let header = self.mail.header;
-        let resent = ["Resent-To", "Resent-Cc", "Resent-Bcc"];
-        let (stage, names): (&str, &[&str]) = match resent.iter().any(|name| header.first(name).is_some()) {
-            true => ("resent", &resent),
-            false => ("header", &["To", "Cc", "Apparently-To"]),
-        };
+        let (stage, names) = visible_fields(header);
         let found = evidence::guessed(self, header, names);
         let here: Vec<Evidence> = found.into_iter().filter_map(|evidence| self.without_remote(stage, evidence, &mut steps)).collect();
         if !here.is_empty() {
@@ -254,8 +278,8 @@ impl<'a> Case<'a> {
 
     /// Addresses that exist elsewhere count for nothing where anybody could have written them.
     fn without_remote(&self, stage: &'static str, mut evidence: Evidence, steps: &mut Vec<Step>) -> Option<Evidence> {
-        let is_remote = |address: &Address| self.mapping.reach(address).is_some_and(|found| found.remote);
-        let (remote, here): (Vec<_>, Vec<_>) = std::mem::take(&mut evidence.addresses).into_iter().partition(is_remote);
+        let (remote, here): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut evidence.addresses).into_iter().partition(|address| self.is_remote(address));
         if !remote.is_empty() {
             let result = "guessed, and exists elsewhere: counts for nothing".to_owned();
             steps.push(Step { stage, evidence: evidence.text.clone(), addresses: remote, rule: None, result });
@@ -397,6 +421,15 @@ fn users_of(decision: &Decision) -> Vec<String> {
         Mailbox::Shared(_) => None,
     });
     users.collect()
+}
+
+/// The stage of the visible recipients, and the fields that it reads.
+fn visible_fields(header: &Header<'_>) -> (&'static str, &'static [&'static str]) {
+    const RESENT: &[&str] = &["Resent-To", "Resent-Cc", "Resent-Bcc"];
+    match RESENT.iter().any(|name| header.first(name).is_some()) {
+        true => ("resent", RESENT),
+        false => ("header", &["To", "Cc", "Apparently-To"]),
+    }
 }
 
 /// The mailboxes that these fields name.

@@ -226,7 +226,7 @@ pub(super) fn plan(
         match forwarding.mail(forward, &facts.header, hop(current, submission)) {
             Ok(mail) => {
                 plan.trace.push(("forwarded", format!("to {}", forward.to)));
-                plan.queue.push(mail);
+                plan.queue.push(NewMail { dedupe: dedupe(submission), ..mail });
             }
             Err(why) => {
                 let reason = format!("it should go on to {}, but {why}", forward.to);
@@ -239,6 +239,7 @@ pub(super) fn plan(
         owner: owner(current, submitter),
         from_outside: !submitter.is_trusted(),
         wishes: wishes(current, submission),
+        dedupe: dedupe(submission),
     };
     let (handed_over, problem) = handover::mails(&all, &facts.header, &origin, mark_key, hop(current, submission));
     for mail in handed_over {
@@ -285,9 +286,13 @@ fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient
         prefix: prefix(current, submission, address.as_ref()).into(),
         flags: 0,
         internal_date: submission.now,
-        // Who sends a colleague a message again, by hand, means it.
-        dedupe: submission.taken.facts.header().first("Resent-From").is_none().then(|| submission.id.clone()),
+        dedupe: dedupe(submission),
     }
+}
+
+/// See [`Deposit::dedupe`]. Who sends a colleague a message again, by hand, means it.
+fn dedupe(submission: &Submission<'_>) -> Option<String> {
+    submission.taken.facts.header().first("Resent-From").is_none().then(|| submission.id.clone())
 }
 
 /// The lines on top of a copy that stays here.
