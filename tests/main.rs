@@ -20,6 +20,7 @@ mod interop;
 mod mapping;
 mod outbound;
 mod pop3;
+mod probes;
 mod search;
 mod service;
 mod setup;

@@ -8,3 +8,4 @@ pub mod pop3_upstream;
 pub mod proxy;
 pub mod reader;
 pub mod smarthost;
+pub mod smtp_client;
