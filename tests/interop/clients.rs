@@ -1,5 +1,5 @@
 //! Mail programs that nobody here wrote read and send through the gateway: Python's library, curl, mutt, neomutt, mbsync, offlineimap, mpop,
-//! fetchmail, getmail, msmtp.
+//! fetchmail, getmail, msmtp, swaks, nodemailer.
 
 use std::fs;
 use std::io::Write;
@@ -344,4 +344,26 @@ fn swaks_sends_by_each_log_in() {
     let (sent, said) = swaks("PLAIN", "boss@example.com");
     assert!(!sent && said.contains("550 5.7.1 alice@office.lan"), "{said}");
     assert_eq!(crate::support::reader::Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX").len(), 2);
+}
+
+/// nodemailer is what web shops and scripts send with: STARTTLS and implicit TLS, several mails over one pooled connection, each log-in
+/// that it knows, an attachment, and a sender who is somebody else.
+#[test]
+fn nodemailer_sends() {
+    let (office, gateway) = office();
+    let (folder, ca) = (office.path(""), authority(&office));
+    let ports = [gateway.port("submission"), gateway.port("submissions")].map(|port| port.to_string());
+    fs::write(folder.join("send.js"), include_str!("nodemailer.js")).unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "60", "nodejs", "send.js", &ports[0], &ports[1], &ca, office::PASSWORD]).current_dir(&folder);
+    let output = command.env("NODE_PATH", "/usr/share/nodejs").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", office::errors(&output));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("refused: 550") && said.contains("alice@office.lan"), "{said}");
+    let mails = crate::support::reader::Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX");
+    assert_eq!(mails.len(), 12, "{said}");
+    for mail in mails {
+        let mail = String::from_utf8_lossy(&mail).into_owned();
+        assert!(mail.contains("ESMTPSA") && !mail.contains("Bcc") && mail.contains("\r\n.\r\n"), "{mail}");
+    }
 }
