@@ -10,10 +10,10 @@ use base64::Engine as _;
 use crate::support::office::{self, Office, until};
 use crate::support::smarthost::Smarthost;
 
-/// Mails in a round: a thousand by hand (`MAILROOM_RECOVERY_MAILS=1000`).
-fn mails() -> usize {
-    std::env::var("MAILROOM_RECOVERY_MAILS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
-}
+/// Mails that wait, or are on their way, whenever the gateway is ended.
+const UNDER_WAY: usize = 1_000;
+/// Mails that each of the two clients hands in meanwhile.
+const MORE: usize = 50;
 
 /// Hands mails in until that fails; the numbers of those that were accepted.
 fn hand_in(port: u16, numbers: std::ops::Range<usize>) -> Vec<usize> {
@@ -87,8 +87,38 @@ impl Trial {
         Self { office, server, accepted: BTreeSet::new(), marked: BTreeSet::new(), next: 0, cut: 0 }
     }
 
-    /// Hands a round of mails in by two clients, ends the gateway in the middle, and writes down what is marked as perhaps sent twice.
+    fn waiting(&self) -> usize {
+        self.office.json(&["queue", "list", "--json"]).as_array().unwrap().len()
+    }
+
+    /// Two clients hand in mail at once, each so many.
+    fn clients(&mut self, port: u16, each: usize) -> [std::thread::JoinHandle<Vec<usize>>; 2] {
+        let first = self.next;
+        self.next += 2 * each;
+        [first, first + each].map(|from| std::thread::spawn(move || hand_in(port, from..from + each)))
+    }
+
+    /// While the smarthost takes nothing, as many mails come as have left.
+    fn fill(&mut self) {
+        let missing = UNDER_WAY.saturating_sub(self.waiting());
+        if missing > 0 {
+            self.server.close(true);
+            let gateway = self.office.run();
+            for client in self.clients(gateway.port("submission"), missing.div_ceil(2)) {
+                self.accepted.extend(client.join().unwrap());
+            }
+            drop(gateway);
+            self.server.close(false);
+        }
+        assert!(self.waiting() >= UNDER_WAY);
+        self.note_marks();
+        self.office.must(&["queue", "retry", "all"]);
+    }
+
+    /// Sets the relay to work on all that waits while two clients hand in more, ends the gateway in the middle, and writes down what is
+    /// marked as perhaps sent twice.
     fn round(&mut self, environment: Option<String>, after: Option<Duration>) {
+        self.fill();
         #[cfg(not(feature = "failpoints"))]
         let (mut gateway, _) = (self.office.run(), environment);
         #[cfg(feature = "failpoints")]
@@ -103,14 +133,7 @@ impl Trial {
             },
             None => self.office.run(),
         };
-        let (port, half) = (gateway.port("submission"), mails() / 2);
-        let clients: Vec<_> = (0..2)
-            .map(|client| {
-                let first = self.next + client * half;
-                std::thread::spawn(move || hand_in(port, first..first + half))
-            })
-            .collect();
-        self.next += 2 * half;
+        let clients = self.clients(gateway.port("submission"), MORE);
         if let Some(after) = after {
             std::thread::sleep(after);
             gateway.kill();
@@ -121,7 +144,7 @@ impl Trial {
         }
         // Who was turned away by an end has heard of it before its parent.
         let soon = Instant::now() + Duration::from_secs(2);
-        while self.accepted.len() - before < 2 * half && gateway.is_running() && Instant::now() < soon {
+        while self.accepted.len() - before < 2 * MORE && gateway.is_running() && Instant::now() < soon {
             std::thread::sleep(Duration::from_millis(5));
         }
         // A failpoint may lie behind all that the round does; then it is ended all the same.

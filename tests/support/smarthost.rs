@@ -56,6 +56,7 @@ struct Seen {
     commands: Vec<String>,
     connections: usize,
     ended: usize,
+    closed: bool,
 }
 
 /// A listening server; ends with the test.
@@ -97,6 +98,11 @@ impl Smarthost {
 
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
+    }
+
+    /// From now on whoever connects is sent away, or not.
+    pub fn close(&self, closed: bool) {
+        self.seen.lock().unwrap().closed = closed;
     }
 
     /// Of these, those that have ended.
@@ -148,6 +154,9 @@ fn act(faults: &[Fault], seen: &Mutex<Seen>, verb: &str, line: &str, good: &str)
 async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, connection: usize) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
+    if seen.lock().unwrap().closed {
+        return stream.write_all(b"421 4.3.2 closed\r\n").await;
+    }
     match act(faults, seen, "greeting", "greeting", "220 smarthost.example ESMTP\r\n") {
         Act::Answer(greeting) => stream.write_all(greeting.as_bytes()).await?,
         Act::Stall => return std::future::pending().await,
