@@ -89,8 +89,9 @@ pub struct Scanner {
     end: EndFinder,
     header_size: Option<u64>,
     size: u64,
-    hash: blake3::Hasher,
-    body_hash: blake3::Hasher,
+    /// Kept aside, for a hasher has 2 KB and whoever holds a scanner is moved about.
+    hash: Box<blake3::Hasher>,
+    body_hash: Box<blake3::Hasher>,
 }
 
 impl Scanner {

@@ -9,7 +9,7 @@ use super::envelope::Envelope;
 use super::header::{self, Header};
 use super::layout::{Kind, Layout, Place};
 use super::part::Part;
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 /// Parts inside parts; Dovecot has the same limit. Deeper ones are `application/octet-stream`.
 pub const MAX_DEPTH: usize = 100;
@@ -169,19 +169,17 @@ impl Scanner {
     /// Passes over whole lines that can't delimit; says how many bytes that were.
     fn skip_body(&mut self, bytes: &[u8]) -> usize {
         let delimited = !self.opaque && self.open.iter().any(|open| open.delimiter.is_some());
-        let (mut start, mut lines) = (0, 0);
-        for end in memchr_iter(b'\n', bytes) {
-            if delimited && bytes[start] == b'-' && bytes[start..].starts_with(b"--") {
-                break;
-            }
-            start = end + 1;
-            lines += 1;
-        }
+        let dashes = match delimited {
+            true if bytes.starts_with(b"--") => Some(0),
+            true => memmem::find(bytes, b"\n--").map(|end| end + 1),
+            false => None,
+        };
+        let start = dashes.or_else(|| memrchr(b'\n', bytes).map(|end| end + 1)).unwrap_or(0);
         if start > 0 {
             let before = start.checked_sub(2).map(|at| bytes[at]);
             self.line_end = if before == Some(b'\r') { 2 } else { 1 };
             self.offset += start as u64;
-            self.lines += lines;
+            self.lines += memchr_iter(b'\n', &bytes[..start]).count() as u64;
         }
         start
     }

@@ -15,6 +15,16 @@ impl Canonical {
     /// Takes the next bytes and appends what becomes of them. A CR at the very end waits for what follows it.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) {
         let mut rest = input;
+        if self.after_cr && rest.first() == Some(&b'\n') {
+            out.extend_from_slice(b"\r\n");
+            (self.after_cr, self.in_line) = (false, false);
+            rest = &rest[1..];
+        }
+        if !self.after_cr && is_canonical(rest) {
+            out.extend_from_slice(rest);
+            self.in_line = rest.last().map_or(self.in_line, |last| *last != b'\n');
+            return;
+        }
         while let Some(&first) = rest.first() {
             if self.after_cr {
                 out.extend_from_slice(b"\r\n");
@@ -56,6 +66,13 @@ impl Canonical {
     pub fn changed(&self) -> bool {
         self.changed
     }
+}
+
+/// Whether each CR has its LF and each LF its CR, as in nearly all that comes. Looks at all pairs without a branch, many at once.
+fn is_canonical(bytes: &[u8]) -> bool {
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    let torn = pairs.fold(false, |torn, (first, second)| torn | ((*first == b'\r') != (*second == b'\n')));
+    !torn && bytes.first() != Some(&b'\n') && bytes.last() != Some(&b'\r')
 }
 
 #[cfg(test)]

@@ -56,25 +56,17 @@ impl Unstuffer {
                     self.state = Inside::LineStart;
                     at += 1;
                 }
+                // Nothing happens before the next line that starts with a dot.
                 (Inside::LineStart | Inside::Text | Inside::Cr, _) => {
-                    let length = memchr::memchr2(b'\r', b'\n', &input[at..]).unwrap_or(input.len() - at);
-                    match input.get(at + length) {
-                        Some(b'\r') => {
-                            out(&input[at..=at + length]);
-                            self.state = Inside::Cr;
-                            at += length + 1;
-                        }
-                        Some(_) => {
-                            out(&input[at..=at + length]);
-                            self.state = Inside::Text;
-                            at += length + 1;
-                        }
-                        None => {
-                            out(&input[at..]);
-                            self.state = Inside::Text;
-                            at = input.len();
-                        }
-                    }
+                    let rest = &input[at..];
+                    let run = memchr::memmem::find(rest, b"\r\n.").map_or(rest, |found| &rest[..found + 2]);
+                    out(run);
+                    self.state = match run {
+                        [.., b'\r', b'\n'] => Inside::LineStart,
+                        [.., b'\r'] => Inside::Cr,
+                        _ => Inside::Text,
+                    };
+                    at += run.len();
                 }
             }
         }
