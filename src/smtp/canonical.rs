@@ -70,9 +70,10 @@ impl Canonical {
 
 /// Whether each CR has its LF and each LF its CR, as in nearly all that comes. Looks at all pairs without a branch, many at once.
 fn is_canonical(bytes: &[u8]) -> bool {
-    let pairs = bytes.iter().zip(bytes.iter().skip(1));
-    let torn = pairs.fold(false, |torn, (first, second)| torn | ((*first == b'\r') != (*second == b'\n')));
-    !torn && bytes.first() != Some(&b'\n') && bytes.last() != Some(&b'\r')
+    let Some((last, firsts)) = bytes.split_last() else { return true };
+    let pairs = firsts.iter().zip(&bytes[1..]);
+    let torn = pairs.fold(0, |torn, (first, second)| torn | (u8::from(*first == b'\r') ^ u8::from(*second == b'\n')));
+    torn == 0 && bytes[0] != b'\n' && *last != b'\r'
 }
 
 #[cfg(test)]

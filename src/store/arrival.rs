@@ -361,18 +361,16 @@ fn is_first(work: &mut Work<'_>, account: AccountId, original: &Original, listin
     let before: Option<(i64, Option<String>)> =
         select.query_row(params![account.0, original.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let listing = original.message_id.is_none().then_some(listing);
+    // Not OR REPLACE: a statement that may delete as well keeps a journal of its own.
+    let mut write = "INSERT INTO delivered (account, key, time, listing) VALUES (?1, ?2, ?3, ?4)";
     if let Some((time, other)) = before {
         let same_listing = listing.is_some() && listing == other.as_deref();
         if time > now() - DEDUPE_DAYS * DAY && !same_listing {
             return Ok(false);
         }
+        write = "UPDATE delivered SET time = ?3, listing = ?4 WHERE account = ?1 AND key = ?2";
     }
-    work.prepare_cached("INSERT OR REPLACE INTO delivered (account, key, time, listing) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        account.0,
-        original.key,
-        now(),
-        listing
-    ])?;
+    work.prepare_cached(write)?.execute(params![account.0, original.key, now(), listing])?;
     Ok(true)
 }
 
