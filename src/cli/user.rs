@@ -56,6 +56,9 @@ enum Action {
     Disable {
         /// Whom
         name: String,
+        /// The mail becomes this user's, and what still arrives goes to him as well
+        #[arg(long, value_name = "OTHER")]
+        give_to: Option<String>,
     },
     /// Log-in again
     Enable {
@@ -88,8 +91,8 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         Action::Add { name, password, full_name, quota } => add(&store(global)?, &name, &password, full_name.as_deref(), quota).await,
         Action::List { json } => list(&store(global)?, json).await,
         Action::Passwd { name, password } => passwd(&store(global)?, &name, &password).await,
-        Action::Disable { name } => disable(&store(global)?, &name, true).await,
-        Action::Enable { name } => disable(&store(global)?, &name, false).await,
+        Action::Disable { name, give_to } => disable(&store(global)?, &name, give_to.as_deref()).await,
+        Action::Enable { name } => enable(&store(global)?, &name).await,
         Action::Rename { name, new } => rename::run(global, &name, &new).await,
         Action::Remove { name, give_to, delete_mail } => remove(global, &name, give_to.as_deref(), delete_mail).await,
     }
@@ -158,11 +161,37 @@ async fn passwd(store: &Store, name: &str, password: &Password) -> anyhow::Resul
     Ok(Exit::Done)
 }
 
-async fn disable(store: &Store, name: &str, disabled: bool) -> anyhow::Result<Exit> {
+async fn disable(store: &Store, name: &str, give_to: Option<&str>) -> anyhow::Result<Exit> {
     let user = require(store, name).await?;
-    store.account_disable(user.id, disabled).await?;
-    println!("{name} {}", if disabled { "can no longer log in; mail still arrives" } else { "can log in" });
+    let Some(other) = give_to else {
+        store.account_disable(user.id, true).await?;
+        println!("{name} can no longer log in; mail still arrives");
+        return Ok(Exit::Done);
+    };
+    let heir = heir(store, &user, other).await?;
+    store.account_disable(user.id, true).await?;
+    // First, so that nothing comes between.
+    store.copy_start(user.id, heir.id, None).await?;
+    store.account_hand_over(user.id, heir.id).await?;
+    println!("{name} can no longer log in; {other} has the mail, in folders below {name}, and gets what still arrives");
     Ok(Exit::Done)
+}
+
+async fn enable(store: &Store, name: &str) -> anyhow::Result<Exit> {
+    let user = require(store, name).await?;
+    store.account_disable(user.id, false).await?;
+    println!("{name} can log in");
+    for copies in store.copy_readers().await?.into_iter().filter(|copies| copies.user == name) {
+        println!("{reader} still gets copies; `copy {name} to {reader} --off` ends that", reader = copies.reader);
+    }
+    Ok(Exit::Done)
+}
+
+/// Who takes a user's mail over.
+async fn heir(store: &Store, user: &Account, other: &str) -> anyhow::Result<Account> {
+    let heir = require(store, other).await?;
+    anyhow::ensure!(heir.id != user.id, "{other} can't inherit from {other}");
+    Ok(heir)
 }
 
 async fn remove(global: &Global, name: &str, give_to: Option<&str>, delete_mail: bool) -> anyhow::Result<Exit> {
@@ -181,8 +210,7 @@ async fn remove(global: &Global, name: &str, give_to: Option<&str>, delete_mail:
     }
     let what = match give_to {
         Some(other) => {
-            let heir = require(store, other).await?;
-            anyhow::ensure!(heir.id != user.id, "{name} can't inherit from {name}");
+            let heir = heir(store, &user, other).await?;
             store.account_hand_over(user.id, heir.id).await?;
             store.account_remove(user.id).await?;
             format!("{other} has the mail, in folders below {name}")

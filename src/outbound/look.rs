@@ -153,5 +153,11 @@ mod tests {
             "From: bob@isp.example\r\nSender: <root@office.lan>\r\nReply-To: bob@office.lan\r\nDisposition-Notification-To: <bob@office.lan>",
             "From: bob@isp.example\r\nSender: <bob@isp.example>\r\nReply-To: bob@isp.example\r\nDisposition-Notification-To: <bob@isp.example>",
         );
+        check(
+            "bob",
+            "bob@isp.example",
+            "from: bob@isp.example\r\nreturn-receipt-to: bob\r\nX-Confirm-Reading-To: B <bob@office.lan>\r\nErrors-To: bob@office.lan",
+            "from: bob@isp.example\r\nreturn-receipt-to: bob@isp.example\r\nX-Confirm-Reading-To: B <bob@isp.example>\r\nErrors-To: bob@office.lan",
+        );
     }
 }

@@ -195,7 +195,8 @@ impl Store {
         self.read(move |connection| removed_by_name(connection, &name)).await
     }
 
-    /// Makes a user's folders another one's, below one that has the first one's name. What is empty stays behind.
+    /// Makes a user's folders another one's, below one that has the first one's name. What is empty stays behind, and those that every user
+    /// has are there anew.
     pub async fn account_hand_over(&self, id: AccountId, to: AccountId) -> Result<(), StoreError> {
         self.write(SMALL, move |work| {
             let (from, to) = (require(work, id)?, require(work, to)?);
@@ -207,6 +208,7 @@ impl Store {
                 "UPDATE folder SET account = ?2, name = ?3 || '/' || name, special_use = NULL WHERE account = ?1 AND messages > 0",
             )?
             .execute(params![id.0, to.id.0, above])?;
+            folders::mend_defaults(work, id)?;
             recount(work, id)?;
             recount(work, to.id)?;
             work.changed(Change::Folders(id));

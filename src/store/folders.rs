@@ -392,6 +392,14 @@ pub fn make_defaults(work: &mut Work<'_>, account: AccountId, user: bool) -> Res
     Ok(())
 }
 
+/// Those of a user that are missing.
+pub fn mend_defaults(work: &mut Work<'_>, account: AccountId) -> Result<(), StoreError> {
+    for name in DEFAULT.into_iter().map(|(name, _)| name).chain([INBOX]) {
+        find_or_make(work, account, name)?;
+    }
+    Ok(())
+}
+
 fn make(work: &mut Work<'_>, account: AccountId, name: &str, special_use: Option<SpecialUse>) -> Result<FolderId, StoreError> {
     let uidvalidity = next_uidvalidity(work)?;
     let id = work

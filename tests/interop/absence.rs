@@ -90,3 +90,32 @@ fn who_writes_is_told_once_and_a_colleague_has_a_copy() {
         assert!(!output.status.success() && errors(&output).contains(why), "{wrong:?}: {}", errors(&output));
     }
 }
+
+/// A leaver's mail goes to whoever takes over: what is there, what still comes, and in the end all of it.
+#[test]
+fn a_leavers_mail_goes_to_who_takes_over() {
+    let config = "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n";
+    let office = Office::new(config, "");
+    office.add_users(&["alice", "bob", "carol"]);
+    let gateway = office.run();
+    let write = |number: usize| {
+        let text = format!("From: alice@office.lan\nTo: bob@office.lan\nSubject: {number}\nMessage-ID: <{number}@x>\nDate: x\n\nx\n");
+        send(gateway.port("submission"), "alice", "alice@office.lan", &["bob@office.lan"], &text)
+    };
+    let count = |user: &str, folder: &str| Imap::login(gateway.port("imap"), user, office::PASSWORD).messages(folder).len();
+    write(1).unwrap();
+    assert!(errors(&office.call(&["user", "disable", "bob", "--give-to", "bob"])).contains("can't inherit"));
+    assert!(errors(&office.call(&["user", "disable", "bob", "--give-to", "caro"])).contains("did you mean \u{201c}carol\u{201d}"));
+    assert_eq!(count("bob", "INBOX"), 1, "nothing was done");
+    let said = office.must(&["user", "disable", "bob", "--give-to", "carol"]);
+    assert!(said.contains("carol has the mail, in folders below bob, and gets what still arrives"), "{said}");
+    assert_eq!((count("carol", "bob/INBOX"), count("carol", "INBOX")), (1, 0));
+    write(2).unwrap();
+    assert_eq!(count("carol", "INBOX"), 1);
+    let said = office.must(&["user", "enable", "bob"]);
+    assert!(said.contains("`copy bob to carol --off`"), "{said}");
+    assert_eq!(count("bob", "INBOX"), 1, "his folders are there anew");
+    office.must(&["user", "remove", "bob", "--give-to", "carol"]);
+    assert_eq!((count("carol", "bob'/INBOX"), count("carol", "bob/INBOX")), (1, 1));
+    assert!(write(3).unwrap_err().contains("550"));
+}

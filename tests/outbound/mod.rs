@@ -1,7 +1,9 @@
 //! The relay between a real store and smarthosts that misbehave: every recipient ends relayed, delayed or failed, once.
 
+mod elsewhere;
 mod reports;
 mod sequences;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +14,7 @@ use mailroom::inbound::facts::content_facts;
 use mailroom::message::facts::Facts;
 use mailroom::outbound::relay::Relay;
 use mailroom::smtp::client::Patience;
-use mailroom::store::queue::{NewMail, Order, State};
+use mailroom::store::queue::{NewMail, State};
 use mailroom::store::{Arrival, NewContent};
 
 use crate::smtp::inbox;
@@ -244,21 +246,6 @@ async fn another_smarthost_takes_what_the_first_can_not() {
 }
 
 #[tokio::test]
-async fn the_rate_is_kept_and_the_rest_waits_its_turn() {
-    let server = Smarthost::start([]).await;
-    let mut office = Office::new(&[&server], "rate = \"2/h\"").await;
-    for to in ["a@customer.example", "b@customer.example", "c@customer.example"] {
-        office.queue(&[to]).await;
-    }
-    office.pass().await;
-    assert_eq!(server.received().len(), 2);
-    let waiting = office.waiting().await;
-    assert!((58..=60).contains(&waiting[0].2), "{waiting:?}");
-    office.later(61).await;
-    assert_eq!(server.received().len(), 3);
-}
-
-#[tokio::test]
 async fn trap_65_what_is_too_large_for_one_smarthost_goes_to_another_or_comes_back() {
     let small = || Smarthost::start([Fault::Without("SIZE"), Fault::With("SIZE 50")]);
     let (first, second) = (small().await, Smarthost::start([]).await);
@@ -330,190 +317,6 @@ async fn a_connection_that_died_while_it_idled_costs_the_next_mail_nothing() {
     }
 }
 
-#[tokio::test]
-async fn each_recipient_of_another_mail_system_has_an_answer_of_his_own() {
-    for pipelining in [None, Some(Fault::Without("PIPELINING"))] {
-        let faults = [
-            Fault::Lmtp,
-            Fault::Matching("RCPT TO:<nobody@", "550 5.1.1 no such user"),
-            Fault::Matching(". full@", "552 5.2.2 mailbox full"),
-            Fault::Matching(". busy@", "451 4.3.0 try later"),
-        ];
-        let server = Smarthost::start(faults.into_iter().chain(pipelining)).await;
-        let mut office = Office::new(&[], "").await;
-        let five = ["ok@lab.example", "nobody@lab.example", "full@lab.example", "busy@lab.example", "too@lab.example"];
-        office.hand_over(&server, &five, true).await;
-        office.pass().await;
-        let taken: Vec<_> = server.received().into_iter().flat_map(|mail| mail.recipients).collect();
-        assert_eq!(taken, ["ok@lab.example", "too@lab.example"]);
-        let waiting = office.waiting().await;
-        assert_eq!((waiting.len(), waiting[0].0.as_str(), waiting[0].1), (1, "busy@lab.example", State::Delayed));
-        // It came from outside: nobody gets a bounce, and nothing is lost.
-        let tray = office.lan.store.tray().await.unwrap();
-        assert_eq!((tray.len(), office.bounces().await.len()), (1, 0));
-        assert_eq!(tray[0].addresses, ["full@lab.example", "nobody@lab.example"]);
-        assert!(
-            tray[0].reason.contains("552 5.2.2 mailbox full") && tray[0].reason.contains("550 5.1.1 no such user"),
-            "{}",
-            tray[0].reason
-        );
-        assert_eq!(tray[0].subject, "to outside");
-        assert!(!server.commands().iter().any(|command| command.starts_with("EHLO")));
-        // The same from a colleague: he hears of it.
-        office.hand_over(&server, &["full@lab.example", "again@lab.example"], false).await;
-        office.pass().await;
-        let bounces = office.bounces().await;
-        assert_eq!((bounces.len(), office.lan.store.tray().await.unwrap().len()), (1, 1));
-        assert!(bounces[0].contains("full@lab.example") && !bounces[0].contains("again@lab.example"), "{}", bounces[0]);
-    }
-}
-
-/// The provider keeps a copy for each recipient; who has one gets no second. What did not arrive after all is no first one.
-#[tokio::test]
-async fn what_somebody_elsewhere_was_sent_already_does_not_go_again_unless_it_came_to_nothing() {
-    let server = Smarthost::start([Fault::Lmtp, Fault::Answer(".", 0, "550 5.7.1 not today")]).await;
-    let mut office = Office::new(&[], "").await;
-    let again = async |office: &mut Office, to: &[&str]| {
-        let dedupe = Some("a listing".to_owned());
-        let mail = NewMail { lmtp: Some(server.address.to_string()), from_outside: true, dedupe, ..mail(to) };
-        office.queue_mail(&format!("{HEADER}Hello\r\n"), mail).await;
-        office.pass().await;
-        server.received().iter().flat_map(|mail| mail.recipients.clone()).collect::<Vec<_>>().join(" ")
-    };
-    // Refused for the first of them.
-    assert_eq!(again(&mut office, &["a@lab.example", "b@lab.example"]).await, "b@lab.example");
-    assert_eq!(office.lan.store.tray().await.unwrap().len(), 1);
-    assert_eq!(again(&mut office, &["a@lab.example", "B@lab.example", "c@lab.example"]).await, "b@lab.example a@lab.example c@lab.example");
-    assert_eq!(again(&mut office, &["c@lab.example", "a@lab.example"]).await, "b@lab.example a@lab.example c@lab.example");
-    assert!(office.waiting().await.is_empty());
-    // What somebody takes out of the queue is not on its way either.
-    let down = Smarthost::start([Fault::Lmtp, Fault::Always("greeting", "421 4.3.2 down")]).await;
-    for _ in 0..2 {
-        let dedupe = Some("a listing".to_owned());
-        let mail = NewMail { lmtp: Some(down.address.to_string()), dedupe, ..mail(&["a@lab.example"]) };
-        office.queue_mail(&format!("{HEADER}Hello\r\n"), mail).await;
-        assert_eq!(office.waiting().await.len(), 1);
-        office.lan.store.queue_delete(None, "the admin").await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn another_mail_system_that_is_down_is_asked_again_soon_and_one_that_hangs_up_may_have_it_twice() {
-    let server = Smarthost::start([Fault::Lmtp, Fault::Answer("greeting", 0, "421 4.3.2 starting"), Fault::HangUp(".", 1)]).await;
-    let mut office = Office::new(&[], "").await;
-    office.hand_over(&server, &["a@lab.example", "b@lab.example"], true).await;
-    office.pass().await;
-    assert!(office.waiting().await.iter().all(|(_, state, minutes, _)| *state == State::Delayed && *minutes == 0));
-    office.later(1).await;
-    let waiting = office.waiting().await;
-    assert_eq!((waiting.len(), waiting[0].0.as_str()), (1, "b@lab.example"));
-    assert!(waiting[0].2 >= 9 && waiting[0].3.contains("may arrive twice"), "{waiting:?}");
-    assert!(office.lan.store.queue().await.unwrap()[0].data_sent);
-    office.later(11).await;
-    assert!(office.waiting().await.is_empty() && office.lan.store.tray().await.unwrap().is_empty());
-    // What it never takes ends in the tray.
-    let down = Smarthost::start([Fault::Lmtp, Fault::Always("greeting", "421 4.3.2 down")]).await;
-    office.hand_over(&down, &["c@lab.example"], true).await;
-    office.pass().await;
-    office.later(6 * 24 * 60).await;
-    assert!(office.waiting().await.is_empty());
-    let tray = office.lan.store.tray().await.unwrap();
-    assert!(tray[0].reason.contains("in all the time it was tried") && tray[0].reason.contains("down"), "{}", tray[0].reason);
-    assert!(office.bounces().await.is_empty());
-}
-
-#[tokio::test]
-async fn the_rate_counts_across_a_restart() {
-    let server = Smarthost::start([]).await;
-    let mut office = Office::new(&[&server], "rate = \"2/h\"").await;
-    for to in ["a@customer.example", "b@customer.example"] {
-        office.queue(&[to]).await;
-    }
-    office.pass().await;
-    office.queue(&["c@customer.example"]).await;
-    let (store, current, clock) = (office.lan.store.clone(), office.lan.context.current.clone(), office.clock.clone());
-    let now = clock.clone();
-    let relay = Relay::new(store.clone(), current, Arc::new(move || now.load(Ordering::SeqCst)), Patience::default());
-    let has_a_turn = async {
-        while store.queue_next_due().await.unwrap().is_none_or(|due| due < clock.load(Ordering::SeqCst) + 50 * MINUTE) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), relay.run(has_a_turn)).await.expect("the third mail never gets a turn");
-    assert_eq!(server.received().len(), 2);
-}
-
-#[tokio::test]
-async fn changed_connections_and_a_changed_rate_count_from_the_next_mail_on() {
-    let server = Smarthost::start([]).await;
-    let mut office = Office::new(&[&server], "connections = 1\nrate = \"30/h\"").await;
-    let many = async |office: &Office, from: usize| {
-        for n in from..from + 30 {
-            office.queue(&[&format!("to{n}@customer.example")]).await;
-        }
-    };
-    many(&office, 0).await;
-    office.pass().await;
-    assert_eq!((server.received().len(), server.connections()), (30, 1));
-    many(&office, 30).await;
-    office.pass().await;
-    assert_eq!((server.received().len(), office.waiting().await.len()), (30, 30));
-    // More of both: what waits for its turn has it as soon as it is tried.
-    office.lan.reconfigure("connections = 1\nrate = \"30/h\"", "connections = 3\nrate = \"100/h\"").await;
-    let now = office.clock.load(Ordering::SeqCst);
-    office.lan.store.queue_order(None, Order::Retry, now).await.unwrap();
-    office.pass().await;
-    assert_eq!((server.received().len(), office.waiting().await.len()), (60, 0));
-    assert!((2..=3).contains(&server.connections()), "{} connections", server.connections());
-    // And less again.
-    office.lan.reconfigure("connections = 1\nrate = \"30/h\"", "connections = 1\nrate = \"65/h\"").await;
-    many(&office, 60).await;
-    office.pass().await;
-    assert_eq!((server.received().len(), office.waiting().await.len()), (65, 25));
-}
-
-#[tokio::test]
-async fn a_letter_overtakes_a_mailing_and_each_is_told_its_turn() {
-    let server = Smarthost::start([]).await;
-    let mut office = Office::new(&[&server], "rate = \"1/h\"\nconnections = 1").await;
-    let many: Vec<String> = (0..11).map(|n| format!("m{n}@customer.example")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    office.queue(&["first@customer.example"]).await;
-    office.pass().await;
-    office.queue(&many).await;
-    office.queue(&many).await;
-    office.pass().await;
-    office.queue(&["letter@customer.example"]).await;
-    office.pass().await;
-    let turn = |waiting: &[(String, State, i64, String)], who: &str| {
-        waiting.iter().filter(|one| one.0 == who).map(|one| one.2).collect::<Vec<_>>()
-    };
-    let waiting = office.waiting().await;
-    assert_eq!(turn(&waiting, "letter@customer.example"), [59]);
-    let mailings = turn(&waiting, "m0@customer.example");
-    assert!(mailings[0] == 59 && mailings[1] == 119, "{mailings:?}");
-    assert!(waiting[0].3.contains("takes 1 in 1 hour"), "{waiting:?}");
-    for _ in 0..3 {
-        office.later(61).await;
-    }
-    let order: Vec<_> = server.received().into_iter().map(|mail| mail.recipients.len()).collect();
-    assert_eq!(order, [1, 1, 11, 11]);
-}
-
-#[tokio::test]
-async fn outside_its_hours_a_smarthost_is_not_even_asked() {
-    let hour = jiff::Zoned::now().hour();
-    let server = Smarthost::start([]).await;
-    let mut office = Office::new(&[&server], &format!("window = \"{}-{}\"", (hour + 2) % 24, (hour + 3) % 24)).await;
-    office.queue(&["a@customer.example"]).await;
-    office.pass().await;
-    let waiting = office.waiting().await;
-    assert!((60..=120).contains(&waiting[0].2) && waiting[0].3.contains("waits for the hours"), "{waiting:?}");
-    assert_eq!(server.connections(), 0);
-    office.later(waiting[0].2 + 1).await;
-    assert_eq!(server.received().len(), 1);
-}
-
 /// Smarthosts refuse a mail from nobody: bounces stay here.
 #[tokio::test]
 async fn trap_57_a_bounce_is_stored_and_never_sent() {
@@ -542,6 +345,36 @@ async fn trap_63_smtputf8_is_asked_for_only_where_an_address_needs_it() {
     office.queue_text(&text, &["j\u{fc}rgen@customer.example"], None, false).await;
     office.pass().await;
     assert!(server.commands().iter().any(|command| command.starts_with("MAIL FROM") && command.contains("SMTPUTF8")));
+}
+
+/// A message that was fetched is stored as it came, and what is large is read in pieces: wherever one ends, no line end stands alone.
+#[tokio::test]
+async fn trap_53_a_stored_message_leaves_canonical_wherever_its_pieces_end() {
+    const PIECE: usize = 256 * 1024;
+    let false_ends = ["\n.\n", "\r\n.\r", "\r.\r\n", "\r\n.\r\n", "\r\r\n.\n\r"];
+    for kind in [Fault::With("X-NONE"), Fault::With("CHUNKING"), Fault::Lmtp] {
+        let server = Smarthost::start([kind.clone()]).await;
+        let mut office = Office::new(&[&server], "").await;
+        let lmtp = (kind == Fault::Lmtp).then(|| server.address.to_string());
+        let mut expected = Vec::new();
+        for (end, before) in false_ends.iter().flat_map(|end| (0..=end.len()).map(move |before| (end, before))) {
+            let header = format!("Subject: {before} of {end:?}\r\n\r\n");
+            let filling = PIECE - before - header.len();
+            let text = format!(
+                "{header}{}{end}MAIL FROM:<boss@example.com>\r\n",
+                "x".repeat(filling % 70) + &"\r\nx 67890".repeat(filling)[..filling - filling % 70]
+            );
+            assert_eq!(&text[PIECE - before..PIECE - before + end.len()], *end);
+            office.queue_text(&text, &["a@customer.example"], lmtp.clone(), false).await;
+            expected.push(text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n"));
+        }
+        office.pass().await;
+        let mut received: Vec<_> = server.received().into_iter().map(|mail| String::from_utf8(mail.message).unwrap()).collect();
+        received.sort();
+        expected.sort();
+        assert!(received == expected, "{kind:?}: {} of {}", received.len(), expected.len());
+        assert!(office.waiting().await.is_empty());
+    }
 }
 
 /// A smarthost that takes seven bits gets seven bits; what is signed goes as it is.

@@ -1,5 +1,6 @@
-//! Whatever a server answers, in whatever order: each recipient ends once, as relayed or failed, nothing is lost, what may have gone twice
-//! is marked, and the sender hears what he wished to hear and no more.
+//! Whatever servers answer, in whatever order, and wherever they fall silent or hang up: each recipient ends once, as relayed or failed,
+//! nothing is lost, what may have gone twice is marked, and the sender hears what he wished to hear and no more. There are two
+//! smarthosts, of which one takes the other's place, or another mail system; their connections are used again while they live.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -7,12 +8,13 @@ use std::time::Duration;
 use mailroom::message::wish::{Notify, Wish, Wishes};
 use mailroom::smtp::client::Patience;
 use mailroom::store::queue::NewMail;
+use mailroom::wire::dial;
 
 use super::{Office, mail};
 use crate::support::smarthost::{Fault, Smarthost};
 
-/// Sequences tried; each takes about a second, most of it for the users' passwords.
-const SEQUENCES: u64 = 30;
+/// Sequences tried; each takes a second or two, for servers that fall silent and for the users' passwords.
+const SEQUENCES: u64 = 24;
 
 /// Numbers that are the same in every run.
 struct Dice(u64);
@@ -28,16 +30,20 @@ impl Dice {
     }
 }
 
-/// A server of some kind, and what goes wrong there before it comes to its senses.
-fn faults(dice: &mut Dice) -> Vec<Fault> {
-    let kinds = [
+/// What a server can do.
+fn kind(dice: &mut Dice) -> Vec<Fault> {
+    dice.pick(&[
         vec![Fault::With("X-NONE")],
         vec![Fault::With("DSN")],
         vec![Fault::With("CHUNKING"), Fault::With("DSN")],
         vec![Fault::Without("PIPELINING")],
         vec![Fault::Lmtp],
-    ];
-    let mut faults = dice.pick(&kinds);
+    ])
+}
+
+/// A server of some kind, and what goes wrong there before it comes to its senses.
+fn faults(dice: &mut Dice, kind: &[Fault]) -> Vec<Fault> {
+    let mut faults = kind.to_vec();
     let answers = [
         "421 4.3.2 closing",
         "450 4.2.1 later",
@@ -49,11 +55,17 @@ fn faults(dice: &mut Dice) -> Vec<Fault> {
     ];
     for (verb, count) in [("greeting", 1), ("MAIL", 4), ("RCPT", 8), ("DATA", 4), (".", 5), ("BDAT", 5)] {
         for n in 0..count {
-            match dice.throw(10) {
-                0..3 => faults.push(Fault::Answer(verb, n, dice.pick(&answers))),
-                3 => faults.push(Fault::HangUp(verb, n)),
+            match dice.throw(40) {
+                0..12 => faults.push(Fault::Answer(verb, n, dice.pick(&answers))),
+                12..16 => faults.push(Fault::HangUp(verb, n)),
+                16 => faults.push(Fault::Stall(verb, n)),
                 _ => {}
             }
+        }
+    }
+    for n in 0..3 {
+        if dice.throw(3) == 0 {
+            faults.push(Fault::Leaves(n, dice.pick(&["", "421 4.4.2 timeout\r\n"])));
         }
     }
     faults
@@ -65,23 +77,27 @@ fn wish(dice: &mut Dice) -> Option<Notify> {
 
 #[tokio::test]
 async fn every_recipient_ends_once_and_is_told_of_as_wished() {
-    let second = Duration::from_secs(2);
-    let patience = Patience { command: second, data: second, piece: second, end: second, ..Patience::default() };
-    let mut ends = [0, 0];
+    let moment = Duration::from_millis(400);
+    let dial = dial::Patience { greeting: moment, ..dial::Patience::default() };
+    let patience = Patience { dial, command: moment, data: moment, piece: moment, end: moment };
+    let (mut ends, mut taken) = ([0, 0], [0, 0]);
     for seed in 0..SEQUENCES {
         let mut dice = Dice(seed);
-        let faults = faults(&mut dice);
-        let server = Smarthost::start(faults.clone()).await;
-        let lmtp = faults.contains(&Fault::Lmtp);
-        let reports_itself = faults.contains(&Fault::With("DSN"));
-        let mut office = Office::patient(&[&server], "connections = 1", patience).await;
+        let kind = kind(&mut dice);
+        let faults = [faults(&mut dice, &kind), faults(&mut dice, &kind)];
+        let [first, other] = faults.clone();
+        let servers = [Smarthost::start(first).await, Smarthost::start(other).await];
+        let received = || servers.iter().flat_map(Smarthost::received).collect::<Vec<_>>();
+        let lmtp = kind.contains(&Fault::Lmtp);
+        let reports_itself = kind.contains(&Fault::With("DSN"));
+        let mut office = Office::patient(&servers.each_ref(), "connections = 1", patience).await;
         let mut all = Vec::new();
         for n in 0..3 {
             let addresses = ["a", "b"].map(|name| format!("{name}{n}@customer.example"));
             let mut mail = mail(&addresses.each_ref().map(String::as_str));
             let each: Vec<_> = mail.recipients.iter().map(|to| (to.clone(), Wish { notify: wish(&mut dice), original: None })).collect();
             all.extend(each.iter().map(|(to, wish)| (n, to.to_string(), wish.notify())));
-            mail = NewMail { wishes: Wishes { each, ..Wishes::default() }, lmtp: lmtp.then(|| server.address.to_string()), ..mail };
+            mail = NewMail { wishes: Wishes { each, ..Wishes::default() }, lmtp: lmtp.then(|| servers[0].address.to_string()), ..mail };
             office.queue_mail(&format!("From: alice@example.com\r\nMessage-ID: <{n}@office.lan>\r\n\r\n{n}\r\n"), mail).await;
         }
         let context = format!("seed {seed}: {faults:?}");
@@ -95,7 +111,7 @@ async fn every_recipient_ends_once_and_is_told_of_as_wished() {
                 let open: Vec<_> = waits.filter(|(_, one)| one.address.to_string() == *address && one.due.is_some()).collect();
                 let ended = ends_of(&office, *n, address).await;
                 assert_eq!(open.len() + ended.len(), 1, "{address} after {minutes} minutes, {ended:?}; {context}");
-                let unanswered = server.received().iter().any(|mail| !mail.answered && mail.recipients.contains(address));
+                let unanswered = received().iter().any(|mail| !mail.answered && mail.recipients.contains(address));
                 marked.extend(open.iter().filter(|(mail, _)| mail.data_sent).map(|_| address.clone()));
                 assert!(
                     open.iter().all(|(mail, _)| mail.data_sent || !unanswered),
@@ -108,7 +124,7 @@ async fn every_recipient_ends_once_and_is_told_of_as_wished() {
             let ended = ends_of(&office, *n, address).await;
             let relayed = ended == ["relayed"];
             ends[usize::from(relayed)] += 1;
-            let answered = server.received().iter().filter(|mail| mail.answered && mail.recipients.contains(address)).count();
+            let answered = received().iter().filter(|mail| mail.answered && mail.recipients.contains(address)).count();
             // An answer that was given may get lost with its connection: then, and only then, there may be one copy more.
             let as_said = answered == usize::from(relayed) || answered > 0 && marked.contains(address);
             assert!(as_said, "{address} {ended:?} {answered} times; {context}");
@@ -121,8 +137,9 @@ async fn every_recipient_ends_once_and_is_told_of_as_wished() {
             assert_eq!(times(success), usize::from(relayed && wished.success && !reports_itself), "{address}; {context}\n{told:#?}");
             assert!(wished.delay || times("delayed") == 0, "{address}; {context}");
         }
+        servers.iter().zip(&mut taken).for_each(|(server, taken)| *taken += server.received().len());
     }
-    assert!(ends.iter().all(|count| *count > 0), "only one kind: {ends:?}");
+    assert!(ends.iter().chain(&taken).all(|count| *count > 0), "only one kind: {ends:?}, or only one server: {taken:?}");
 }
 
 /// How it ended with a recipient, as the trace has it.
