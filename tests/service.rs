@@ -92,6 +92,39 @@ fn sessions_are_told_and_it_ends_in_time() {
     }
 }
 
+/// Who says nothing where the handshake belongs can't be told anything: nobody waits for him.
+#[test]
+fn a_client_before_its_handshake_does_not_hold_up_the_end() {
+    let office = office();
+    let gateway = office.run();
+    let connect = |key: &str| {
+        let socket = TcpStream::connect(("127.0.0.1", gateway.port(key))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        BufReader::new(socket)
+    };
+    let silent: Vec<_> = ["imaps", "pop3s", "submissions"].map(connect).into();
+    let invited: Vec<_> = [("imap", "a STARTTLS", "a OK"), ("pop3", "STLS", "+OK begin TLS"), ("submission", "STARTTLS", "220 2.0.0")]
+        .into_iter()
+        .map(|(key, command, answer)| {
+            let mut session = connect(key);
+            let hello = if key == "submission" { "EHLO client\r\n" } else { "" };
+            session.get_mut().write_all(format!("{hello}{command}\r\n").as_bytes()).unwrap();
+            let mut line = String::new();
+            session.read_line(&mut line).unwrap();
+            while !line.starts_with(answer) {
+                line.clear();
+                assert!(session.read_line(&mut line).unwrap() > 0, "{key}: no “{answer}”");
+            }
+            session
+        })
+        .collect();
+    let start = Instant::now();
+    drop(gateway);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    drop((silent, invited));
+}
+
 #[test]
 fn status_tells_why_it_did_not_start_until_it_does() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -111,7 +144,9 @@ fn status_tells_why_it_did_not_start_until_it_does() {
 fn a_second_one_does_not_spoil_what_is_said_of_the_first() {
     let office = office();
     let _gateway = office.run();
-    let said = office.try_run().err().unwrap();
+    let second = office.call(&["run"]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = errors(&second);
     assert!(said.contains("another gateway runs on the store"), "{said}");
     let status = office.json(&["status", "--json"]);
     assert!(status["running"] == true && status["start_error"].is_null(), "{status}");
@@ -180,6 +215,60 @@ fn a_stranger_is_refused_in_words() {
     assert!(errors(&output).contains("mailroom.toml: can't be read"), "{}", errors(&output));
 }
 
+/// A port below 1024 without the right to it.
+#[test]
+fn a_port_of_roots_is_refused_in_words() {
+    let floor: u16 = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap().trim().parse().unwrap();
+    if floor < 1024 {
+        return eprintln!("left out: on this machine everybody may listen at port {floor}");
+    }
+    let port = (600..1024).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    let office = Office::new(&format!("{PLAIN}[listen]\nimap = [\"127.0.0.1:{port}\"]\n"), "");
+    open_to_all(&office);
+    let store = office.path("store");
+    fs::create_dir(&store).unwrap();
+    chown(&store, Some(NOBODY), Some(NOBODY)).unwrap();
+    office.add_users(&["alice"]);
+    let output = as_nobody(&office, &["run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains("ports below 1024 need more rights"), "{}", errors(&output));
+    let status = office.json(&["status", "--json"]);
+    assert!(status["start_error"].as_str().unwrap().contains("ports below 1024 need more rights"), "{status}");
+}
+
+/// As an editor leaves it that dies while it writes, or a disk that is full: code 2, which no service manager answers with another start.
+#[test]
+fn half_a_configuration_is_refused_and_the_last_good_one_serves() {
+    let office = office();
+    drop(office.run());
+    let whole = fs::read_to_string(office.path("mailroom.toml")).unwrap();
+    let half = &whole[..whole.find("imaps = [").unwrap() + 9];
+    office.write("mailroom.toml", half);
+    let output = office.call(&["run"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = errors(&output);
+    assert!(said.contains("mailroom.toml:") && !said.contains("panicked"), "{said}");
+    let mut child = office.command(&["run", "--last-good"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let status = office.json(&["status", "--json"]);
+    signal(&child, "-TERM");
+    let said = errors(&child.wait_with_output().unwrap());
+    assert!(ready.starts_with("ready"), "{ready}{said}");
+    assert!(said.contains("starting with the last ones that did"), "{said}");
+    assert_eq!(status["config"]["ok"], false, "{status}");
+    assert!(status["config"]["error"].as_str().unwrap().contains("mailroom.toml:"), "{status}");
+}
+
+/// What keeps a service manager from starting it again and again: the units that are shipped and made say so.
+#[test]
+fn wrong_files_are_no_reason_to_start_again() {
+    let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/linux/mailroom.service")).unwrap();
+    for line in ["RestartPreventExitStatus=2", "Restart=on-failure", "RestartSec=15", "StartLimitBurst=20"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+}
+
 fn open_to_all(office: &Office) {
     for (path, mode) in [("", 0o755), ("mailroom.toml", 0o644), ("mappings", 0o755), ("mappings/office.toml", 0o644)] {
         fs::set_permissions(office.path(path), fs::Permissions::from_mode(mode)).unwrap();
@@ -210,6 +299,8 @@ fn a_clock_of_1970_is_refused_before_any_mail_comes() {
         assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
         assert!(errors(&output).contains("the clock of this machine says 1970-01-02"), "{}", errors(&output));
     }
+    let status = office.json(&["status", "--json"]);
+    assert!(status["start_error"].as_str().unwrap().contains("1970-01-02"), "{status}");
 }
 
 /// A line of `/proc/PID/status`.

@@ -188,10 +188,10 @@ impl Listener {
     }
 }
 
-async fn serve(service: Service, stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop) {
+async fn serve(service: Service, stream: Stream, peer: Peer, context: Arc<Context>, mut stop: Stop) {
     let stream = match service.implicit_tls() {
         false => stream,
-        true => match context.upgrade(stream).await {
+        true => match context.upgrade(stream, &mut stop).await {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, "no session"),
         },

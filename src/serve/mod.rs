@@ -111,9 +111,12 @@ impl Context {
     }
 
     /// Implicit TLS, or the upgrade after STARTTLS. The stream comes from [`crate::wire::Connection::into_inner`], which makes sure that
-    /// nothing was read ahead of the handshake.
-    pub async fn upgrade(&self, stream: Stream) -> Result<Stream, WireError> {
-        let stream = self.tls.accept(stream, Instant::now() + HANDSHAKE_DEADLINE).await?;
-        Ok(Box::new(stream))
+    /// nothing was read ahead of the handshake. A handshake that is not over when the gateway stops is [`WireError::Closed`]: whoever
+    /// says nothing there could not be told anything, and must not delay the stop.
+    pub async fn upgrade(&self, stream: Stream, stop: &mut Stop) -> Result<Stream, WireError> {
+        tokio::select! {
+            accepted = self.tls.accept(stream, Instant::now() + HANDSHAKE_DEADLINE) => Ok(Box::new(accepted?)),
+            () = stop.requested() => Err(WireError::Closed),
+        }
     }
 }

@@ -272,7 +272,7 @@ impl Server {
         self.say(reply);
         self.flush().await?;
         let stream = self.connection.into_inner()?;
-        let stream = self.context.upgrade(stream).await?;
+        let stream = self.context.upgrade(stream, &mut self.stop).await?;
         self.session.secured(auth::mechanisms(&stream.channel()).collect());
         Ok(Server { connection: Connection::new(stream), ..self })
     }

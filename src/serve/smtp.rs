@@ -210,7 +210,7 @@ impl Server {
         self.say(reply);
         self.flush().await?;
         let stream = self.connection.into_inner()?;
-        let stream = self.context.upgrade(stream).await.map_err(|error| {
+        let stream = self.context.upgrade(stream, &mut self.stop).await.map_err(|error| {
             tracing::debug!(%error, "no TLS");
             WireError::Closed
         })?;

@@ -34,7 +34,7 @@ impl Session {
     pub(super) async fn start_tls(mut self) -> Result<Session, WireError> {
         self.flush().await?;
         let stream = self.wire.into_inner()?;
-        let stream = self.context.upgrade(stream).await?;
+        let stream = self.context.upgrade(stream, &mut self.stop).await?;
         Ok(Session { wire: Connection::new(stream), tls: true, ..self })
     }
 
