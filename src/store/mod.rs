@@ -85,6 +85,7 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     hashing: Semaphore,
     secret_key: OnceLock<secrets::Key>,
+    mark_key: OnceLock<Vec<u8>>,
     _presence: database::Presence,
 }
 
@@ -184,6 +185,7 @@ impl Store {
             changes,
             hashing: Semaphore::new(password::HASHES_AT_A_TIME),
             secret_key: OnceLock::new(),
+            mark_key: OnceLock::new(),
             _presence: presence,
         })))
     }

@@ -20,18 +20,24 @@ impl Store {
 
     /// The key of the marks on mail that is sent on; made once, and kept as long as the store.
     pub async fn mark_key(&self) -> Result<Vec<u8>, StoreError> {
-        const NAME: &str = "mark key";
-        if let Some(key) = self.setting(NAME).await? {
-            return Ok(key.into_bytes());
+        if let Some(key) = self.0.mark_key.get() {
+            return Ok(key.clone());
         }
-        let new: String = password::random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.write(SMALL, move |work| {
-            // Two may find it missing at once; the first one's holds.
-            let key = get(work, NAME)?.unwrap_or_else(|| new.clone());
-            set(work, NAME, Some(&key))?;
-            Ok(key.into_bytes())
-        })
-        .await
+        const NAME: &str = "mark key";
+        let key = match self.setting(NAME).await? {
+            Some(key) => key,
+            None => {
+                let new: String = password::random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+                self.write(SMALL, move |work| {
+                    // Two may find it missing at once; the first one's holds.
+                    let key = get(work, NAME)?.unwrap_or_else(|| new.clone());
+                    set(work, NAME, Some(&key))?;
+                    Ok(key)
+                })
+                .await?
+            }
+        };
+        Ok(self.0.mark_key.get_or_init(|| key.into_bytes()).clone())
     }
 
     /// The files of the last configuration that loaded, with their texts; empty if none ever did.
