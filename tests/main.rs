@@ -11,6 +11,7 @@ mod corpus;
 mod desk;
 mod devices;
 mod differential;
+mod explain;
 mod fuzz;
 mod hostile;
 mod imap;

@@ -298,7 +298,7 @@ fn trap_53_what_leaves_can_not_be_taken_for_two_messages_by_any_server() {
 #[test]
 fn trap_54_no_name_subject_or_file_name_becomes_a_field() {
     let mapping = "[addresses]\n\"lab@example.com\" = \"{lmtp}\"\n\"sales@example.com\" = \"forward:rep@far.example\"\n\
-                   [senders]\nalice = { address = \"alice@example.com\", name = \"Alice \\\"the boss\\\" <x@y.example>, Bcc: victim@far.example\" }\n\
+                   [senders]\nalice = { address = \"alice@example.com\", name = \"Alice\\r\\nBcc: victim@far.example\\r\\n\\r\\n \\\"the boss\\\" <x@y.example>\" }\n\
                    [[rule]]\nname = \"checkup\"\nwhen = { direction = \"out\", subject = \"*approve*\" }\napprove = \"alice\"\n";
     let site = Site::new(mapping, &[Fault::Matching("gone@far.example", "550-5.1.1 X-Injected: 1\r\n550 5.1.1 Bcc: victim@far.example")]);
     let gateway = site.office.run();

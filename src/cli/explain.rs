@@ -19,7 +19,10 @@ use crate::mapping::{Decision, Direction, Sender};
 use crate::message::facts::Facts;
 use crate::message::header::Header;
 use crate::message::received;
+use crate::message::wish::Wish;
 use crate::outbound::route;
+use crate::outbound::submit::{self, Submitter};
+use crate::smtp::command::{Path, Rcpt};
 
 /// `explain`
 #[derive(Debug, Args)]
@@ -165,10 +168,10 @@ fn outgoing(current: &Current, user: &str, to: &str, json: bool) -> anyhow::Resu
     let (config, mapping) = (&current.config, &current.mapping);
     let to = Address::parse(to).map_err(|error| anyhow::anyhow!("--to: {error}"))?;
     let Some(user) = mapping.login(user) else { bail!("there is no user “{user}”") };
+    let facts = Facts::of(format!("From: {user}\r\nTo: {to}\r\n\r\n").as_bytes());
+    let mail = Mail { header: &facts.header(), size: facts.size, returned: None };
     let local = mapping.resolve(&to).filter(|found| found.remote.is_empty());
     if local.is_some() {
-        let facts = Facts::of(format!("From: {user}\r\nTo: {to}\r\n\r\n").as_bytes());
-        let mail = Mail { header: &facts.header(), size: facts.size, returned: None };
         let decision = recipients::decide_for(mapping, &to, Direction::Local, Sender::User(&user), mail, &|_| None);
         match (&decision.refused, json) {
             (Some(why), false) => println!("{to}: refused: {why}"),
@@ -177,13 +180,27 @@ fn outgoing(current: &Current, user: &str, to: &str, json: bool) -> anyhow::Resu
         }
         return Ok(Exit::Done);
     }
-    let identity = route::identity(config, mapping, &user, None);
+    // What the mail itself says, such as its subject, is not known here; rules that ask for it say nothing.
+    let ruled = recipients::decide_outgoing(mapping, &user, std::slice::from_ref(&to), mail);
+    let recipient = Rcpt { to: Path::Mailbox(to.clone()), wish: Wish::default() };
+    let identity = match submit::check_recipient(current, &Submitter::User(user.clone()), &recipient, true) {
+        Ok(()) => route::identity(config, mapping, &user, None),
+        Err(reply) => Err(reply.lines.join(" ")),
+    };
+    if ruled.instead && identity.is_ok() {
+        match json {
+            true => println!("{:#}", as_json(&to.to_string(), &ruled.decision)),
+            false => print!("{}", as_text(&to.to_string(), &ruled.decision).replacen(": ", ": goes elsewhere, ", 1)),
+        }
+        return Ok(Exit::Done);
+    }
     let via = |identity| route::smarthosts(config, identity).iter().map(|smarthost| smarthost.name.clone()).collect::<Vec<_>>();
     if json {
         let document = match &identity {
             Ok(identity) => json!({
                 "user": user, "to": to.to_string(), "outcome": "relayed", "leaves_as": identity.address.to_string(),
                 "name": identity.name, "reply_to": identity.reply_to.as_ref().map(Address::to_string), "via": via(identity),
+                "approve": ruled.approve, "also": ruled.decision.json()["recipients"],
             }),
             Err(why) => json!({ "user": user, "to": to.to_string(), "outcome": "refused", "reason": why }),
         };
@@ -194,6 +211,12 @@ fn outgoing(current: &Current, user: &str, to: &str, json: bool) -> anyhow::Resu
         Ok(identity) => {
             let names = via(identity);
             println!("{user} → {to}: leaves as {} through {}", identity.address, names.join(", then "));
+            if let Some(manager) = &ruled.approve {
+                println!("  waits until {manager} approves it");
+            }
+            for copy in &ruled.decision.recipients {
+                println!("  {} gets a copy", copy.mailbox);
+            }
             let others: Vec<String> = mapping.identities(&user).iter().skip(1).map(|identity| identity.address.to_string()).collect();
             if !others.is_empty() {
                 println!("  {user} may also send as {}", others.join(", "));
