@@ -224,6 +224,10 @@ async fn a_compressed_session_is_a_session() {
     client.send(format!("c COMPRESS DEFLATE\r\nd APPEND INBOX {{{}+}}\r\n{mail}\r\n", mail.len()).as_bytes()).await;
     assert!(answer(&mut client, "c").await[0].starts_with("c NO [COMPRESSIONACTIVE]"));
     assert!(answer(&mut client, "d").await[0].starts_with("d OK"));
+    // Log-off would end the compression, too: it is not offered here.
+    client.send(b"x UNAUTHENTICATE\r\ny CAPABILITY\r\n").await;
+    assert!(answer(&mut client, "x").await[0].starts_with("x BAD"));
+    assert!(!answer(&mut client, "y").await[0].contains("UNAUTHENTICATE"));
     client.send(b"e SELECT INBOX\r\nf FETCH 1 BODY.PEEK[]\r\ng IDLE\r\n").await;
     answer(&mut client, "e").await;
     let lines = answer(&mut client, "f").await;

@@ -15,6 +15,14 @@ const ALLOWED: &[(&str, &str)] = &[
     ("ENABLED", "each server's own"),
     ("BYE", "human-readable text"),
     ("NIL or \"\"", "RFC 9051 §6.4.5 does not say which it is for a part that is not there"),
+    ("sections of parts that are not there", "RFC 9051 §6.4.5.1 says which parts a message has, not what is said of others"),
+    ("HEADER and TEXT of what is no message", "RFC 9051 §6.4.5: they refer to parts of the type message/rfc822 or message/global"),
+    ("BINARY of what has parts", "RFC 9051 §6.4.5: it can only be requested for leaf body parts"),
+    ("ESEARCH without results for SAVE alone", "RFC 5182 §2.1: such a command gets no ESEARCH; Dovecot sends one with nothing in it"),
+    ("the origin of nothing", "RFC 9051 §6.4.5 names it for a substring; whether with NIL, it does not say"),
+    ("the order of ESEARCH's pairs", "RFC 4731 §3.1: they come in any order"),
+    ("INTERNALDATE's first digit", "RFC 9051 §9: date-day-fixed is a space or a zero and a digit"),
+    ("the charset of text/plain that names none", "RFC 2045 §5.2 implies us-ascii; whether body-fld-param says so, RFC 9051 leaves open"),
     ("LIST's separator", "RFC 9051 §7.3.1: each server's own"),
     ("MODSEQ", "RFC 7162 §3: mod-sequences are each server's own"),
     ("RFC822.SIZE of \\Recent", "RFC 9051 §2.3.2"),
@@ -24,10 +32,16 @@ const ALLOWED: &[(&str, &str)] = &[
 pub struct Answer {
     /// `OK`, `NO` or `BAD` and the rest.
     pub tagged: String,
+    /// HIGHESTMODSEQ, if STATUS had it.
+    pub modseq: Option<u64>,
+    /// EXISTS, if it was told.
+    pub exists: Option<u32>,
     /// By message number: what FETCH said of it last.
     fetched: BTreeMap<String, BTreeMap<String, String>>,
-    /// EXPUNGE and VANISHED in order; EXISTS.
+    /// EXPUNGE in order; EXISTS.
     counts: Vec<String>,
+    /// UIDs in VANISHED.
+    vanished: BTreeSet<u32>,
     /// All else, in no order.
     others: BTreeSet<String>,
 }
@@ -48,7 +62,13 @@ impl Answer {
                         answer.fetched.entry(number.to_owned()).or_default().extend(fetched(items));
                     }
                 }
-                (_, "EXPUNGE" | "EXISTS") | ("VANISHED", _) => answer.counts.push(format!("{first} {second}")),
+                (_, "EXPUNGE" | "EXISTS") => {
+                    answer.exists = first.parse().ok().filter(|_| second == "EXISTS").or(answer.exists);
+                    answer.counts.push(format!("{first} {second}"));
+                }
+                ("VANISHED", _) => answer.vanished.extend(values[1..].iter().flat_map(numbers)),
+                // MOVE's.
+                ("OK", _) if line.contains("[COPYUID ") => answer.others.extend(uids(line)),
                 _ if ALLOWED.iter().any(|(allowed, _)| *allowed == first || *allowed == second) => {}
                 ("LIST" | "LSUB", _) => {
                     let Some(Value::List(attributes)) = values.get(1) else { continue };
@@ -56,6 +76,10 @@ impl Answer {
                 }
                 ("STATUS", _) => {
                     let Some(Value::List(items)) = values.get(2) else { continue };
+                    answer.modseq = items.chunks(2).find_map(|pair| match pair {
+                        [Value::Atom(name), Value::Atom(number)] if name == "HIGHESTMODSEQ" => number.parse().ok(),
+                        _ => None,
+                    });
                     answer.others.insert(format!("STATUS {} {}", shown(&values[1..2], false), status(items)));
                 }
                 ("SEARCH", _) => {
@@ -64,7 +88,16 @@ impl Answer {
                 }
                 // The tag is quoted there.
                 ("ESEARCH", _) => {
-                    answer.others.insert(format!("ESEARCH {}", shown(&values[2..], false)));
+                    let by_uid = values.len() % 2 == 1;
+                    let mut pairs: Vec<String> = values[2 + usize::from(by_uid)..].chunks(2).map(|pair| shown(pair, true)).collect();
+                    pairs.retain(|pair| !pair.starts_with("\"MODSEQ\""));
+                    pairs.sort();
+                    answer.others.extend((!pairs.is_empty()).then(|| format!("ESEARCH {by_uid} {}", pairs.join(" "))));
+                }
+                ("SORT" | "THREAD", _) => {
+                    // RFC 7162 has the mod-sequence behind the numbers of SORT.
+                    let kept = values.iter().filter(|value| first == "THREAD" || !matches!(value, Value::List(_))).cloned();
+                    answer.others.insert(shown(&kept.collect::<Vec<_>>(), false));
                 }
                 _ => {
                     answer.others.insert(shown(&values, false));
@@ -72,6 +105,11 @@ impl Answer {
             }
         }
         answer
+    }
+
+    /// How many went by EXPUNGE or VANISHED.
+    pub fn gone(&self) -> usize {
+        self.vanished.len() + self.counts.iter().filter(|count| count.ends_with("EXPUNGE")).count()
     }
 
     /// What the two say differently.
@@ -93,6 +131,9 @@ impl Answer {
         };
         if counts(self) != counts(theirs) {
             return differ("the counts", &self.counts, &theirs.counts);
+        }
+        if self.vanished != theirs.vanished {
+            return differ("VANISHED", &self.vanished, &theirs.vanished);
         }
         if self.others != theirs.others {
             let only = |one: &Answer, other: &Answer| one.others.difference(&other.others).cloned().collect::<Vec<_>>();
@@ -135,7 +176,64 @@ fn effect(expunged: &[String]) -> Vec<u32> {
 fn uids(tagged: &str) -> Option<String> {
     let code = tagged.split_once('[')?.1.split_once(']')?.0;
     let words: Vec<&str> = code.split(' ').collect();
-    matches!(words[0], "COPYUID" | "APPENDUID").then(|| format!("{} {}", words[0], words[2..].join(" ")))
+    match words[0] {
+        "COPYUID" | "APPENDUID" => Some(format!("{} {}", words[0], words[2..].join(" "))),
+        "MODIFIED" => Some(code.to_owned()),
+        _ => None,
+    }
+}
+
+/// What part a path like `1.2` names, if there is one (RFC 9051 §6.4.5.1): a message that is no multipart has a part 1, too.
+fn part<'a>(structure: &'a [Value], path: &[usize]) -> Option<&'a [Value]> {
+    let Some((first, below)) = path.split_first() else { return Some(structure) };
+    let children: Vec<&[Value]> = structure
+        .iter()
+        .map_while(|value| match value {
+            Value::List(list) => Some(list.as_slice()),
+            _ => None,
+        })
+        .collect();
+    let child = match children.get(first - 1) {
+        Some(child) => child,
+        None if children.is_empty() && *first == 1 => structure,
+        None => return None,
+    };
+    match below {
+        [] => Some(child),
+        _ if matches!(child.first(), Some(Value::List(_))) => part(child, below),
+        // message/rfc822 has its content's structure behind its envelope.
+        _ => match child.get(8) {
+            Some(Value::List(inner)) if is_message(child) => part(inner, below),
+            _ => None,
+        },
+    }
+}
+
+fn is_message(part: &[Value]) -> bool {
+    matches!(part.first(), Some(Value::Text(kind)) if kind.eq_ignore_ascii_case("message"))
+}
+
+/// Whether the RFC says what the answer to this item is.
+fn is_defined(item: &str, structure: &[Value]) -> bool {
+    let Some((name, section)) = item.split_once('[') else { return true };
+    let numbers = section.split(['.', ']']).map_while(|number| number.parse::<usize>().ok()).collect::<Vec<_>>();
+    let Some(part) = (!numbers.is_empty()).then(|| part(structure, &numbers)) else { return true };
+    let Some(part) = part else { return false };
+    match section.trim_start_matches(|character: char| character.is_ascii_digit() || character == '.') {
+        rest if rest.starts_with("HEADER") || rest.starts_with("TEXT") => is_message(part),
+        _ if name.starts_with("BINARY") => !is_message(part) && !matches!(part.first(), Some(Value::List(_))),
+        _ => true,
+    }
+}
+
+/// Of a set.
+fn numbers(set: &Value) -> Vec<u32> {
+    let Value::Atom(set) = set else { return Vec::new() };
+    let range = |range: &str| {
+        let (low, high) = range.split_once(':').unwrap_or((range, range));
+        low.parse().unwrap()..=high.parse().unwrap()
+    };
+    set.split(',').flat_map(range).collect()
 }
 
 /// Name and value of each item.
@@ -153,14 +251,25 @@ fn fetched(items: &[Value]) -> BTreeMap<String, String> {
         }
         let Some((value, behind)) = rest.split_first() else { break };
         rest = behind;
+        let nothing =
+            matches!(value, Value::Atom(nil) if nil.eq_ignore_ascii_case("NIL")) || matches!(value, Value::Text(text) if text.is_empty());
+        if nothing && name.ends_with('>') {
+            name.truncate(name.rfind('<').unwrap_or(name.len()));
+        }
         let text = match (name.as_str(), value) {
             ("MODSEQ", _) => continue,
             ("FLAGS", Value::List(flags)) => flag_set(flags),
-            ("BODYSTRUCTURE" | "BODY", value) => shown(std::slice::from_ref(value), true),
+            ("BODYSTRUCTURE" | "BODY", value) => shown(std::slice::from_ref(value), true)
+                .replace("(\"TEXT\" \"PLAIN\" NIL", "(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\")"),
+            ("INTERNALDATE", Value::Text(date)) => date.trim_start().trim_start_matches('0').to_owned(),
             (name, Value::Atom(nil)) if name.contains('[') && nil.eq_ignore_ascii_case("NIL") => "\"\"".to_owned(),
             (_, value) => shown(std::slice::from_ref(value), false),
         };
         found.insert(name, text);
+    }
+    let structure = items.iter().skip_while(|value| **value != Value::Atom("BODYSTRUCTURE".to_owned())).nth(1);
+    if let Some(Value::List(structure)) = structure {
+        found.retain(|name, _| is_defined(name, structure));
     }
     found
 }

@@ -1,6 +1,7 @@
 //! The same commands to our IMAP server and to Dovecot: both say the same, but for what [`answer`] names and leaves out.
 
 mod answer;
+mod generated;
 mod sessions;
 
 use mailroom::serve::imap;
@@ -73,6 +74,8 @@ struct Both {
     asked: Vec<String>,
     /// Each was printed.
     differences: u32,
+    /// A mod-sequence of each; commands have it as `{modseq}`, the next one as `{later}`.
+    modseqs: [u64; 2],
 }
 
 impl Both {
@@ -82,7 +85,7 @@ impl Both {
         tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
         let ours = Talk::begin(client.0.into_inner(), user, lan::PASSWORD).await;
         let stream = TcpStream::connect(("127.0.0.1", dovecot.imap)).await.unwrap();
-        Both { ours, theirs: Talk::begin(stream, user, isp::PASSWORD).await, asked: Vec::new(), differences: 0 }
+        Both { ours, theirs: Talk::begin(stream, user, isp::PASSWORD).await, asked: Vec::new(), differences: 0, modseqs: [1; 2] }
     }
 
     /// Takes away the folders that ours makes for everybody.
@@ -96,18 +99,36 @@ impl Both {
     /// To both, whatever they say.
     async fn tell(&mut self, command: &[u8]) -> (Answer, Answer) {
         self.asked.push(String::from_utf8_lossy(command).into_owned());
-        (self.ours.ask(command).await, self.theirs.ask(command).await)
+        let [ours, theirs] = self.modseqs.map(|modseq| with_modseq(command, modseq));
+        (self.ours.ask(&ours).await, self.theirs.ask(&theirs).await)
+    }
+
+    /// From here on `{modseq}` is what a mailbox has now.
+    async fn remember(&mut self, mailbox: &str) {
+        let (ours, theirs) = self.tell(format!("STATUS {mailbox} (HIGHESTMODSEQ)").as_bytes()).await;
+        self.modseqs = [ours, theirs].map(|answer| answer.modseq.expect("STATUS has no HIGHESTMODSEQ"));
     }
 
     /// To both, who have to say the same.
     async fn same(&mut self, command: &[u8]) -> Answer {
         let (ours, theirs) = self.tell(command).await;
-        let asked = &self.asked[self.asked.len().saturating_sub(12)..];
-        if let Some(difference) = ours.difference(&theirs, &asked[asked.len() - 1]) {
-            println!("{difference}\nafter\n{}", asked.iter().map(|line| format!("{line:.300}\n")).collect::<String>());
+        if let Some(difference) = ours.difference(&theirs, &String::from_utf8_lossy(command)) {
+            let telling = self.asked.iter().filter(|line| *line != "NOOP").map(|line| format!("{line:.300}\n")).collect::<Vec<_>>();
+            println!("{difference}\nafter\n{}", telling[telling.len().saturating_sub(25)..].concat());
             self.differences += 1;
             assert!(self.differences < MAX_DIFFERENCES, "they differ too often");
         }
         ours
     }
+}
+
+/// With a number for each `{modseq}`, and the next one for each `{later}`.
+fn with_modseq(command: &[u8], modseq: u64) -> Vec<u8> {
+    let mut command = command.to_vec();
+    for (name, number) in [("{modseq}", modseq), ("{later}", modseq + 1)] {
+        while let Some(at) = memchr::memmem::find(&command, name.as_bytes()) {
+            command.splice(at..at + name.len(), number.to_string().into_bytes());
+        }
+    }
+    command
 }

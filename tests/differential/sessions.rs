@@ -1,5 +1,6 @@
 //! What mail programs said to a server once, said again to ours and to Dovecot. The files in `tests/sessions` were written by
-//! `MAILROOM_RECORD=1 cargo nextest run record_sessions`, which lets the programs work on a mailbox through something that listens.
+//! `MAILROOM_RECORD=all cargo nextest run record_sessions` (or with the name of one), which lets the programs work on a mailbox through
+//! something that listens.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -33,7 +34,7 @@ fn mails() -> Vec<String> {
 async fn recorded_sessions_are_answered_alike() {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 4, "the recordings are missing");
+    assert!(files.len() >= 5, "the recordings are missing");
     let mut differences = 0;
     for file in files {
         println!("{}", file.display());
@@ -148,7 +149,11 @@ fn record_sessions() {
     if std::env::var_os("MAILROOM_RECORD").is_none() {
         return;
     }
+    let only = std::env::var("MAILROOM_RECORD").unwrap_or_default();
     let record = |name: &str, work: &dyn Fn(&Path, u16)| {
+        if only != "all" && only != name {
+            return;
+        }
         let dovecot = Dovecot::start();
         let mails = mails();
         dovecot.deliver("alice", mails.iter().map(String::as_bytes));
@@ -159,7 +164,7 @@ fn record_sessions() {
     };
     let run = |program: &str, arguments: &[&str], home: &Path| {
         let mut command = Command::new("timeout");
-        command.args(["60", program]).args(arguments).current_dir(home).env("HOME", home).env("TERM", "dumb").stdin(Stdio::null());
+        command.args(["240", program]).args(arguments).current_dir(home).env("HOME", home).env("TERM", "dumb").stdin(Stdio::null());
         let output = command.output().unwrap();
         println!("{program}: {}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     };
@@ -201,6 +206,11 @@ fn record_sessions() {
         std::fs::write(home.join("rc"), text).unwrap();
         run("offlineimap", &["-c", "rc", "-o"], home);
         run("offlineimap", &["-c", "rc", "-o"], home);
+    });
+    let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential").join(name).display().to_string();
+    record("imapflow", &|home, port| run("node", &[&script("imapflow.mjs"), &port.to_string(), password], home));
+    record("thunderbird", &|home, port| {
+        run("python3", &[&script("thunderbird.py"), &port.to_string(), password, &home.display().to_string()], home);
     });
     record("neomutt", &|home, port| {
         let text = format!(

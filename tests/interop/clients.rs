@@ -1,5 +1,5 @@
 //! Mail programs that nobody here wrote read and send through the gateway: Python's library, curl, mutt, neomutt, mbsync, offlineimap, mpop,
-//! fetchmail, getmail, msmtp, swaks, nodemailer.
+//! fetchmail, getmail, msmtp, swaks, nodemailer, imapflow.
 
 use std::fs;
 use std::io::Write;
@@ -344,6 +344,23 @@ fn swaks_sends_by_each_log_in() {
     let (sent, said) = swaks("PLAIN", "boss@example.com");
     assert!(!sent && said.contains("550 5.7.1 alice@office.lan"), "{said}");
     assert_eq!(crate::support::reader::Imap::login(gateway.port("imap"), "bob", office::PASSWORD).messages("INBOX").len(), 2);
+}
+
+/// imapflow, from npm, stands for the phones: it lists, fetches, searches, flags, moves, waits in IDLE, and compresses what it says.
+#[test]
+fn imapflow_reads_sorts_and_is_told() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    if !tests.join("node_modules/imapflow").exists() {
+        assert!(std::env::var_os("CI").is_none(), "imapflow is not here: tests/run installs what the tests need");
+        eprintln!("left out: imapflow is not here; tests/run installs it");
+        return;
+    }
+    let (office, gateway) = office();
+    let ports = [gateway.port("imap"), gateway.port("imaps")].map(|port| port.to_string());
+    let script = tests.join("interop/imapflow.mjs").display().to_string();
+    let said =
+        run("node", &[&script, &ports[0], &ports[1], &authority(&office), office::PASSWORD, &MAILS.to_string()], &office.path(""), "");
+    assert!(said.contains("all done"), "{said}");
 }
 
 /// nodemailer is what web shops and scripts send with: STARTTLS and implicit TLS, several mails over one pooled connection, each log-in

@@ -82,6 +82,8 @@ pub struct Options {
     pub oauth: Option<(u16, &'static str)>,
     /// Passwords go as they are: no proofs to be computed, for who logs in a thousand times.
     pub plain: bool,
+    /// Mailboxes stand below others behind a slash, as ours do.
+    pub hierarchy: bool,
 }
 
 /// Dovecot: POP3 and IMAP with and without TLS, LMTP, and log-ins for Postfix.
@@ -129,6 +131,7 @@ impl Dovecot {
             None => text,
         };
         let text = if options.plain { text.replace(MECHANISMS, "auth_mechanisms = plain") } else { text };
+        let text = if options.hierarchy { text.replace("  inbox = yes\n", "  inbox = yes\n  separator = /\n") } else { text };
         let file = folder.path().join("dovecot.conf");
         fs::write(&file, text).unwrap();
         let process = Command::new("dovecot")

@@ -186,7 +186,7 @@ fn attribute(lexer: &mut Lexer) -> Result<String, Invalid> {
 
 /// `status-att` in parentheses.
 pub fn status_items(lexer: &mut Lexer) -> Result<Vec<StatusItem>, Invalid> {
-    parenthesised(lexer, |lexer| {
+    let items = parenthesised(lexer, |lexer| {
         Ok(match lexer.word()?.to_ascii_uppercase().as_str() {
             "MESSAGES" => StatusItem::Messages,
             "RECENT" => StatusItem::Recent,
@@ -201,7 +201,8 @@ pub fn status_items(lexer: &mut Lexer) -> Result<Vec<StatusItem>, Invalid> {
             "APPENDLIMIT" => StatusItem::AppendLimit,
             _ => return Err(Invalid::new("STATUS has no such item.")),
         })
-    })
+    })?;
+    if items.is_empty() { Err(Invalid::new("STATUS of what?")) } else { Ok(items) }
 }
 
 /// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 9051 §9)

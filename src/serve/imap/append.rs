@@ -120,7 +120,7 @@ impl Session {
         (selected.dirty, selected.removed) = (true, true);
         // Ahead of EXISTS and EXPUNGE (RFC 8508 §3.3).
         self.queue(&format!("* OK [{}] The new one is there.\r\n", appenduid(&target, &uids)));
-        Ok(Done::ok("Replaced."))
+        self.removed("Replaced.").await
     }
 
     /// The message of the open mailbox that REPLACE names.

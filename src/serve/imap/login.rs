@@ -65,13 +65,18 @@ impl Session {
         }
     }
 
-    /// RFC 8437: as before log-in, but for TLS, compression and the count of failed log-ins.
+    /// RFC 8437: as before log-in, but for TLS and the count of failed log-ins. Not offered, and so no command, under compression.
     pub(super) fn unauthenticate(&mut self) -> Performed {
+        if self.compressed {
+            return Err(Failure::Bad("Not under compression: begin a new connection.".into()));
+        }
         self.account = None;
         self.selected = None;
         self.changes = None;
         self.notify = None;
         self.noticed = Noticed::default();
+        self.own_names.clear();
+        self.own_annotations.clear();
         self.enabled = Enabled::default();
         Ok(Done::with_code(format!("CAPABILITY {}", self.capabilities()), "Logged off; who is next?"))
     }

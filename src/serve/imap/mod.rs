@@ -270,7 +270,7 @@ impl Session {
         const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL+ ENABLE ID IDLE";
         const LOGGED_IN: &str = "NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT CONDSTORE QRESYNC SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES \
                                  LIST-EXTENDED LIST-STATUS STATUS=SIZE WITHIN OBJECTID SAVEDATE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES \
-                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE UNAUTHENTICATE REPLACE CATENATE UIDONLY METADATA NOTIFY PREVIEW \
+                                 MULTIAPPEND BINARY ESORT PARTIAL UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE REPLACE CATENATE UIDONLY METADATA NOTIFY PREVIEW \
                                  ACL RIGHTS=kxte LIST-MYRIGHTS";
         let mut list = ALWAYS.to_owned();
         if self.account.is_some() {
@@ -278,7 +278,8 @@ impl Session {
             list.push_str(LOGGED_IN);
             list.push_str(&format!(" APPENDLIMIT={}", self.max_message_size()));
             if !self.compressed {
-                list.push_str(" COMPRESS=DEFLATE");
+                // Log-off would have to end the compression as well (RFC 8437 §4.1).
+                list.push_str(" COMPRESS=DEFLATE UNAUTHENTICATE");
             }
             return list;
         }

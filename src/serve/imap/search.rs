@@ -28,13 +28,22 @@ const A_DAY: i64 = 24 * 60 * 60 * 1000;
 /// What a search found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// UIDs, ascending.
+    /// UIDs, ascending, or as they were sorted.
     pub uids: Vec<u32>,
     /// Their mod-sequences, if the search asked for them.
     pub modseqs: Option<Vec<u64>>,
 }
 
 impl Found {
+    /// The same in another order.
+    pub fn in_order(self, uids: Vec<u32>) -> Found {
+        let modseqs = self.modseqs.map(|modseqs| {
+            let known: HashMap<u32, u64> = self.uids.into_iter().zip(modseqs).collect();
+            uids.iter().filter_map(|uid| known.get(uid).copied()).collect()
+        });
+        Found { uids, modseqs }
+    }
+
     /// The highest mod-sequence of what is reported: of all messages, or of those at the ends if only they were asked for (RFC 7162 §3.1.10).
     pub fn modseq(&self, options: &[ResultOption]) -> Option<u64> {
         let modseqs = self.modseqs.as_ref()?;
@@ -315,14 +324,14 @@ fn partial(options: &[ResultOption]) -> Option<Partial> {
 }
 
 /// RFC 5182 §2.4, RFC 9394 §3.2: with MIN, MAX or PARTIAL alone, only those are saved.
-fn to_be_saved(uids: &[u32], options: &[ResultOption]) -> Ranges {
+pub fn to_be_saved(uids: &[u32], options: &[ResultOption]) -> Ranges {
     let asked = |option| options.contains(&option);
     let part = partial(options);
     let ends_only = (asked(ResultOption::Min) || asked(ResultOption::Max) || part.is_some())
         && !asked(ResultOption::All)
         && !asked(ResultOption::Count);
     if !ends_only {
-        return Ranges::from_sorted(uids.iter().copied());
+        return Ranges::from_pairs(uids.iter().map(|uid| (*uid, *uid)));
     }
     let min = uids.first().filter(|_| asked(ResultOption::Min));
     let max = uids.last().filter(|_| asked(ResultOption::Max));

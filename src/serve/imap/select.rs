@@ -67,12 +67,12 @@ impl Selected {
 
 impl Session {
     pub(super) async fn select(&mut self, select: Select) -> Performed {
+        if select.qresync.is_some() && !self.enabled.qresync {
+            return Err(Failure::Bad("ENABLE QRESYNC first.".into()));
+        }
         let had_one = self.selected.take().is_some();
         if had_one && (self.enabled.qresync || self.enabled.rev2) {
             self.queue("* OK [CLOSED] The previous mailbox is closed.\r\n");
-        }
-        if select.qresync.is_some() && !self.enabled.qresync {
-            return Err(Failure::Bad("ENABLE QRESYNC first.".into()));
         }
         self.enabled.condstore |= select.condstore || select.qresync.is_some();
         let store = self.store();

@@ -3,7 +3,7 @@
 use super::Session;
 use super::fetch::Pages;
 use super::outcome::{Done, Failure, Performed};
-use super::search::esearch;
+use super::search::{esearch, to_be_saved};
 use crate::imap::command::{ResultOption, Search, SortCriterion, ThreadAlgorithm};
 use crate::imap::response;
 use crate::imap::sequence::Ranges;
@@ -17,18 +17,26 @@ const PAGE: usize = 512;
 
 impl Session {
     pub(super) async fn sort(&mut self, tag: &str, search: &Search, criteria: &[SortCriterion], by_uid: bool) -> Performed {
-        let found = self.find_messages(search).await?;
+        let saves = search.returns.as_ref().is_some_and(|options| options.contains(&ResultOption::Save));
+        let found = self.find_messages(search).await;
+        if saves && found.is_err() {
+            self.selected()?.saved = Ranges::default();
+        }
+        let found = found?;
         let mut rows = Vec::with_capacity(found.uids.len());
         self.each_row(&found.uids, Wanted { sort: true, ..Wanted::default() }, |row| rows.push(sort_row(row))).await?;
         sort(&mut rows, criteria);
         let sorted: Vec<u32> = rows.iter().map(|row| row.uid).collect();
         let numbers = self.numbers(&sorted, by_uid)?;
+        let found = found.in_order(sorted);
         if let Some(options) = &search.returns {
-            if options.contains(&ResultOption::Save) {
-                self.selected()?.saved = Ranges::from_sorted(found.uids.iter().copied());
+            if saves {
+                self.selected()?.saved = to_be_saved(&found.uids, options);
             }
-            let line = esearch(tag, by_uid, options, &numbers, response::ordered_set, found.modseq(options)).to_string();
-            self.send(line.as_bytes()).await?;
+            if options.iter().any(|option| *option != ResultOption::Save) {
+                let line = esearch(tag, by_uid, options, &numbers, response::ordered_set, found.modseq(options)).to_string();
+                self.send(line.as_bytes()).await?;
+            }
             return Ok(Done::ok("Sorted."));
         }
         self.send_numbers("SORT", &numbers, found.modseq(&[])).await?;

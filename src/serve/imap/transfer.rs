@@ -38,7 +38,7 @@ impl Session {
             return Ok(Done::ok("There was nothing to move."));
         }
         self.queue(&format!("* OK [{}] Moved.\r\n", response::copyuid(moved.uidvalidity, &moved.uids)));
-        Ok(Done::ok("Moved."))
+        self.removed("Moved.").await
     }
 
     pub(super) async fn expunge(&mut self, set: Option<&SequenceSet>) -> Performed {
@@ -51,13 +51,20 @@ impl Session {
         let selected = self.selected()?;
         let expunged = store.expunge(selected.folder.id, spans).await?;
         (selected.dirty, selected.removed) = (true, true);
-        if self.enabled.condstore && !expunged.is_empty() {
-            let folder = self.selected()?.folder.id;
-            if let Some(folder) = store.folder(folder).await? {
-                return Ok(Done::with_code(format!("HIGHESTMODSEQ {}", folder.highest_modseq), "Expunged."));
-            }
+        if expunged.is_empty() { Ok(Done::ok("There was nothing to expunge.")) } else { self.removed("Expunged.").await }
+    }
+
+    /// After messages of the open mailbox went: who asked for mod-sequences learns where it stands now (RFC 7162 §3.2.7, RFC 6851 §4.4,
+    /// RFC 8508 §4.5).
+    pub(super) async fn removed(&mut self, text: &str) -> Performed {
+        if !self.enabled.condstore {
+            return Ok(Done::ok(text));
         }
-        Ok(Done::ok("Expunged."))
+        let folder = self.selected()?.folder.id;
+        Ok(match self.store().folder(folder).await? {
+            Some(folder) => Done::with_code(format!("HIGHESTMODSEQ {}", folder.highest_modseq), text),
+            None => Done::ok(text),
+        })
     }
 
     /// Where COPY, MOVE and APPEND put things. A client that is told TRYCREATE makes the mailbox and comes again.

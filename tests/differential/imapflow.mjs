@@ -1,0 +1,34 @@
+// What is recorded of imapflow: PORT PASSWORD.
+import { ImapFlow } from "imapflow";
+
+const [port, pass] = process.argv.slice(2);
+const client = new ImapFlow({ host: "127.0.0.1", port: Number(port), secure: false, doSTARTTLS: false, disableCompression: true, auth: { user: "alice", pass }, logger: false });
+await client.connect();
+await client.list({ statusQuery: { messages: true, unseen: true, uidNext: true } });
+await client.status("INBOX", { messages: true, uidNext: true, uidValidity: true, unseen: true, highestModseq: true });
+const lock = await client.getMailboxLock("INBOX");
+for await (const message of client.fetch("1:*", { uid: true, flags: true, envelope: true, bodyStructure: true, internalDate: true, size: true, source: true })) message.uid;
+await client.fetchOne("2", { headers: ["subject", "date"], bodyParts: ["1", "1.mime"] });
+const found = await client.search({ subject: "Grüße", seen: false, since: new Date("2026-01-01") }, { uid: true });
+await client.search({ or: [{ from: "bob" }, { not: { body: "text 2" } }], larger: 10 });
+await client.messageFlagsAdd(found.slice(0, 2), ["\\Seen", "$Label1"], { uid: true });
+await client.messageFlagsRemove("2", ["\\Seen"]);
+await client.messageFlagsSet("3", ["\\Answered", "\\Flagged"]);
+const download = await client.download("1", "1");
+download.content.resume();
+await new Promise((resolve) => download.content.on("end", resolve));
+await client.mailboxCreate("flow");
+await client.mailboxSubscribe("flow");
+await client.messageCopy("1:2", "flow");
+await client.messageMove("1", "flow");
+await client.append("flow", "Subject: appended\r\n\r\ntext\r\n", ["\\Seen"], new Date("2026-11-23T10:00:00Z"));
+await client.messageDelete("1");
+await client.noop();
+lock.release();
+await client.mailboxOpen("flow", { readOnly: true });
+for await (const message of client.fetch("1:*", { flags: true, uid: true })) message.uid;
+await client.mailboxClose();
+await client.mailboxRename("flow", "flown");
+await client.mailboxUnsubscribe("flown");
+await client.mailboxDelete("flown");
+await client.logout();
