@@ -391,6 +391,15 @@ async fn trap_64_eight_bits_are_encoded_anew_unless_they_are_signed() {
         + body
         + "--b\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n";
     office.queue_text(&signed, &["b@customer.example"], None, false).await;
+    // The same with an attachment, too large to wait in memory for its turn.
+    let attachment = format!("{}\r\n", "QUJD".repeat(19)).repeat(12_000);
+    let large = HEADER.trim_end().to_owned()
+        + "\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        + body
+        + "--b\r\nContent-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + &attachment
+        + "--b--\r\n";
+    office.queue_text(&large, &["c@customer.example"], None, false).await;
     office.pass().await;
     let received = server.received();
     let to = |name: &str| received.iter().find(|mail| mail.recipients[0].contains(name)).map(|mail| mail.message.clone()).unwrap();
@@ -400,4 +409,6 @@ async fn trap_64_eight_bits_are_encoded_anew_unless_they_are_signed() {
         "{first}"
     );
     assert_eq!(to("b@"), signed.as_bytes());
+    let large = String::from_utf8(to("c@")).unwrap();
+    assert!(large.is_ascii() && large.contains("Gr=C3=BC=C3=9Fe\r\n--b\r\n") && large.contains(&attachment), "{} bytes", large.len());
 }

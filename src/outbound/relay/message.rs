@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 
 /// Texts up to this size are held while their mail waits for its turn; larger ones are read when they are sent.
 const HELD: u64 = 256 * 1024;
+/// Texts up to this size are encoded anew where the server needs it: each connection holds one of them, twice, while it does so. What makes
+/// a mail larger is attachments, which the program that wrote it has encoded.
+const RECODED: u64 = 8_000_000;
 /// Bytes read from the store at a time.
 const PIECE: usize = 256 * 1024;
 /// RFC 5321 §4.5.3.1.6, without CRLF.
@@ -30,21 +33,33 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Makes the message fit for a server without 8BITMIME, or without patience for long lines. One that is too large to be held, or is
-    /// signed, goes as it is.
+    /// Makes the message fit for a server without 8BITMIME, or without patience for long lines. One of more than [`RECODED`] bytes, or
+    /// one that is signed, goes as it is.
     pub(super) async fn recode(&mut self, store: &Store, takes_eight_bit: bool) -> Result<(), StoreError> {
         let needed = self.long_lines || self.envelope.eight_bit && !takes_eight_bit;
-        let Some(held) = self.text.held.as_ref().filter(|_| needed) else { return Ok(()) };
         let lease = &self.job.lease;
+        if !needed || lease.size > RECODED {
+            return Ok(());
+        }
         let facts = store.facts(lease.content).await?;
         let Some(layout) = Layout::decode(&facts.parts) else { return Ok(()) };
-        let all: Vec<u8> = held.iter().flatten().copied().collect();
+        let mut all = Vec::new();
+        match &self.text.held {
+            Some(held) => held.iter().for_each(|piece| all.extend_from_slice(piece)),
+            None => {
+                let mut text = Text::of(lease);
+                while let Some(piece) = text.next(store, lease).await? {
+                    all.extend_from_slice(&piece);
+                }
+            }
+        }
         let header = lease.header.as_ref().map_or(usize::try_from(lease.header_size).unwrap_or(usize::MAX), Bytes::len);
         let Some((header, body)) = all.split_at_checked(header) else { return Ok(()) };
         if let Some(new) = recode(header, body, lease.header_size, &layout) {
             self.envelope.size = new.len() as u64;
             self.envelope.eight_bit = !new.is_ascii();
-            self.text.held = Some(VecDeque::from([Bytes::from(new)]));
+            let new = Bytes::from(new);
+            self.text.held = Some((0..new.len()).step_by(PIECE).map(|at| new.slice(at..new.len().min(at + PIECE))).collect());
         }
         Ok(())
     }
