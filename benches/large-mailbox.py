@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a poll without news costs when a mailbox of many messages is kept upstream: seconds and peak memory of `mailroom fetch`.
+"""What a poll without news costs when a mailbox of many messages is kept upstream: seconds and peak memory of `mailroom fetch`. Then, with
+all of them in the store, how long the gateway takes from its start to an answer at every port.
 
     cargo build --release
     benches/large-mailbox.py [--mailroom target/release/mailroom] [--bench ../shared/bench] [--count 100000]
@@ -11,6 +12,8 @@ import argparse
 import json
 import os
 import shutil
+import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -69,6 +72,56 @@ def run(line: list[str], **options) -> tuple[dict, float, float, float]:
     return json.loads(text)["collectors"][0], took, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
+def forget(folder: str):
+    """Takes a folder's files out of the page cache, as after a start of the machine."""
+    for path in (os.path.join(at, name) for at, _, names in os.walk(folder) for name in names):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def answers(ports: dict[str, int], certs: str):
+    """Waits until every port has said its first words."""
+    for name, port in ports.items():
+        while True:
+            try:
+                client = socket.create_connection(("localhost", port), 5)
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.001)
+        if name.endswith("s"):
+            client = ssl.create_default_context(cafile=f"{certs}/ca.pem").wrap_socket(client, server_hostname="localhost")
+        with client:
+            assert client.recv(1), f"nothing from {name}"
+
+
+def start(command: list[str], office: str, certs: str, ports: dict[str, int]):
+    """Prints the seconds of ten starts, of which every other one finds neither program nor store in memory."""
+    with open(f"{office}/mailroom.toml") as file:
+        text = file.read()
+    listen = "".join(f'{name} = ["127.0.0.1:{port}"]\n' for name, port in ports.items())
+    begin, end = text.index("[listen]"), text.index("[[collector]]")
+    text = f'{text[:begin]}[listen]\n{listen}pop3s = []\nsubmissions = []\nadmin = []\n[tls]\ncert = "{certs}/cert.pem"\nkey = "{certs}/key.pem"\n{text[end:]}'
+    with open(f"{office}/mailroom.toml", "w") as file:
+        file.write(text)
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    # a copy: the program itself may be in use elsewhere, and what is in use stays in memory
+    program = shutil.copy(command[0], f"{office}/program")
+    for cold in [True, False] * 5:
+        if cold:
+            forget(office)
+        began = time.monotonic()
+        gateway = subprocess.Popen([program, *command[1:], "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            answers(ports, certs)
+            taken[cold].append(time.monotonic() - began)
+        finally:
+            gateway.terminate()
+            gateway.wait(20)
+    for cold, seconds in taken.items():
+        print(f"start to an answer at every port, {'not in memory' if cold else 'in memory'}: {statistics.median(seconds):.3f} s (at most {max(seconds):.3f})")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--mailroom", default="target/release/mailroom")
@@ -105,6 +158,7 @@ def main():
                 took, peak, busy = (statistics.median(poll[i] for poll in polls) for i in (1, 2, 3))
                 inside = statistics.median(poll[0]["seconds"] for poll in polls)
                 print(f"{protocol}: a poll without news: {took:.2f} s ({inside:.2f} s of it the fetch itself, {busy:.2f} s CPU), {peak:.1f} MB", flush=True)
+                start(command, office, work, {name: measure.port() for name in ("pop3", "imap", "imaps", "submission")})
                 shutil.rmtree(office)
         finally:
             dovecot.stop()
