@@ -256,6 +256,12 @@ async fn slow_readers_that_never_drain_are_left_behind() {
         client.send(b"b FETCH 1:* BODY.PEEK[]\r\nc FETCH 1:* BODY.PEEK[]\r\n").await;
         lazy.push(client);
     }
+    for _ in 0..10 {
+        let mut client = open(&lan, Server::Pop3, "192.168.1.8");
+        let all: String = (1..=20).map(|number| format!("RETR {number}\r\n")).collect();
+        client.send(format!("USER alice\r\nPASS {PASSWORD}\r\n{all}").as_bytes()).await;
+        lazy.push(client);
+    }
     others_are_served(&lan).await;
     // Each has its pipe of a megabyte, and up to that much again on this side.
     assert!(resident() < before + 120_000, "{before} KB before, {} KB after", resident());

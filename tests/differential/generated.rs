@@ -410,9 +410,15 @@ async fn generated_commands_are_answered_alike() {
                 counts[at] = answer.exists.unwrap_or(counts[at].saturating_sub(answer.gone() as u32));
             };
             count(at, &session.same(command.as_bytes()).await);
+            if session.alone {
+                break;
+            }
             // The other session hears of it, and then this one has heard of everything.
             count(1 - at, &witness.same(b"NOOP").await);
             count(at, &session.same(b"NOOP").await);
+            if session.alone || witness.alone {
+                break;
+            }
             // One difference leads to others.
             if both.differences + other.differences > found {
                 println!("case {case}\n{}", mails.join("\n* * *\n"));

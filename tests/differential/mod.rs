@@ -18,6 +18,9 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 /// One difference leads to others; so many are enough to see what it is.
 const MAX_DIFFERENCES: u32 = 15;
 
+/// What stands for the answer of a server that ended the connection.
+const HUNG_UP: &str = "HUNG UP";
+
 /// One conversation.
 struct Talk<S> {
     stream: BufReader<S>,
@@ -27,7 +30,7 @@ struct Talk<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     async fn begin(stream: S, user: &str, password: &str) -> Talk<S> {
         let mut talk = Talk { stream: BufReader::new(stream), tags: 0 };
-        talk.line().await;
+        talk.line().await.expect("no greeting");
         let answer = talk.ask(format!("LOGIN {user} \"{password}\"").as_bytes()).await;
         assert!(answer.tagged.starts_with("OK"), "{answer:?}");
         talk
@@ -37,11 +40,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     async fn ask(&mut self, command: &[u8]) -> Answer {
         self.tags += 1;
         let tag = format!("t{} ", self.tags);
-        self.stream.write_all(&[tag.as_bytes(), command, b"\r\n"].concat()).await.unwrap();
-        self.stream.flush().await.unwrap();
+        // Who hung up does not read it.
+        let _ = self.stream.write_all(&[tag.as_bytes(), command, b"\r\n"].concat()).await;
+        let _ = self.stream.flush().await;
         let mut untagged = Vec::new();
         loop {
-            let line = self.line().await;
+            let Some(line) = self.line().await else { return Answer::new(&untagged, HUNG_UP) };
             match line.strip_prefix(&tag) {
                 Some(tagged) => return Answer::new(&untagged, tagged),
                 None => untagged.push(line),
@@ -49,20 +53,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         }
     }
 
-    /// With its literals, as Latin-1.
-    async fn line(&mut self) -> String {
+    /// With its literals, as Latin-1; `None` at the end.
+    async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let read = async {
             loop {
                 let start = line.len();
-                assert!(self.stream.read_until(b'\n', &mut line).await.unwrap() > 0, "closed");
+                if self.stream.read_until(b'\n', &mut line).await.unwrap_or(0) == 0 {
+                    return None;
+                }
                 let end = String::from_utf8_lossy(&line[start..]).into_owned();
-                let Some(length) = end.strip_suffix("}\r\n").and_then(|end| end.rsplit_once('{')?.1.parse::<u64>().ok()) else { break };
-                (&mut self.stream).take(length).read_to_end(&mut line).await.unwrap();
+                let Some(length) = end.strip_suffix("}\r\n").and_then(|end| end.rsplit_once('{')?.1.parse::<u64>().ok()) else {
+                    return Some(());
+                };
+                (&mut self.stream).take(length).read_to_end(&mut line).await.ok()?;
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("the server said nothing");
-        line.iter().map(|byte| char::from(*byte)).collect()
+        tokio::time::timeout(PATIENCE, read).await.expect("the server said nothing")?;
+        Some(line.iter().map(|byte| char::from(*byte)).collect())
     }
 }
 
@@ -74,6 +82,8 @@ struct Both {
     asked: Vec<String>,
     /// Each was printed.
     differences: u32,
+    /// Dovecot ended the connection, as it does when it finds itself in the wrong: there is nothing to compare with any more.
+    alone: bool,
     /// A mod-sequence of each; commands have it as `{modseq}`, the next one as `{later}`.
     modseqs: [u64; 2],
 }
@@ -85,7 +95,14 @@ impl Both {
         tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
         let ours = Talk::begin(client.0.into_inner(), user, lan::PASSWORD).await;
         let stream = TcpStream::connect(("127.0.0.1", dovecot.imap)).await.unwrap();
-        Both { ours, theirs: Talk::begin(stream, user, isp::PASSWORD).await, asked: Vec::new(), differences: 0, modseqs: [1; 2] }
+        Both {
+            ours,
+            theirs: Talk::begin(stream, user, isp::PASSWORD).await,
+            asked: Vec::new(),
+            differences: 0,
+            alone: false,
+            modseqs: [1; 2],
+        }
     }
 
     /// Takes away the folders that ours makes for everybody.
@@ -106,12 +123,21 @@ impl Both {
     /// From here on `{modseq}` is what a mailbox has now.
     async fn remember(&mut self, mailbox: &str) {
         let (ours, theirs) = self.tell(format!("STATUS {mailbox} (HIGHESTMODSEQ)").as_bytes()).await;
-        self.modseqs = [ours, theirs].map(|answer| answer.modseq.expect("STATUS has no HIGHESTMODSEQ"));
+        for (modseq, answer) in self.modseqs.iter_mut().zip([ours, theirs]) {
+            *modseq = answer.modseq.unwrap_or(*modseq);
+        }
     }
 
     /// To both, who have to say the same.
     async fn same(&mut self, command: &[u8]) -> Answer {
         let (ours, theirs) = self.tell(command).await;
+        if theirs.tagged == HUNG_UP && ours.tagged != HUNG_UP {
+            println!("Dovecot hung up at {}", String::from_utf8_lossy(command));
+            self.alone = true;
+        }
+        if self.alone {
+            return ours;
+        }
         if let Some(difference) = ours.difference(&theirs, &String::from_utf8_lossy(command)) {
             let telling = self.asked.iter().filter(|line| *line != "NOOP").map(|line| format!("{line:.300}\n")).collect::<Vec<_>>();
             println!("{difference}\nafter\n{}", telling[telling.len().saturating_sub(25)..].concat());

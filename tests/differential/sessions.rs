@@ -209,9 +209,6 @@ fn record_sessions() {
     });
     let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential").join(name).display().to_string();
     record("imapflow", &|home, port| run("node", &[&script("imapflow.mjs"), &port.to_string(), password], home));
-    record("thunderbird", &|home, port| {
-        run("python3", &[&script("thunderbird.py"), &port.to_string(), password, &home.display().to_string()], home);
-    });
     record("neomutt", &|home, port| {
         let text = format!(
             "set folder=imap://alice@127.0.0.1:{port}/\nset spoolfile=+INBOX\nset imap_pass={password}\nset ssl_starttls=no\nset ssl_force_tls=no\nset imap_authenticators=login\n\
