@@ -11,8 +11,9 @@
 //! | `failed` | refused or expired; the bounce is stored in the same transaction | — |
 //!
 //! A mail is leased with all its due recipients and put into a [`lane`](Lane): the mails for one server under one log-in, so that no
-//! mail leaves through somebody else's connection. Another mail system that takes mail by LMTP has a lane too. A lane's workers each hold a connection and take mails one after the other. What
-//! can't reach its smarthost goes to the next one that accepts its sender, and back to the queue when there is none.
+//! mail leaves through somebody else's connection. Another mail system that takes mail by LMTP has a lane too. A lane's workers each
+//! hold a connection and take mails one after the other. What can't reach its smarthost goes to the next one that accepts its sender,
+//! and back to the queue when there is none.
 //!
 //! Before the end of a message goes out, a mark says so durably. A crash between the smarthost's 250 and our commit can therefore
 //! repeat a mail (RFC 1047), but never silently, and nothing loses one.
