@@ -272,7 +272,7 @@ fn fetched(items: &[Value]) -> BTreeMap<String, String> {
             ("BODYSTRUCTURE" | "BODY", value) => shown(std::slice::from_ref(value), true)
                 .replace("(\"TEXT\" \"PLAIN\" NIL", "(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\")"),
             (name, Value::Text(text)) if name.contains(".MIME]") => format!("{:?}", text.trim_end()),
-            (name, Value::Text(text)) if name.contains("HEADER.FIELDS") && name.ends_with('>') && text.trim().is_empty() => continue,
+            (name, Value::Text(text)) if name.contains("HEADER.FIELDS") && name.contains("]<") && text.trim().is_empty() => continue,
             ("INTERNALDATE", Value::Text(date)) => date.trim_start().trim_start_matches('0').to_owned(),
             (name, Value::Atom(nil)) if name.contains('[') && nil.eq_ignore_ascii_case("NIL") => "\"\"".to_owned(),
             (_, value) => shown(std::slice::from_ref(value), false),
@@ -282,6 +282,8 @@ fn fetched(items: &[Value]) -> BTreeMap<String, String> {
     let structure = items.iter().skip_while(|value| **value != Value::Atom("BODYSTRUCTURE".to_owned())).nth(1);
     if let Some(Value::List(structure)) = structure {
         found.retain(|name, _| is_defined(name, structure));
+        // What is cut out of one may hold that line end or not.
+        found.retain(|name, text| !is_multipart(name, structure) || !(name.ends_with('>') || text == "\"\""));
         for (name, text) in &mut found {
             if is_multipart(name, structure) {
                 let kept = text.trim_end_matches('"').trim_end_matches("\\n").trim_end_matches("\\r").len();
