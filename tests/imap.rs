@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_compression::tokio::{bufread::DeflateDecoder, write::DeflateEncoder};
 use futures::TryStreamExt;
 use mailroom::inbound::facts::content_facts;
+use mailroom::mapping::Mailbox;
 use mailroom::message::facts::Facts;
 use mailroom::serve::imap;
 use mailroom::store::tray::{Kind, NewHeld};
-use mailroom::store::{Arrival, NewContent};
+use mailroom::store::{Arrival, Deposit, NewContent};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
 use crate::support::lan::{Lan, PASSWORD, Pipe, fits};
@@ -362,6 +363,92 @@ async fn who_is_no_longer_a_member_loses_the_shared_mailbox() {
     lan.remap(&members("\"bob\"")).await;
     later.send(b"c SELECT Shared/help\r\n").await;
     assert!(answer(&mut later, "c").await.last().unwrap().starts_with("c OK"));
+}
+
+/// Fields that are kept beside a message, and those of messages that came before any were kept: nobody can tell them apart.
+#[tokio::test]
+async fn fields_are_those_of_the_header() {
+    let lan = Lan::new("").await;
+    let text = |n: usize| {
+        format!("X-A: 1\r\nsubject: one\r\n\ttwo {n}\r\nTo : bob@example.com\r\nSubject: three\r\n\r\nSubject: body\r\n").into_bytes()
+    };
+    let arrival = |n: usize| {
+        let mut facts = content_facts(&Facts::of(&text(n)));
+        assert!(facts.fields.is_some());
+        facts.fields.take_if(|_| n % 2 == 0);
+        let deposit = Deposit {
+            mailbox: Mailbox::User("alice".into()),
+            folder: None,
+            prefix: "Delivered-To: alice@office.lan\r\n".into(),
+            flags: 0,
+            internal_date: 0,
+            dedupe: None,
+        };
+        Arrival { deposits: vec![deposit], ..Arrival::new(NewContent::Inline(text(n).into(), Box::new(facts))) }
+    };
+    const MAILS: usize = 300;
+    for arrived in lan.store.arrive((1..=MAILS).map(arrival).collect()).await {
+        arrived.unwrap();
+    }
+    let mut client = logged_in(&lan).await;
+    client.send(b"a SELECT INBOX\r\n").await;
+    answer(&mut client, "a").await;
+    let mut check = async |items: &str, expected: &dyn Fn(usize) -> String| {
+        client.send(format!("b FETCH 1:* ({items})\r\n").as_bytes()).await;
+        let lines = answer(&mut client, "b").await;
+        let expected: Vec<String> = (1..=MAILS).flat_map(|n| expected(n).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        assert_eq!(lines[..lines.len() - 1], expected, "{items}");
+    };
+    let literal = |n, section: &str, text: &str| format!("* {n} FETCH (BODY[{section}] {{{}}}\r\n{text})\r\n", text.len());
+    check("BODY.PEEK[HEADER.FIELDS (SUBJECT)]", &|n| {
+        literal(n, "HEADER.FIELDS (SUBJECT)", &format!("subject: one\r\n\ttwo {n}\r\nSubject: three\r\n\r\n"))
+    })
+    .await;
+    check("BODY.PEEK[HEADER.FIELDS (Delivered-To TO)]", &|n| {
+        literal(n, "HEADER.FIELDS (Delivered-To TO)", "Delivered-To: alice@office.lan\r\nTo : bob@example.com\r\n\r\n")
+    })
+    .await;
+    check("BODY.PEEK[HEADER.FIELDS.NOT (SUBJECT X-A)]", &|n| {
+        literal(n, "HEADER.FIELDS.NOT (SUBJECT X-A)", "Delivered-To: alice@office.lan\r\nTo : bob@example.com\r\n\r\n")
+    })
+    .await;
+    check("BODY.PEEK[HEADER.FIELDS (to)] BODY.PEEK[HEADER.FIELDS (x-a)]", &|n| {
+        format!(
+            "* {n} FETCH (BODY[HEADER.FIELDS (to)] {{24}}\r\nTo : bob@example.com\r\n\r\n BODY[HEADER.FIELDS (x-a)] {{10}}\r\nX-A: 1\r\n\r\n)\r\n"
+        )
+    })
+    .await;
+    client.send(b"c SEARCH SUBJECT \"two 29\" TO bob\r\nd SEARCH SUBJECT \"two 29\" HEADER X-A 1\r\n").await;
+    let found: Vec<String> = [29].into_iter().chain(290..=299).map(|n| n.to_string()).collect();
+    assert_eq!(answer(&mut client, "c").await[0], format!("* SEARCH {}", found.join(" ")));
+    assert_eq!(answer(&mut client, "d").await[0], format!("* SEARCH {}", found.join(" ")));
+}
+
+/// Long and short bodies, whole and in part, come as they were stored.
+#[tokio::test]
+async fn bodies_come_whole() {
+    let lan = Lan::new("").await;
+    let text = |n: usize| {
+        let line = |at: usize| format!("{n} {at:060}\r\n");
+        format!("Subject: {n}\r\n\r\n{}", (0..[1, 300, 20, 5000, 12_000, 2][n]).map(line).collect::<String>()).into_bytes()
+    };
+    lan.deliver("alice", (0..6).map(text)).await;
+    let mut client = logged_in(&lan).await;
+    client.send(b"a SELECT INBOX\r\n").await;
+    answer(&mut client, "a").await;
+    for (partial, from, length) in [("", 0, usize::MAX), ("<65530.300000>", 65_530, 300_000), ("<100.16500>", 100, 16_500)] {
+        client.send(format!("b FETCH 1:* (BODY.PEEK[]{partial})\r\n").as_bytes()).await;
+        let said = answer(&mut client, "b").await.join("\n");
+        let named = if from > 0 { format!("<{from}>") } else { String::new() };
+        let expected: Vec<String> = (0..6)
+            .map(|n| {
+                let text = String::from_utf8(text(n)).unwrap();
+                let part = &text[from.min(text.len())..from.saturating_add(length).min(text.len())];
+                format!("* {} FETCH (BODY[]{named} {{{}}}\r\n{part})", n + 1, part.len()).replace("\r\n", "\n")
+            })
+            .collect();
+        assert!(said.starts_with(&expected.join("\n")), "{partial}");
+    }
 }
 
 /// Held mail is a folder for the postmaster, and for nobody else: read there, and given to somebody by being moved.

@@ -7,6 +7,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
 use crate::serve::Stop;
+use crate::store::fulltext::Indexer;
 use crate::store::{Change, Store};
 
 /// Mail comes in bursts, and whoever brings it shall have the machine: this long nothing has to be written before a turn begins.
@@ -20,12 +21,13 @@ const RETRY: Duration = Duration::from_secs(60);
 /// turn took.
 pub async fn run(store: Store, mut stop: Stop) {
     let mut changes = store.changes();
+    let mut indexer = Indexer::new(store);
     // When what waits is to wait no longer.
     let mut burst_over = Instant::now();
     loop {
         let began = Instant::now();
         let pause = async {
-            match store.index_some().await {
+            match indexer.index_some().await {
                 Ok(0) => {
                     until_mail(&mut changes).await;
                     burst_over = Instant::now() + BURST;

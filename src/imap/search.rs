@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use super::command::{DateField, Key};
 use super::date;
 use super::sequence::{Ranges, SequenceSet};
+use crate::message::fields;
 use crate::message::header::Header;
 use crate::message::searched::{self, Sought, fold};
 
@@ -21,6 +22,8 @@ pub struct Program {
     pub needles: Vec<Sought>,
     /// Headers are needed.
     pub header: bool,
+    /// But no more of them than [`fields::listed`] keeps.
+    pub listed: bool,
     /// A mod-sequence is asked for: the answer names the highest (RFC 7162 §3.1.5).
     pub modseq: bool,
 }
@@ -81,7 +84,7 @@ impl Program {
     /// Makes keys ready. `now` is in milliseconds since 1970; `recent` are the UIDs with `\\Recent`; `uids` says which UIDs a set means, by UID
     /// or by number.
     pub fn new(keys: &[Key], now: i64, recent: &Ranges, uids: &dyn Fn(&SequenceSet, bool) -> Ranges) -> Program {
-        let mut program = Program { tests: Vec::new(), needles: Vec::new(), header: false, modseq: false };
+        let mut program = Program { tests: Vec::new(), needles: Vec::new(), header: false, listed: true, modseq: false };
         program.tests = keys.iter().map(|key| program.ready(key, now, recent, uids)).collect();
         program
     }
@@ -116,6 +119,7 @@ impl Program {
             Key::Smaller(size) => Test::Smaller(*size),
             Key::Header { name, text } => {
                 self.header = true;
+                self.listed &= fields::is_listed(name);
                 Test::Header { name: name.clone(), text: fold(text) }
             }
             Key::Body(text) => self.needle(text, false),

@@ -4,6 +4,7 @@ use crate::imap::{bodystructure, envelope};
 use crate::message::address_list::{self, Entry};
 use crate::message::envelope::Envelope;
 use crate::message::facts::Facts;
+use crate::message::fields;
 use crate::message::words;
 use crate::store::ContentFacts;
 
@@ -46,6 +47,7 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
         display_to: display(|envelope| &envelope.to),
         date: facts.date,
         references: facts.references.clone(),
+        fields: fields::listed(&facts.header).filter(|_| facts.header.len() as u64 == facts.header_size),
     }
 }
 

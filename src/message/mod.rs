@@ -9,6 +9,7 @@ pub mod content_type;
 pub mod date;
 pub mod envelope;
 pub mod facts;
+pub mod fields;
 pub mod header;
 pub mod layout;
 pub mod mime;

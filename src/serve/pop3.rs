@@ -5,11 +5,13 @@
 //! telephone that lost its network would keep everybody else out for ten minutes. A message that somebody else removed in the meantime
 //! answers RETR with an error, and its deletion succeeds.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
@@ -19,8 +21,9 @@ use super::{Context, Peer, Stop, Stream};
 use crate::pop3::command::{MAX_LINE, sasl_answer};
 use crate::pop3::reply::{Code, Reply, Stuffer, Top};
 use crate::pop3::session::{Message, Session, Step};
-use crate::store::Account;
 use crate::store::maildrop::Maildrop;
+use crate::store::messages::StoredMessage;
+use crate::store::{Account, StoreError};
 use crate::wire::{Connection, LineEnd, WireError};
 
 /// RFC 1939 §3: the inactivity timer is at least ten minutes.
@@ -38,6 +41,7 @@ pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop
         session: Session::new(peer.tls, context.plaintext_login(peer.ip()), auth::mechanisms(&stream.channel()).collect()),
         connection: Connection::new(stream),
         maildrop: None,
+        ahead: None,
         peer,
         context,
         stop,
@@ -53,10 +57,15 @@ struct Server {
     session: Session,
     /// What the session's indices mean.
     maildrop: Option<Maildrop>,
+    /// A message that is being read before it is asked for, by its index.
+    ahead: Option<(usize, Opening)>,
     peer: Peer,
     context: Arc<Context>,
     stop: Stop,
 }
+
+/// A message and its first bytes, under way; `None`: it is gone.
+type Opening = Pin<Box<dyn Future<Output = Result<Option<(StoredMessage, Bytes)>, StoreError>> + Send>>;
 
 /// Whether the conversation goes on.
 #[derive(PartialEq, Eq)]
@@ -101,9 +110,10 @@ impl Server {
     }
 
     /// The next line. What is queued goes out first, unless the client has sent more commands already (RFC 2449 §6.6).
-    async fn next_line(&mut self) -> Result<Option<bytes::Bytes>, WireError> {
+    async fn next_line(&mut self) -> Result<Option<Bytes>, WireError> {
         if self.connection.is_full() || !self.connection.buffered().contains(&b'\n') {
             self.flush().await?;
+            self.connection.rest();
         }
         let patience = if self.maildrop.is_some() { IDLE } else { LOG_IN };
         let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, Instant::now() + patience);
@@ -211,7 +221,13 @@ impl Server {
     async fn send_message(&mut self, at: usize, lines: Option<u64>) -> Result<(), WireError> {
         let Some(uid) = self.maildrop.as_ref().map(|maildrop| (maildrop.folder, maildrop.messages[at].uid)) else { return Ok(()) };
         let store = self.context.store.clone();
-        let (message, mut piece) = match store.message(uid.0, uid.1, PIECE).await {
+        let opening = match self.ahead.take() {
+            Some((next, opening)) if next == at => opening,
+            _ => Box::pin(store.message(uid.0, uid.1, PIECE)),
+        };
+        let opened = opening.await;
+        self.read_ahead(at + 1);
+        let (message, mut piece) = match opened {
             Ok(Some(found)) => found,
             Ok(None) => {
                 self.say(&Reply::err("this message was removed by another session"));
@@ -236,12 +252,10 @@ impl Server {
             let in_body = offset >= message.header_size;
             if offset >= message.size || (in_body && top.as_ref().is_some_and(Top::is_full)) {
                 stuffer.finish(&mut out);
-                self.connection.queue(&out);
-                return Ok(());
+                return self.connection.pass(&out, Instant::now() + WRITE).await;
             }
-            self.connection.queue(&out);
+            self.connection.pass(&out, Instant::now() + WRITE).await?;
             out.clear();
-            self.flush().await?;
             piece = match store.message_bytes(&message, offset, PIECE).await {
                 Ok(piece) if !piece.is_empty() => piece,
                 other => {
@@ -250,6 +264,13 @@ impl Server {
                 }
             };
         }
+    }
+
+    /// Whoever has sent more commands while one message goes out wants the next one, as a rule.
+    fn read_ahead(&mut self, at: usize) {
+        let Some(maildrop) = self.maildrop.as_ref().filter(|_| self.connection.buffered().contains(&b'\n')) else { return };
+        let Some(message) = maildrop.messages.get(at) else { return };
+        self.ahead = Some((at, Box::pin(self.context.store.message(maildrop.folder, message.uid, PIECE))));
     }
 
     /// QUIT: what is marked goes in one transaction, and only then is there a `+OK`.

@@ -48,6 +48,8 @@ pub struct ContentFacts {
     pub date: Option<i64>,
     /// In-Reply-To and References, as found, for THREAD.
     pub references: Vec<String>,
+    /// What [`crate::message::fields::listed`] keeps of its header.
+    pub fields: Option<Vec<u8>>,
 }
 
 /// Bytes of one chunk. A mail of average size is one row; a piece of a large one costs one row as well.
@@ -86,7 +88,7 @@ impl Store {
         self.read(move |connection| {
             let mut select = connection.prepare_cached(
                 "SELECT size, header_size, message_id, body_hash, hash, envelope, bodystructure, body, subject, sender, recipient, copied,
-                        date, thread, display_from, display_to, parts
+                        date, thread, display_from, display_to, parts, fields
                  FROM content WHERE id = ?1",
             )?;
             let facts = select.query_row([id.0], |row| {
@@ -108,6 +110,7 @@ impl Store {
                     display_from: row.get(14)?,
                     display_to: row.get(15)?,
                     parts: row.get(16)?,
+                    fields: row.get(17)?,
                 })
             });
             facts.optional()?.ok_or_else(|| missing(id))
@@ -211,8 +214,8 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
     let mut update = connection.prepare_cached(
         "UPDATE content SET header_size = ?2, message_id = ?3, body_hash = ?4, hash = ?5, envelope = ?6, bodystructure = ?7, body = ?8,
                 subject = ?9, sender = ?10, recipient = ?11, copied = ?12, date = ?13, thread = ?14, display_from = ?15,
-                display_to = ?16, parts = ?17
-         WHERE id = ?1 AND refs IS NULL AND size = ?18",
+                display_to = ?16, parts = ?17, fields = ?18
+         WHERE id = ?1 AND refs IS NULL AND size = ?19",
     )?;
     let changed = update.execute(params![
         id.0,
@@ -232,6 +235,7 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
         facts.display_from,
         facts.display_to,
         facts.parts,
+        facts.fields,
         facts.size,
     ])?;
     if changed == 1 { fulltext::added(connection, id.0) } else { Err(missing(id)) }
@@ -240,8 +244,8 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
 fn insert_row(connection: &Connection, refs: Option<i64>, size: u64, facts: &ContentFacts) -> Result<ContentId, StoreError> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO content (refs, size, header_size, message_id, body_hash, hash, envelope, bodystructure, body, subject, sender,
-                              recipient, copied, date, thread, display_from, display_to, parts)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                              recipient, copied, date, thread, display_from, display_to, parts, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
     )?;
     let id = insert.insert(params![
         refs,
@@ -262,6 +266,7 @@ fn insert_row(connection: &Connection, refs: Option<i64>, size: u64, facts: &Con
         facts.display_from,
         facts.display_to,
         facts.parts,
+        facts.fields,
     ])?;
     Ok(ContentId(id))
 }

@@ -3,7 +3,7 @@
 //! The index is an FTS5 table of what each original's words are made of: every three bytes that stand side by side in a word of its
 //! texts ([`searched`]), once each. A text is in a message only if all of its own threes are, so the index never misses one, wherever in a
 //! word it stands; what it names too much the bytes sort out. Originals are indexed once, whoever got them, in the background
-//! ([`Store::index_some`]); until then each counts as one that may hold anything. What a delivery put above an original is short and looked
+//! ([`Indexer`]); until then each counts as one that may hold anything. What a delivery put above an original is short and looked
 //! through every time.
 
 use super::content::Chunks;
@@ -15,11 +15,12 @@ use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::ops::{ControlFlow, RangeInclusive};
+use std::pin::Pin;
 
 /// Originals of one turn of the indexer, which holds the writer while a client waits for its commit: a few hundredths of a second.
-const TURN: usize = 32;
+const TURN: usize = 64;
 /// Bytes of text in one turn.
-const TURN_BYTES: usize = 1 << 20;
+const TURN_BYTES: usize = 2 << 20;
 /// Bytes that one look may read before it says how far it got: readers are few, and others want them.
 const LOOK: u64 = 8 << 20;
 /// Nearly every mail without attachment is shorter: read at once, and the parts cut from it.
@@ -91,35 +92,59 @@ impl Store {
         .await
     }
 
-    /// Indexes some originals, and says how many; 0: there is nothing left to do.
-    pub async fn index_some(&self) -> Result<usize, StoreError> {
-        let documents = self
-            .read(|connection| {
-                let mut select = connection.prepare_cached("SELECT content FROM unindexed ORDER BY content LIMIT ?1")?;
-                let ids = select.query_map([TURN], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-                let (mut documents, mut grams, mut bytes) = (Vec::new(), Grams::default(), 0);
-                let mut chunks = Chunks::new(connection);
-                for id in ids {
-                    bytes += gather(&mut chunks, id, &mut grams)?;
-                    documents.push((id, grams.take()));
-                    if bytes > TURN_BYTES {
-                        break;
-                    }
-                }
-                Ok(documents)
-            })
-            .await?;
-        let count = documents.len();
-        if count > 0 {
-            let bytes = documents.iter().map(|(_, grams)| grams.len()).sum();
-            self.write(bytes, move |work| insert(work, &documents)).await?;
-        }
-        Ok(count)
-    }
-
     /// Originals that wait for the indexer.
     pub async fn unindexed(&self) -> Result<u64, StoreError> {
         self.read(|connection| Ok(connection.query_row("SELECT count(*) FROM unindexed", [], |row| row.get(0))?)).await
+    }
+}
+
+/// Whoever indexes: while some originals enter the index, the texts of the next are read.
+pub struct Indexer {
+    store: Store,
+    ahead: Option<Gathering>,
+}
+
+/// Originals and their threes, under way.
+type Gathering = Pin<Box<dyn Future<Output = Result<Vec<(i64, String)>, StoreError>> + Send>>;
+
+impl Indexer {
+    /// Nothing is read yet.
+    pub fn new(store: Store) -> Indexer {
+        Indexer { store, ahead: None }
+    }
+
+    /// Indexes some originals, and says how many; 0: there is nothing left to do.
+    pub async fn index_some(&mut self) -> Result<usize, StoreError> {
+        let mut documents = match self.ahead.take() {
+            Some(ahead) => ahead.await?,
+            None => Vec::new(),
+        };
+        if documents.is_empty() {
+            // Also those that were begun long ago, and became complete while others were read.
+            documents = self.gather_behind(0).await?;
+        }
+        let (count, Some((last, _))) = (documents.len(), documents.last()) else { return Ok(0) };
+        self.ahead = Some(self.gather_behind(*last));
+        let bytes = documents.iter().map(|(_, grams)| grams.len()).sum();
+        self.store.write(bytes, move |work| insert(work, &documents)).await?;
+        Ok(count)
+    }
+
+    fn gather_behind(&self, last: i64) -> Gathering {
+        Box::pin(self.store.read(move |connection| {
+            let mut select = connection.prepare_cached("SELECT content FROM unindexed WHERE content > ?1 ORDER BY content LIMIT ?2")?;
+            let ids = select.query_map(params![last, TURN], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+            let (mut documents, mut grams, mut bytes) = (Vec::new(), Grams::default(), 0);
+            let mut chunks = Chunks::new(connection);
+            for id in ids {
+                bytes += gather(&mut chunks, id, &mut grams)?;
+                documents.push((id, grams.take()));
+                if bytes > TURN_BYTES {
+                    break;
+                }
+            }
+            Ok(documents)
+        }))
     }
 }
 
@@ -192,10 +217,17 @@ fn mentioned_above(connection: &Connection, bounds: [i64; 2], text: &str) -> Res
         "SELECT message.id & 0xFFFFFFFF, prefix.data FROM message JOIN prefix ON prefix.id = message.prefix WHERE message.id BETWEEN ?1 AND ?2",
     )?;
     let mut rows = select.query(bounds)?;
-    let mut uids = Vec::new();
+    let (mut uids, mut lower) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let mut found = false;
         let prefix = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        if is_plain(prefix) && !text.contains(' ') {
+            lower.clear();
+            lower.extend(prefix.iter().map(u8::to_ascii_lowercase));
+            if finder.find(&lower).is_none() {
+                continue;
+            }
+        }
         let _ = searched::header_texts(prefix, &mut |_, text| {
             found |= finder.find(text.as_bytes()).is_some();
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -205,6 +237,13 @@ fn mentioned_above(connection: &Connection, bounds: [i64; 2], text: &str) -> Res
         }
     }
     Ok(uids)
+}
+
+/// Whether a header reads as it is written, so that what stands in one of its texts without a space stands in its bytes as well: it is
+/// ASCII that can be seen, and nothing in it is encoded. Nearly everything that we put above messages is.
+fn is_plain(header: &[u8]) -> bool {
+    let mut lines = header.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.all(|line| line.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))) && memmem::find(header, b"=?").is_none()
 }
 
 /// An original that is read here and there.
@@ -349,8 +388,9 @@ mod tests {
             store.write(1, move |work| file(work, &content)).await.unwrap()
         };
         add("Subject: one\r\n\r\n").await;
-        assert_eq!(store.index_some().await.unwrap(), 1);
-        assert_eq!(store.index_some().await.unwrap(), 0);
+        let mut indexer = Indexer::new(store.clone());
+        assert_eq!(indexer.index_some().await.unwrap(), 1);
+        assert_eq!(indexer.index_some().await.unwrap(), 0);
         add("Subject: two\r\n\r\n").await;
         let left = store.write(1, |work| {
             assert_eq!((count(work, "fulltext_docsize")?, count(work, "unindexed")?), (1, 1));
@@ -373,6 +413,16 @@ mod tests {
         check("ab abcabc x", Some("gcytd AND gey3b AND ggylc"));
         check("ü", None);
         check("üü", Some("lzq54 AND mhpgd"));
+    }
+
+    #[test]
+    fn headers_that_read_as_they_are_written() {
+        let check = |header: &str, expected: bool| assert_eq!(is_plain(header.as_bytes()), expected, "{header:?}");
+        check("Delivered-To: alice@office.lan\r\nReceived: from x\r\n\tby y; z\r\n", true);
+        check("Delivered-To: al\rice\r\n", false);
+        check("Delivered-To: \u{1}\r\n", false);
+        check("Delivered-To: jürgen@office.lan\r\n", false);
+        check("Delivered-To: =?utf-8?q?x?=\r\n", false);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Wanted {
     pub sort: bool,
     /// [`MessageRow::header`]: prefix and original header, up to [`MAX_INLINE_HEADER`].
     pub header: bool,
+    /// [`MessageRow::fields`]; of a message that has none, [`MessageRow::header`].
+    pub fields: bool,
 }
 
 /// Headers up to this size come along with [`Store::rows`]; longer ones are read like bodies.
@@ -94,9 +96,8 @@ pub struct MessageRow {
     pub prefix_size: u32,
     /// Bytes of the header as the client sees it: prefix, original header, blank line.
     pub header_size: u64,
-    /// EMAILID (RFC 8474): the same for copies.
-    pub email_id: String,
-    /// Of the original.
+    prefix: i64,
+    /// Of the original; goes with [`Wanted::sort`].
     pub message_id: Option<String>,
     /// Wire form.
     pub envelope: Bytes,
@@ -108,6 +109,15 @@ pub struct MessageRow {
     pub sort: Option<Box<SortKeys>>,
     /// Prefix and original header, if they fit into [`MAX_INLINE_HEADER`].
     pub header: Option<Bytes>,
+    /// The fields of the header that are kept apart ([`crate::message::fields::listed`]).
+    pub fields: Option<Bytes>,
+}
+
+impl MessageRow {
+    /// EMAILID (RFC 8474): the same for copies.
+    pub fn email_id(&self) -> String {
+        format!("M{}-{}", self.content.0, self.prefix)
+    }
 }
 
 /// What SORT and THREAD compare (RFC 5256).
@@ -202,14 +212,15 @@ impl Store {
         .await
     }
 
-    /// The first `limit` messages of the set, by UID; go on behind the last one's UID. Missing UIDs are passed over.
-    pub async fn rows(
+    /// The first `limit` messages of the set, by UID; go on behind the last one's UID. Missing UIDs are passed over. Begins at once, so that
+    /// one page can be read while the one before it is used.
+    pub fn rows(
         &self,
         folder: FolderId,
         uids: &[RangeInclusive<u32>],
         wanted: Wanted,
         limit: usize,
-    ) -> Result<Vec<MessageRow>, StoreError> {
+    ) -> impl Future<Output = Result<Vec<MessageRow>, StoreError>> + Send + use<> {
         let uids = uids.to_vec();
         self.read(move |connection| {
             let mut rows = Vec::new();
@@ -223,19 +234,24 @@ impl Store {
                     break;
                 }
             }
-            if wanted.header {
+            if wanted.header || wanted.fields {
                 let mut chunks = Chunks::new(connection);
-                for row in &mut rows {
+                for row in rows.iter_mut().filter(|row| wanted.header || row.fields.is_none()) {
                     row.header = header(&mut chunks, folder, row)?;
                 }
             }
             Ok(rows)
         })
-        .await
     }
 
-    /// A message to be read in pieces, with its first bytes, at most `first`: one round trip for nearly every mail. `None`: gone.
-    pub async fn message(&self, folder: FolderId, uid: u32, first: usize) -> Result<Option<(StoredMessage, Bytes)>, StoreError> {
+    /// A message to be read in pieces, with its first bytes, at most `first`: one round trip for nearly every mail. `None`: gone. Begins at
+    /// once.
+    pub fn message(
+        &self,
+        folder: FolderId,
+        uid: u32,
+        first: usize,
+    ) -> impl Future<Output = Result<Option<(StoredMessage, Bytes)>, StoreError>> + Send + use<> {
         self.read(move |connection| {
             let mut select = connection.prepare_cached(
                 "SELECT message.content, message.size, content.header_size, prefix.data
@@ -251,13 +267,17 @@ impl Store {
             let bytes = read(connection, &message, 0, first)?;
             Ok(Some((message, bytes)))
         })
-        .await
     }
 
-    /// Bytes `offset..offset + length` of a message, prefix included; shorter at its end, empty beyond it.
-    pub async fn message_bytes(&self, message: &StoredMessage, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+    /// Bytes `offset..offset + length` of a message, prefix included; shorter at its end, empty beyond it. Begins at once.
+    pub fn message_bytes(
+        &self,
+        message: &StoredMessage,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = Result<Bytes, StoreError>> + Send + use<> {
         let message = message.clone();
-        self.read(move |connection| read(connection, &message, offset, length)).await
+        self.read(move |connection| read(connection, &message, offset, length))
     }
 }
 
@@ -331,8 +351,10 @@ fn select_rows(wanted: Wanted) -> String {
         .join(", ");
     format!(
         "SELECT message.id, flags, keywords, modseq, content, internal_date, saved, message.size, message.size - content.size, header_size,
-                prefix, message_id, {}, {}, {}, {}, {sort}
+                prefix, {}, {}, {}, {}, {}, {}, {sort}
          FROM message JOIN content ON content.id = message.content WHERE message.id BETWEEN ?1 AND ?2 ORDER BY message.id LIMIT ?3",
+        column(wanted.sort, "message_id"),
+        column(wanted.fields, "fields"),
         wanted.sort,
         column(wanted.envelope, "envelope"),
         column(wanted.bodystructure, "bodystructure"),
@@ -345,17 +367,17 @@ fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
     let (content, prefix): (i64, Option<i64>) = (row.get(4)?, row.get(10)?);
     let internal_date: i64 = row.get(5)?;
     let prefix_size: u32 = row.get(8)?;
-    let sort = match row.get(12)? {
+    let sort = match row.get(13)? {
         false => None,
         true => Some(Box::new(SortKeys {
-            subject: row.get(16)?,
-            from: row.get(17)?,
-            to: row.get(18)?,
-            cc: row.get(19)?,
-            date: row.get::<_, Option<i64>>(20)?.unwrap_or(internal_date),
-            references: content::split(&row.get::<_, String>(21)?),
-            display_from: row.get(22)?,
-            display_to: row.get(23)?,
+            subject: row.get(17)?,
+            from: row.get(18)?,
+            to: row.get(19)?,
+            cc: row.get(20)?,
+            date: row.get::<_, Option<i64>>(21)?.unwrap_or(internal_date),
+            references: content::split(&row.get::<_, String>(22)?),
+            display_from: row.get(23)?,
+            display_to: row.get(24)?,
         })),
     };
     Ok(MessageRow {
@@ -366,13 +388,14 @@ fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
         size: row.get(7)?,
         prefix_size,
         header_size: row.get::<_, u64>(9)? + u64::from(prefix_size),
-        email_id: format!("M{content}-{}", prefix.unwrap_or(0)),
+        prefix: prefix.unwrap_or(0),
         message_id: row.get(11)?,
-        envelope: blob(13)?,
-        bodystructure: blob(14)?,
-        body: blob(15)?,
+        envelope: blob(14)?,
+        bodystructure: blob(15)?,
+        body: blob(16)?,
         sort,
         header: None,
+        fields: row.get::<_, Option<Vec<u8>>>(12)?.map(Bytes::from),
     })
 }
 

@@ -206,12 +206,14 @@ impl Store {
         self.0.changes.subscribe()
     }
 
-    /// Reads in one snapshot.
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.0.readers.as_ref().ok_or(StoreError::Closed)?.read(work).await
+    /// Reads in one snapshot. It begins at once: who has something else to do until it is there waits later.
+    fn read<T, W>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let underway = self.0.readers.as_ref().map(|readers| readers.read(work));
+        async { underway.ok_or(StoreError::Closed)?.await }
     }
 
     /// Writes; ends after the commit. An error takes back what this job did, and nothing else.

@@ -53,11 +53,12 @@ impl Readers {
         Ok((Readers { desk }, threads))
     }
 
-    /// Reads in a snapshot.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    /// Reads in a snapshot. It begins at once: the future only waits for it.
+    pub fn read<T, W>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let read: Read = Box::new(move |connection| {
             // A caller that was cancelled needs no answer.
@@ -66,7 +67,7 @@ impl Readers {
             }
         });
         self.desk.hand_in(read);
-        receiver.await.map_err(|_| StoreError::Closed)?
+        async { receiver.await.unwrap_or(Err(StoreError::Closed)) }
     }
 }
 

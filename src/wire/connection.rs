@@ -12,6 +12,8 @@ const SMALLEST_READ: usize = 512;
 const LARGEST_READ: usize = 32 * 1024;
 /// Queued output beyond this is worth a write of its own.
 const WRITE_AT: usize = 64 * 1024;
+/// Copying less than this costs less than a write of its own.
+const WORTH_PASSING: usize = 16 * 1024;
 
 /// Which line ends are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,9 +123,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream.flush().await
         };
         timeout_at(deadline, write).await.map_err(|_| WireError::TimedOut)??;
-        if self.output.capacity() > SMALLEST_READ {
+        // More is to come, as it seems; whoever waits for long calls `rest`. What an overlong line left behind goes at once.
+        if self.output.capacity() > 2 * WRITE_AT {
             self.output = BytesMut::new();
         }
+        Ok(())
+    }
+
+    /// Sends what is queued and these bytes behind it, without copying what is long.
+    pub async fn pass(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), WireError> {
+        if bytes.len() < WORTH_PASSING {
+            self.queue(bytes);
+            return if self.is_full() { self.flush(deadline).await } else { Ok(()) };
+        }
+        if tracing::enabled!(tracing::Level::TRACE) && !self.hushed {
+            tracing::trace!("> {}", redact::command(bytes));
+        }
+        let Self { stream, output, .. } = self;
+        let mut all = output.chain(bytes);
+        timeout_at(deadline, stream.write_all_buf(&mut all)).await.map_err(|_| WireError::TimedOut)??;
         Ok(())
     }
 
@@ -136,8 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Gives back what a burst of data made the buffers grow to; for a connection that is about to wait for long.
     pub fn rest(&mut self) {
         self.read_size = SMALLEST_READ;
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                *buffer = BytesMut::new();
+            }
         }
     }
 

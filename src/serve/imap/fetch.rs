@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::Session;
 use super::outcome::{Done, Failure, Performed};
 use super::preview::preview;
-use super::section::{Message, Piece};
+use super::section::{FIRST, Message, Piece, listed};
 use crate::imap::command::{FetchItem, FetchModifiers, Section, SectionText};
 use crate::imap::response;
 use crate::imap::sequence::{Ranges, SequenceSet};
@@ -17,8 +17,13 @@ use crate::wire::WireError;
 
 /// Rows of one query: enough that the query's own cost vanishes, few enough to stand in memory.
 const PAGE: usize = 256;
-/// Headers are up to 64 KB each.
-const PAGE_WITH_HEADERS: usize = 64;
+/// Headers are up to 64 KB each. One page is read while another is sent.
+const PAGE_WITH_HEADERS: usize = 32;
+/// Of messages that were stored before fields were kept apart, and of odd ones, this many headers come along instead.
+const PAGE_WITH_FIELDS: usize = 128;
+
+/// What most rows take besides the structures that they bring along.
+const ROW: usize = 512;
 
 impl Session {
     pub(super) async fn fetch(&mut self, set: &SequenceSet, items: &[FetchItem], modifiers: FetchModifiers, by_uid: bool) -> Performed {
@@ -52,18 +57,15 @@ impl Session {
         let mut expected = self.selected()?.view.count(&spans);
         let mut pages = Pages::new(&spans);
         let mut gone = false;
-        let page = if plan.wanted.header { PAGE_WITH_HEADERS } else { PAGE };
-        while !pages.rest().is_empty() {
-            let store = self.store();
-            let folder = self.selected()?.folder.id;
-            let mut rows = store.rows(folder, pages.rest(), plan.wanted, page).await?;
-            pages.go_behind(rows.last().filter(|_| rows.len() == page).map(|row| row.view.uid));
+        let (store, folder) = (self.store(), self.selected()?.folder.id);
+        let mut underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), plan.wanted, plan.page()));
+        while let Some(page) = underway.take() {
+            let mut rows = page.await?;
+            pages.go_behind(rows.last().filter(|_| rows.len() == plan.page()).map(|row| row.view.uid));
+            underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), plan.wanted, plan.page()));
             let newly_seen = if plan.sets_seen { self.mark_seen(&mut rows).await? } else { Vec::new() };
             expected = expected.saturating_sub(rows.len());
-            for row in rows {
-                let seen_now = newly_seen.binary_search(&row.view.uid).is_ok();
-                gone |= !Box::pin(self.fetch_row(&row, &plan, seen_now)).await?;
-            }
+            gone |= !self.fetch_rows(&rows, &plan, &newly_seen).await?;
         }
         if !by_uid && (gone || expected > 0) {
             return Err(Failure::no("EXPUNGEISSUED", "Some of these messages no longer exist."));
@@ -103,21 +105,39 @@ impl Session {
         Ok(unseen)
     }
 
-    /// False if somebody removed the message a moment ago.
-    async fn fetch_row(&mut self, row: &MessageRow, plan: &Plan<'_>, seen_now: bool) -> Result<bool, Failure> {
+    /// A page of messages; the bytes of the next one are read while one is sent. False if somebody removed some of them a moment ago.
+    async fn fetch_rows(&mut self, rows: &[MessageRow], plan: &Plan<'_>, newly_seen: &[u32]) -> Result<bool, Failure> {
+        let (store, folder) = (self.store(), self.selected()?.folder.id);
+        let open = |row: &MessageRow| store.message(folder, row.view.uid, FIRST);
+        let mut underway = rows.first().filter(|_| plan.reads_bytes).map(open);
+        let mut all = true;
+        for (at, row) in rows.iter().enumerate() {
+            let mut message = Message::new(store.clone(), folder, row);
+            if let Some(opening) = underway.take() {
+                let opened = opening.await?;
+                underway = rows.get(at + 1).map(open);
+                // Once the length of a literal is out, its bytes have to come.
+                let Some(opened) = opened else {
+                    all = false;
+                    continue;
+                };
+                message = message.opened_as(opened);
+            }
+            let seen_now = newly_seen.binary_search(&row.view.uid).is_ok();
+            Box::pin(self.fetch_row(message, plan, seen_now)).await?;
+        }
+        Ok(all)
+    }
+
+    async fn fetch_row(&mut self, mut message: Message<'_>, plan: &Plan<'_>, seen_now: bool) -> Result<(), Failure> {
+        let row = message.row();
         let rev2 = self.enabled.rev2;
         let (condstore, uid_only) = (self.enabled.condstore, self.enabled.uid_only);
         let selected = self.selected()?;
-        let Some(number) = selected.view.number(row.view.uid) else { return Ok(true) };
+        let Some(number) = selected.view.number(row.view.uid) else { return Ok(()) };
         let recent = selected.is_recent(row.view.uid) && !rev2;
         let shown = selected.changed(&row.view);
-        let folder = selected.folder.id;
-        let mut message = Message::new(self.store(), folder, row);
-        // Once the length of a literal is out, its bytes have to come.
-        if plan.reads_bytes && !message.open().await? {
-            return Ok(false);
-        }
-        let mut out = Vec::with_capacity(256);
+        let mut out = Vec::with_capacity(ROW + row.envelope.len() + row.bodystructure.len() + row.body.len());
         out.extend_from_slice(self.fetch_start(number, row.view.uid).as_bytes());
         let mut first = true;
         let mut text = |out: &mut Vec<u8>, text: &str| {
@@ -146,7 +166,7 @@ impl Session {
                 FetchItem::SaveDate => text(&mut out, &format!("SAVEDATE \"{}\"", date::render(row.saved))),
                 FetchItem::Size => text(&mut out, &format!("RFC822.SIZE {}", row.size)),
                 FetchItem::ModSeq => text(&mut out, &format!("MODSEQ ({})", row.view.modseq)),
-                FetchItem::EmailId => text(&mut out, &format!("EMAILID ({})", row.email_id)),
+                FetchItem::EmailId => text(&mut out, &format!("EMAILID ({})", row.email_id())),
                 FetchItem::ThreadId => text(&mut out, "THREADID NIL"),
                 FetchItem::Preview => {
                     text(&mut out, "PREVIEW ");
@@ -201,7 +221,7 @@ impl Session {
         }
         out.extend_from_slice(b")\r\n");
         self.send(&out).await?;
-        Ok(true)
+        Ok(())
     }
 
     /// A part without its transfer encoding: `literal8` if it holds NUL (RFC 3516 §4.2). Read twice, since its length comes first.
@@ -229,9 +249,9 @@ impl Session {
             let piece = cut(&piece, Some((skip, left)));
             skip = skip.saturating_sub(decoding.given());
             left -= piece.len() as u64;
-            out.extend_from_slice(piece);
             self.send(out).await?;
             out.clear();
+            self.pass(piece).await?;
         }
         Ok(())
     }
@@ -250,16 +270,18 @@ impl Session {
             Piece::Range(start, length) => {
                 let (skip, most) = partial.unwrap_or((0, u64::MAX));
                 let (start, length) = (start.saturating_add(skip), length.saturating_sub(skip).min(most));
+                message.open().await?;
                 response::literal_start(out, length);
                 let (mut at, end) = (start, start.saturating_add(length));
-                while at < end {
-                    let piece = message.read(at, end - at).await;
+                let mut underway = (at < end).then(|| message.reading(at, end - at));
+                while let Some(reading) = underway.take() {
                     // The length is out: the only honest way to say that the rest can't be had is to hang up.
-                    let piece = piece.ok().filter(|piece| !piece.is_empty()).ok_or(WireError::Closed)?;
+                    let piece = reading.await.ok().filter(|piece| !piece.is_empty()).ok_or(WireError::Closed)?;
                     at += piece.len() as u64;
-                    out.extend_from_slice(&piece);
+                    underway = (at < end).then(|| message.reading(at, end - at));
                     self.send(out).await?;
                     out.clear();
+                    self.pass(&piece).await?;
                 }
             }
         }
@@ -297,6 +319,13 @@ impl<'a> Plan<'a> {
     fn new(items: &'a [FetchItem], by_uid: bool) -> Plan<'a> {
         let has = |wanted: &FetchItem| items.contains(wanted);
         let header = |section: &Section| section.part.is_empty() && matches!(section.text, SectionText::Header | SectionText::Fields(_));
+        let listed = |section: &Section| section.part.is_empty() && listed(&section.text);
+        let any = |asks: &dyn Fn(&Section) -> bool| {
+            items.iter().any(|item| match item {
+                FetchItem::Section { section, .. } | FetchItem::Rfc822 { section, .. } => asks(section),
+                _ => false,
+            })
+        };
         Plan {
             items,
             wanted: Wanted {
@@ -304,10 +333,8 @@ impl<'a> Plan<'a> {
                 bodystructure: has(&FetchItem::BodyStructure),
                 body: has(&FetchItem::Body),
                 sort: false,
-                header: items.iter().any(|item| match item {
-                    FetchItem::Section { section, .. } | FetchItem::Rfc822 { section, .. } => header(section),
-                    _ => false,
-                }),
+                header: any(&|section| header(section) && !listed(section)),
+                fields: any(&listed),
             },
             adds_uid: by_uid && !has(&FetchItem::Uid),
             has_flags: has(&FetchItem::Flags),
@@ -319,6 +346,15 @@ impl<'a> Plan<'a> {
                 FetchItem::Binary { .. } | FetchItem::BinarySize { .. } | FetchItem::Preview => true,
                 _ => false,
             }),
+        }
+    }
+
+    /// Rows that stand in memory at a time.
+    fn page(&self) -> usize {
+        match self.wanted {
+            Wanted { header: true, .. } => PAGE_WITH_HEADERS,
+            Wanted { fields: true, .. } => PAGE_WITH_FIELDS,
+            _ => PAGE,
         }
     }
 

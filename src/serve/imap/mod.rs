@@ -387,6 +387,11 @@ impl Session {
         if self.wire.is_full() { self.flush().await } else { Ok(()) }
     }
 
+    /// The same for what may be long: it is not copied.
+    async fn pass(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        self.wire.pass(bytes, Instant::now() + WRITE).await
+    }
+
     async fn flush(&mut self) -> Result<(), WireError> {
         self.wire.flush(Instant::now() + WRITE).await
     }

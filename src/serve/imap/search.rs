@@ -20,8 +20,10 @@ use crate::store::{FolderId, Store, StoreError};
 
 /// Messages between two looks at the store.
 const PAGE: usize = 256;
-/// Headers are up to 64 KB each.
-const PAGE_WITH_HEADERS: usize = 64;
+/// Headers are up to 64 KB each. One page is read while another is looked through.
+const PAGE_WITH_HEADERS: usize = 32;
+/// Of messages that were stored before fields were kept apart, and of odd ones, this many headers come along instead.
+const PAGE_WITH_FIELDS: usize = 128;
 /// What a page of a day's difference may be: Date fields are compared as written, the store compares instants.
 const A_DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -147,15 +149,19 @@ impl Session {
     }
 
     async fn scan(&mut self, program: &Program, whereabouts: &Whereabouts, candidates: &Ranges) -> Result<Found, Failure> {
-        let wanted = Wanted { header: program.header, ..Wanted::default() };
-        let page = if program.header { PAGE_WITH_HEADERS } else { PAGE };
+        let (wanted, page) = match (program.header, program.listed) {
+            (false, _) => (Wanted::default(), PAGE),
+            (true, true) => (Wanted { fields: true, ..Wanted::default() }, PAGE_WITH_FIELDS),
+            (true, false) => (Wanted { header: true, ..Wanted::default() }, PAGE_WITH_HEADERS),
+        };
         let mut found = Found { uids: Vec::new(), modseqs: program.modseq.then(Vec::new) };
         let mut pages = Pages::new(candidates);
-        while !pages.rest().is_empty() {
-            let store = self.store();
-            let folder = self.selected()?.folder.id;
-            let rows = store.rows(folder, pages.rest(), wanted, page).await?;
+        let (store, folder) = (self.store(), self.selected()?.folder.id);
+        let mut underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), wanted, page));
+        while let Some(rows) = underway.take() {
+            let rows = rows.await?;
             pages.go_behind(rows.last().filter(|_| rows.len() == page).map(|row| row.view.uid));
+            underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), wanted, page));
             for row in self.passing(program, whereabouts, rows).await? {
                 found.uids.push(row.view.uid);
                 if let Some(modseqs) = &mut found.modseqs {
@@ -210,7 +216,7 @@ impl Session {
             saved: row.saved,
             size: row.size,
             modseq: row.view.modseq,
-            email_id: &row.email_id,
+            email_id: &row.email_id(),
             header: header.as_ref(),
             found,
         }))
@@ -218,7 +224,7 @@ impl Session {
 
     /// As far as it is searched.
     async fn header(&mut self, row: &MessageRow) -> Result<bytes::Bytes, Failure> {
-        if let Some(header) = &row.header {
+        if let Some(header) = row.fields.as_ref().or(row.header.as_ref()) {
             return Ok(header.clone());
         }
         let store = self.store();

@@ -4,19 +4,21 @@
 use bytes::Bytes;
 
 use super::outcome::Failure;
-use crate::imap::command::{HeaderFields, Section, SectionText};
+use crate::imap::command::{Section, SectionText};
 use crate::message::facts::Scanner;
+use crate::message::fields;
 use crate::message::layout::{Encoding, Layout};
 use crate::message::transfer::Decoder;
 use crate::store::messages::{MessageRow, StoredMessage};
-use crate::store::{FolderId, Store};
+use crate::store::{FolderId, Store, StoreError};
 
 /// Nearly every mail without attachment is shorter.
-const FIRST: usize = 64 * 1024;
+pub const FIRST: usize = 64 * 1024;
 /// Of what is longer.
 const PIECE: usize = 256 * 1024;
 /// Of a header from which fields are picked; what is behind it is not looked at.
 const MAX_HEADER: usize = 1024 * 1024;
+
 /// What a section holds.
 pub enum Piece {
     /// There is no such part.
@@ -80,6 +82,16 @@ impl<'a> Message<'a> {
         Message { store, folder, row, opened: None, layout: None }
     }
 
+    /// What the store gave when it was asked for the message and its first [`FIRST`] bytes.
+    pub fn opened_as(self, opened: (StoredMessage, Bytes)) -> Message<'a> {
+        Message { opened: Some(opened), ..self }
+    }
+
+    /// What the store knows of it.
+    pub fn row(&self) -> &'a MessageRow {
+        self.row
+    }
+
     /// What a section names.
     pub async fn section(&mut self, section: &Section) -> Result<Piece, Failure> {
         if section.part.is_empty() {
@@ -89,12 +101,13 @@ impl<'a> Message<'a> {
                 SectionText::Header => self.row.header.clone().map_or(Piece::Range(0, header), Piece::Bytes),
                 SectionText::Text => Piece::Range(header, size - header),
                 SectionText::Mime => Piece::Nil,
-                SectionText::Fields(fields) => {
-                    let header = match &self.row.header {
+                SectionText::Fields(wanted) => {
+                    let kept = self.row.fields.as_ref().filter(|_| listed(&section.text));
+                    let header = match kept.or(self.row.header.as_ref()) {
                         Some(header) => header.clone(),
                         None => self.collect(0, header.min(MAX_HEADER as u64)).await?,
                     };
-                    Piece::Bytes(pick(&header, fields).into())
+                    Piece::Bytes(fields::pick(&header, &wanted.names, wanted.not).into())
                 }
             });
         }
@@ -108,9 +121,9 @@ impl<'a> Message<'a> {
         };
         let Some(range) = range else { return Ok(Piece::Nil) };
         let (start, length) = (prefix + range.start, range.end.saturating_sub(range.start));
-        if let SectionText::Fields(fields) = &section.text {
+        if let SectionText::Fields(wanted) = &section.text {
             let header = self.collect(start, length.min(MAX_HEADER as u64)).await?;
-            return Ok(Piece::Bytes(pick(&header, fields).into()));
+            return Ok(Piece::Bytes(fields::pick(&header, &wanted.names, wanted.not).into()));
         }
         Ok(Piece::Range(start, length))
     }
@@ -175,13 +188,30 @@ impl<'a> Message<'a> {
     /// Some of the next `length` bytes; none if the message is gone or ends here.
     pub async fn read(&mut self, at: u64, length: u64) -> Result<Bytes, Failure> {
         self.open().await?;
-        let Some((message, first)) = &self.opened else { return Ok(Bytes::new()) };
+        Ok(self.reading(at, length).await?)
+    }
+
+    /// The same of a message that is open. Begins at once, so that one piece can be read while the one before it is sent.
+    pub fn reading(&self, at: u64, length: u64) -> impl Future<Output = Result<Bytes, StoreError>> + Send + use<> {
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
-        if at < first.len() as u64 {
-            let start = usize::try_from(at).unwrap_or(usize::MAX);
-            return Ok(first.slice(start..start.saturating_add(wanted).min(first.len())));
+        let known = match &self.opened {
+            None => Some(Bytes::new()),
+            Some((_, first)) if at < first.len() as u64 => {
+                let start = usize::try_from(at).unwrap_or(usize::MAX);
+                Some(first.slice(start..start.saturating_add(wanted).min(first.len())))
+            }
+            Some(_) => None,
+        };
+        let reading = match (&self.opened, &known) {
+            (Some((message, _)), None) => Some(self.store.message_bytes(message, at, wanted.min(PIECE))),
+            _ => None,
+        };
+        async {
+            match reading {
+                Some(reading) => reading.await,
+                None => Ok(known.unwrap_or_default()),
+            }
         }
-        Ok(self.store.message_bytes(message, at, wanted.min(PIECE)).await?)
     }
 
     /// The same of the original, without what was rendered above it: for offsets of a [`Layout`].
@@ -207,45 +237,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// `HEADER.FIELDS`: the wanted fields with their folding, and the blank line.
-fn pick(header: &[u8], fields: &HeaderFields) -> Vec<u8> {
-    let mut picked = Vec::new();
-    let mut wanted = false;
-    for line in header.split_inclusive(|byte| *byte == b'\n') {
-        let continues = matches!(line.first(), Some(b' ' | b'\t'));
-        if line.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            break;
-        }
-        if !continues {
-            let name = memchr::memchr(b':', line).map_or(&[][..], |colon| line[..colon].trim_ascii_end());
-            let named = fields.names.iter().any(|field| field.as_bytes().eq_ignore_ascii_case(name));
-            wanted = named != fields.not && !name.is_empty();
-        }
-        if wanted {
-            picked.extend_from_slice(line);
-        }
-    }
-    if !picked.is_empty() && !picked.ends_with(b"\n") {
-        picked.extend_from_slice(b"\r\n");
-    }
-    picked.extend_from_slice(b"\r\n");
-    picked
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields() {
-        let header = b"From: a\r\nSubject: one\r\n two\r\nX-No-Colon\r\nTO : b\r\nSubject: three\r\n\r\nFrom: body\r\n";
-        let check = |not, names: &[&str], expected: &str| {
-            let fields = HeaderFields { not, names: names.iter().map(|&name| name.into()).collect() };
-            assert_eq!(String::from_utf8(pick(header, &fields)).unwrap(), expected);
-        };
-        check(false, &["subject"], "Subject: one\r\n two\r\nSubject: three\r\n\r\n");
-        check(false, &["to", "from"], "From: a\r\nTO : b\r\n\r\n");
-        check(false, &["cc"], "\r\n");
-        check(true, &["subject", "from"], "TO : b\r\n\r\n");
-    }
+/// Whether a section is of fields that are kept apart.
+pub fn listed(text: &SectionText) -> bool {
+    matches!(text, SectionText::Fields(wanted) if !wanted.not && wanted.names.iter().all(|name| fields::is_listed(name)))
 }

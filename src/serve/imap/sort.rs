@@ -46,7 +46,7 @@ impl Session {
     pub(super) async fn thread(&mut self, search: &Search, algorithm: ThreadAlgorithm, by_uid: bool) -> Performed {
         let found = self.find_messages(search).await?;
         let mut rows = Vec::with_capacity(found.uids.len());
-        let wanted = Wanted { sort: true, header: algorithm == ThreadAlgorithm::References, ..Wanted::default() };
+        let wanted = Wanted { sort: true, fields: algorithm == ThreadAlgorithm::References, ..Wanted::default() };
         self.each_row(&found.uids, wanted, |row| rows.push(thread_row(row))).await?;
         let view = &self.selected()?.view;
         rows.retain_mut(|row| {
@@ -95,7 +95,7 @@ fn sort_row(row: &MessageRow) -> SortRow {
 fn thread_row(row: &MessageRow) -> ThreadRow {
     let keys = row.sort.as_deref();
     let subject = keys.map_or_else(String::new, |keys| keys.subject.clone());
-    let written = row.header.as_ref().and_then(|header| Header::parse(header).text("subject"));
+    let written = row.fields.as_ref().or(row.header.as_ref()).and_then(|header| Header::parse(header).text("subject"));
     ThreadRow {
         number: row.view.uid,
         message_id: row.message_id.clone(),
