@@ -375,7 +375,7 @@ async fn fields_are_those_of_the_header() {
     let arrival = |n: usize| {
         let mut facts = content_facts(&Facts::of(&text(n)));
         assert!(facts.fields.is_some());
-        facts.fields.take_if(|_| n % 2 == 0);
+        facts.fields.take_if(|_| n.is_multiple_of(2));
         let deposit = Deposit {
             mailbox: Mailbox::User("alice".into()),
             folder: None,
