@@ -15,13 +15,6 @@ use crate::store::messages::{MessageRow, Wanted};
 use crate::store::search::Filter;
 use crate::wire::WireError;
 
-/// Rows of one query: enough that the query's own cost vanishes, few enough to stand in memory.
-const PAGE: usize = 256;
-/// Headers are up to 64 KB each. One page is read while another is sent.
-const PAGE_WITH_HEADERS: usize = 32;
-/// Of messages that were stored before fields were kept apart, and of odd ones, this many headers come along instead.
-const PAGE_WITH_FIELDS: usize = 128;
-
 /// What most rows take besides the structures that they bring along.
 const ROW: usize = 512;
 
@@ -55,14 +48,9 @@ impl Session {
             spans = Ranges::from_sorted(partial.of(&within).iter().copied());
         }
         let mut expected = self.selected()?.view.count(&spans);
-        let mut pages = Pages::new(&spans);
         let mut gone = false;
-        let (store, folder) = (self.store(), self.selected()?.folder.id);
-        let mut underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), plan.wanted, plan.page()));
-        while let Some(page) = underway.take() {
-            let mut rows = page.await?;
-            pages.go_behind(rows.last().filter(|_| rows.len() == plan.page()).map(|row| row.view.uid));
-            underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), plan.wanted, plan.page()));
+        let mut pages = self.pages(&spans, plan.wanted)?;
+        while let Some(mut rows) = pages.next().await? {
             let newly_seen = if plan.sets_seen { self.mark_seen(&mut rows).await? } else { Vec::new() };
             expected = expected.saturating_sub(rows.len());
             gone |= !self.fetch_rows(&rows, &plan, &newly_seen).await?;
@@ -349,52 +337,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Rows that stand in memory at a time.
-    fn page(&self) -> usize {
-        match self.wanted {
-            Wanted { header: true, .. } => PAGE_WITH_HEADERS,
-            Wanted { fields: true, .. } => PAGE_WITH_FIELDS,
-            _ => PAGE,
-        }
-    }
-
     /// CHANGEDSINCE implies it (RFC 7162 §3.1.4.1).
     fn adds_modseq(&self) -> bool {
         self.modseq && !self.asks_modseq
-    }
-}
-
-/// Goes through ranges of UIDs page by page.
-pub struct Pages {
-    ranges: Vec<RangeInclusive<u32>>,
-    at: usize,
-}
-
-impl Pages {
-    /// From the start.
-    pub fn new(ranges: &Ranges) -> Pages {
-        Pages { ranges: uids(ranges), at: 0 }
-    }
-
-    /// What has not been read.
-    pub fn rest(&self) -> &[RangeInclusive<u32>] {
-        &self.ranges[self.at..]
-    }
-
-    /// Everything up to `uid` was read; `None`: everything.
-    pub fn go_behind(&mut self, uid: Option<u32>) {
-        let Some(uid) = uid else {
-            self.at = self.ranges.len();
-            return;
-        };
-        while let Some(range) = self.ranges.get_mut(self.at) {
-            if *range.end() > uid {
-                let start = (*range.start()).max(uid.saturating_add(1));
-                *range = start..=*range.end();
-                return;
-            }
-            self.at += 1;
-        }
     }
 }
 
@@ -410,18 +355,5 @@ mod tests {
         check(Some((8, 100)), b"89");
         check(Some((10, 1)), b"");
         check(Some((u64::MAX, u64::MAX)), b"");
-    }
-
-    #[test]
-    fn page_by_page() {
-        let mut pages = Pages::new(&Ranges::from_pairs([(1, 5), (9, 9), (12, 20)]));
-        pages.go_behind(Some(3));
-        assert_eq!(pages.rest(), [4..=5, 9..=9, 12..=20]);
-        pages.go_behind(Some(9));
-        assert_eq!(pages.rest(), [12..=20]);
-        pages.go_behind(Some(20));
-        assert!(pages.rest().is_empty());
-        pages.go_behind(None);
-        assert!(pages.rest().is_empty());
     }
 }

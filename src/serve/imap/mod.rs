@@ -18,6 +18,7 @@ mod login;
 mod metadata;
 mod notify;
 mod outcome;
+mod pages;
 mod preview;
 mod quota;
 mod search;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Session;
-use super::fetch::{Pages, uids};
+use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use super::section::Message;
 use crate::imap::command::{ResultOption, Search};
@@ -18,12 +18,6 @@ use crate::store::messages::{MessageRow, Wanted};
 use crate::store::search::Filter;
 use crate::store::{FolderId, Store, StoreError};
 
-/// Messages between two looks at the store.
-const PAGE: usize = 256;
-/// Headers are up to 64 KB each. One page is read while another is looked through.
-const PAGE_WITH_HEADERS: usize = 32;
-/// Of messages that were stored before fields were kept apart, and of odd ones, this many headers come along instead.
-const PAGE_WITH_FIELDS: usize = 128;
 /// What a page of a day's difference may be: Date fields are compared as written, the store compares instants.
 const A_DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -149,19 +143,10 @@ impl Session {
     }
 
     async fn scan(&mut self, program: &Program, whereabouts: &Whereabouts, candidates: &Ranges) -> Result<Found, Failure> {
-        let (wanted, page) = match (program.header, program.listed) {
-            (false, _) => (Wanted::default(), PAGE),
-            (true, true) => (Wanted { fields: true, ..Wanted::default() }, PAGE_WITH_FIELDS),
-            (true, false) => (Wanted { header: true, ..Wanted::default() }, PAGE_WITH_HEADERS),
-        };
+        let wanted = Wanted { header: program.header && !program.listed, fields: program.header && program.listed, ..Wanted::default() };
         let mut found = Found { uids: Vec::new(), modseqs: program.modseq.then(Vec::new) };
-        let mut pages = Pages::new(candidates);
-        let (store, folder) = (self.store(), self.selected()?.folder.id);
-        let mut underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), wanted, page));
-        while let Some(rows) = underway.take() {
-            let rows = rows.await?;
-            pages.go_behind(rows.last().filter(|_| rows.len() == page).map(|row| row.view.uid));
-            underway = (!pages.rest().is_empty()).then(|| store.rows(folder, pages.rest(), wanted, page));
+        let mut pages = self.pages(candidates, wanted)?;
+        while let Some(rows) = pages.next().await? {
             for row in self.passing(program, whereabouts, rows).await? {
                 found.uids.push(row.view.uid);
                 if let Some(modseqs) = &mut found.modseqs {

@@ -1,7 +1,6 @@
 //! SORT and THREAD (RFC 5256, RFC 5267's ESORT): what is compared was computed when the messages were stored.
 
 use super::Session;
-use super::fetch::Pages;
 use super::outcome::{Done, Failure, Performed};
 use super::search::{esearch, to_be_saved};
 use crate::imap::command::{ResultOption, Search, SortCriterion, ThreadAlgorithm};
@@ -11,9 +10,6 @@ use crate::imap::sort::{SortRow, sort};
 use crate::imap::thread::{ThreadRow, thread};
 use crate::message::header::Header;
 use crate::store::messages::{MessageRow, Wanted};
-
-/// Rows of one query.
-const PAGE: usize = 512;
 
 impl Session {
     pub(super) async fn sort(&mut self, tag: &str, search: &Search, criteria: &[SortCriterion], by_uid: bool) -> Performed {
@@ -62,12 +58,8 @@ impl Session {
 
     /// The rows of these messages, page by page.
     async fn each_row(&mut self, uids: &[u32], wanted: Wanted, mut take: impl FnMut(&MessageRow)) -> Result<(), Failure> {
-        let mut pages = Pages::new(&Ranges::from_sorted(uids.iter().copied()));
-        while !pages.rest().is_empty() {
-            let store = self.store();
-            let folder = self.selected()?.folder.id;
-            let rows = store.rows(folder, pages.rest(), wanted, PAGE).await?;
-            pages.go_behind(rows.last().filter(|_| rows.len() == PAGE).map(|row| row.view.uid));
+        let mut pages = self.pages(&Ranges::from_sorted(uids.iter().copied()), wanted)?;
+        while let Some(rows) = pages.next().await? {
             rows.iter().for_each(&mut take);
         }
         Ok(())
