@@ -101,9 +101,9 @@ impl Arrival {
 const DEDUPE_DAYS: i64 = 30;
 
 impl Store {
-    /// Stores any number of arrivals, each atomically, all in one commit if possible. The result is in order. If everybody
-    /// whom it is for has it already and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`. They are handed over at
-    /// once; whoever has something else to do meanwhile waits for the result later.
+    /// Stores any number of arrivals, each atomically, all in one commit if possible. The result is in order. If everybody whom one is for
+    /// has it already and nothing else was asked for but ledger and journal, the ledger's outcome becomes `duplicate`. They are handed over
+    /// at once; whoever has something else to do meanwhile waits for the result later.
     pub fn arrive(&self, arrivals: Vec<Arrival>) -> impl Future<Output = Vec<Result<Arrived, StoreError>>> + Send + use<> {
         // All are handed over before the first is waited for: that makes them one batch.
         let underway: Vec<_> = arrivals
@@ -162,6 +162,13 @@ struct Original {
     message_id: Option<String>,
     /// Tells whether two deliveries are one message.
     key: [u8; 16],
+}
+
+impl Original {
+    fn likeness<'a>(&'a self, listing: &'a str) -> handed_on::Likeness<'a> {
+        let listing = self.message_id.is_none().then_some(listing);
+        handed_on::Likeness { key: &self.key, listing, since: now() - DEDUPE_DAYS * DAY }
+    }
 }
 
 /// The whole of an arrival, inside a transaction.
@@ -339,8 +346,7 @@ fn deliver(work: &mut Work<'_>, original: &Original, deposit: &Deposit) -> Resul
 /// A mail for other servers, without those who were sent the message already; `None` if that is all of them.
 fn send_on(work: &mut Work<'_>, original: &Original, mail: &queue::NewMail) -> Result<Option<queue::MailId>, StoreError> {
     let Some(listing) = &mail.dedupe else { return queue::insert(work, original.id, mail).map(Some) };
-    let listing = original.message_id.is_none().then_some(listing.as_str());
-    let message = handed_on::Likeness { key: &original.key, listing, since: now() - DEDUPE_DAYS * DAY };
+    let message = original.likeness(listing);
     let first = handed_on::first(work, mail, &message)?;
     for address in mail.recipients.iter().filter(|address| !first.contains(address)) {
         let detail = format!("{address} was sent this message already");
@@ -360,17 +366,16 @@ fn is_first(work: &mut Work<'_>, account: AccountId, original: &Original, listin
     let mut select = work.prepare_cached("SELECT time, listing FROM delivered WHERE account = ?1 AND key = ?2")?;
     let before: Option<(i64, Option<String>)> =
         select.query_row(params![account.0, original.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let listing = original.message_id.is_none().then_some(listing);
     // Not OR REPLACE: a statement that may delete as well keeps a journal of its own.
-    let mut write = "INSERT INTO delivered (account, key, time, listing) VALUES (?1, ?2, ?3, ?4)";
-    if let Some((time, other)) = before {
-        let same_listing = listing.is_some() && listing == other.as_deref();
-        if time > now() - DEDUPE_DAYS * DAY && !same_listing {
-            return Ok(false);
-        }
-        write = "UPDATE delivered SET time = ?3, listing = ?4 WHERE account = ?1 AND key = ?2";
+    let write = match before {
+        None => "INSERT INTO delivered (account, key, time, listing) VALUES (?1, ?2, ?3, ?4)",
+        Some(_) => "UPDATE delivered SET time = ?3, listing = ?4 WHERE account = ?1 AND key = ?2",
+    };
+    let message = original.likeness(listing);
+    if message.is_again(before) {
+        return Ok(false);
     }
-    work.prepare_cached(write)?.execute(params![account.0, original.key, now(), listing])?;
+    work.prepare_cached(write)?.execute(params![account.0, message.key, now(), message.listing])?;
     Ok(true)
 }
 

@@ -15,19 +15,25 @@ pub struct Likeness<'a> {
     pub since: i64,
 }
 
+impl Likeness<'_> {
+    /// Whether somebody who got a message at that time, in that listing, got this one.
+    pub fn is_again(&self, before: Option<(i64, Option<String>)>) -> bool {
+        before.is_some_and(|(time, listing)| {
+            let same_listing = self.listing.is_some() && listing.as_deref() == self.listing;
+            time > self.since && !same_listing
+        })
+    }
+}
+
 /// Those recipients of a mail who did not get the same message lately; inside a transaction.
 pub fn first(work: &Work<'_>, mail: &NewMail, message: &Likeness<'_>) -> Result<Vec<Address>, StoreError> {
     let mut select =
         work.connection.prepare_cached("SELECT time, listing FROM handed_on WHERE system = ?1 AND address = ?2 AND key = ?3")?;
     let mut first = Vec::new();
     for address in &mail.recipients {
-        let before: Option<(i64, Option<String>)> =
+        let before =
             select.query_row(params![system(mail), address.key(), message.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let again = before.is_some_and(|(time, listing)| {
-            let same_listing = listing.is_some() && listing.as_deref() == message.listing;
-            time > message.since && !same_listing
-        });
-        if !again {
+        if !message.is_again(before) {
             first.push(address.clone());
         }
     }
