@@ -64,7 +64,7 @@ fn what_it_says_is_what_happens() {
     check("alice", "kay@customer.example", "relayed", "leaves as alice@example.com through all");
     check("bob", "kay@customer.example", "relayed", "alice gets a copy");
     check("bob", "hi@press.example", "relayed", "waits until alice approves it");
-    check("bob", "hr@agency.example", "delivered", "goes elsewhere, delivered\n  to alice");
+    check("bob", "hr@agency.example", "delivered", "goes elsewhere: delivered\n  to alice");
     check("bob", "board@example.com", "refused", "may not write to the group");
     check("bob", "alcie@example.com", "refused", "do you mean alice@example.com?");
     check("bob", "nobody@office.lan", "refused", "nobody of that name here");

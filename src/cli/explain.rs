@@ -190,7 +190,7 @@ fn outgoing(current: &Current, user: &str, to: &str, json: bool) -> anyhow::Resu
     if ruled.instead && identity.is_ok() {
         match json {
             true => println!("{:#}", as_json(&to.to_string(), &ruled.decision)),
-            false => print!("{}", as_text(&to.to_string(), &ruled.decision).replacen(": ", ": goes elsewhere, ", 1)),
+            false => print!("{}", as_text(&format!("{to}: goes elsewhere"), &ruled.decision)),
         }
         return Ok(Exit::Done);
     }
