@@ -34,7 +34,7 @@ fn mails() -> Vec<String> {
 async fn recorded_sessions_are_answered_alike() {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 5, "the recordings are missing");
+    assert!(files.len() >= 6, "the recordings are missing");
     let mut differences = 0;
     for file in files {
         println!("{}", file.display());
@@ -209,6 +209,7 @@ fn record_sessions() {
     });
     let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential").join(name).display().to_string();
     record("imapflow", &|home, port| run("node", &[&script("imapflow.mjs"), &port.to_string(), password], home));
+    record("thunderbird", &|home, port| run("bash", &[&script("thunderbird.sh"), &port.to_string(), password], home));
     record("neomutt", &|home, port| {
         let text = format!(
             "set folder=imap://alice@127.0.0.1:{port}/\nset spoolfile=+INBOX\nset imap_pass={password}\nset ssl_starttls=no\nset ssl_force_tls=no\nset imap_authenticators=login\n\
