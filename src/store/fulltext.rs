@@ -302,21 +302,22 @@ impl<'r, 'c> Original<'r, 'c> {
 
 /// The threes of a document, each once.
 struct Grams {
-    seen: Vec<u64>,
+    /// By the first byte, a bit for each pair that can follow: 8 KB for each of the few that texts begin words with.
+    seen: [Option<Box<[u64; 1 << 10]>>; 1 << 8],
     list: Vec<u32>,
 }
 
 impl Default for Grams {
-    /// A bit for each three that there can be: 2 MB.
     fn default() -> Self {
-        Grams { seen: vec![0; 1 << 18], list: Vec::new() }
+        Grams { seen: [const { None }; 1 << 8], list: Vec::new() }
     }
 }
 
 impl Grams {
     fn add(&mut self, text: &str) {
         for gram in grams(text) {
-            let (word, bit) = (&mut self.seen[gram as usize >> 6], 1 << (gram & 63));
+            let pairs = self.seen[gram as usize >> 16].get_or_insert_with(|| Box::new([0; 1 << 10]));
+            let (word, bit) = (&mut pairs[gram as usize >> 6 & 0x3ff], 1 << (gram & 63));
             if *word & bit == 0 {
                 *word |= bit;
                 self.list.push(gram);
@@ -328,7 +329,9 @@ impl Grams {
     fn take(&mut self) -> String {
         let mut text = String::with_capacity(self.list.len() * (TOKEN + 1));
         for gram in self.list.drain(..) {
-            self.seen[gram as usize >> 6] = 0;
+            if let Some(pairs) = &mut self.seen[gram as usize >> 16] {
+                pairs[gram as usize >> 6 & 0x3ff] = 0;
+            }
             push_token(gram, &mut text);
             text.push(' ');
         }
