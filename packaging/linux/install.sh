@@ -47,7 +47,7 @@ done
 if has_systemd; then
   "$prefix/bin/mailroom" --config /etc/mailroom/mailroom.toml service install
   if cmp -s "$here/etc/mailroom.toml" /etc/mailroom/mailroom.toml; then
-    echo "Next: $prefix/bin/mailroom init /etc/mailroom asks and writes the files; $prefix/bin/mailroom service start starts it."
+    echo "Next: \`$prefix/bin/mailroom init /etc/mailroom\` asks and writes the files, \`$prefix/bin/mailroom service start\` starts it."
   elif [ -d /run/systemd/system ]; then
     systemctl try-restart mailroom
   fi

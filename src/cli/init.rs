@@ -165,9 +165,6 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         LogIn::Password { .. } => true,
     };
     print!("{}", what_next(&directory, &configuration));
-    if configuration == platform::system_configuration() {
-        println!("`mailroom service start` starts the gateway, where the package or `mailroom service install` has made it a service.");
-    }
     Ok(if logged_in { Exit::Done } else { Exit::Failed })
 }
 
@@ -258,11 +255,19 @@ fn what_to_enter(loaded: &Loaded, users: &[User], passwords: &[(String, SecretSt
     text
 }
 
+/// The configuration is found in the system's place and in the directory where one is.
 fn what_next(directory: &Path, configuration: &Path) -> String {
-    let found_anyway = std::env::current_dir().is_ok_and(|here| here == directory) || configuration == platform::system_configuration();
-    let option = if found_anyway { String::new() } else { format!(" --config {}", configuration.display()) };
+    let system = configuration == platform::system_configuration();
+    let place = match system || std::env::current_dir().is_ok_and(|here| here == directory) {
+        true => String::new(),
+        false => format!(", in {}", directory.display()),
+    };
+    let gateway = match system {
+        true => "mailroom service start    starts the gateway; without a service, `mailroom service install` comes before",
+        false => "mailroom run              serves, until it is told to stop",
+    };
     format!(
-        "\nNext: `mailroom{option} fetch` fetches once, `mailroom{option} run` serves, `mailroom{option} check --online` tries everything.\n"
+        "\nNext{place}:\n  mailroom check --online   tries every log-in\n  mailroom fetch            fetches once, to see what comes\n  {gateway}\n"
     )
 }
 
