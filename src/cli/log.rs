@@ -13,20 +13,31 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Level, Log};
 use crate::service::platform;
+pub use gathered::Clerk;
 use rotated::Rotated;
 
 /// Where the files lie in the store's directory.
 const FOLDER: &str = "log";
 
+mod gathered;
 mod rotated;
 
-/// As [`start`], for the gateway: where stderr goes nowhere, the log lies in files below `store`.
-pub fn start_gateway(log: &Log, verbose: u8, store: Option<&Path>) {
-    match store.filter(|_| platform::stderr_is_lost()).map(|store| Rotated::open(store.join(FOLDER))) {
-        Some(Ok(file)) => start_to(log, verbose, file, false),
-        // Nobody would hear that the file can't be made.
-        Some(Err(_)) | None => start(log, verbose),
+/// As [`start`], for the gateway: where stderr goes nowhere, the log lies in files below `store`. Where no person sits before it, its entries
+/// are gathered; what is returned has to live as long as anything is logged.
+pub fn start_gateway(log: &Log, verbose: u8, store: Option<&Path>) -> Option<Clerk> {
+    let file = store.filter(|_| platform::stderr_is_lost()).and_then(|store| Rotated::open(store.join(FOLDER)).ok());
+    if let Some(file) = file {
+        start_to(log, verbose, file, false);
+        return None;
     }
+    // Nobody would hear that the thread, or the file, can't be made.
+    let gathered = if std::io::stderr().is_terminal() { None } else { gathered::start(std::io::stderr()).ok() };
+    let Some((entries, clerk)) = gathered else {
+        start(log, verbose);
+        return None;
+    };
+    start_to(log, verbose, entries, false);
+    Some(clerk)
 }
 
 /// Starts logging at the configured level, or at `-v`'s if that is lower. A second call changes nothing.

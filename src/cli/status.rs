@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -55,7 +56,7 @@ struct Status {
     queue: Vec<Queued>,
     tray: u64,
     users: Vec<Account>,
-    away: Vec<Away>,
+    away: Arc<[Away]>,
     copies: Vec<Copies>,
     used: u64,
     free: u64,

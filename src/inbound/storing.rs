@@ -74,7 +74,7 @@ pub enum Handling {
 /// What does not change while one round of messages is stored.
 struct Round {
     mark_key: Vec<u8>,
-    away: Vec<Away>,
+    away: Arc<[Away]>,
     probe: Probe,
 }
 

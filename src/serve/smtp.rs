@@ -349,6 +349,7 @@ impl Server {
         let mut reception = self.reception();
         let mut unstuffer = Unstuffer::default();
         let mut plain = Vec::new();
+        self.connection.expect_much();
         while !unstuffer.is_done() {
             if self.connection.buffered().is_empty() {
                 self.connection.fill(Instant::now() + PIECE).await?;

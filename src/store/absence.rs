@@ -2,7 +2,10 @@
 
 use super::{AccountId, Change, DAY, SMALL, Store, StoreError, Work, accounts, now};
 use crate::mapping::Mailbox;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 
 /// A sender hears of it once in so many days (RFC 5230 §4.2).
 const TOLD_DAYS: i64 = 7;
@@ -47,17 +50,55 @@ impl Away {
     }
 }
 
+/// Who is away, as it was read last: every mail asks, and it hardly ever changes.
+pub struct Known(Mutex<Last>);
+
+struct Last {
+    changes: Receiver<Change>,
+    /// How often something changed that may concern it.
+    version: u64,
+    away: Option<Arc<[Away]>>,
+}
+
+impl Known {
+    /// Nothing is known yet; what changes afterwards is heard of from there.
+    pub fn new(changes: Receiver<Change>) -> Known {
+        Known(Mutex::new(Last { changes, version: 0, away: None }))
+    }
+
+    fn now(&self) -> MutexGuard<'_, Last> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match last.changes.try_recv() {
+                Ok(Change::Users | Change::Anything) | Err(TryRecvError::Lagged(_)) => {
+                    last.version += 1;
+                    last.away = None;
+                }
+                Ok(_) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return last,
+            }
+        }
+    }
+}
+
 impl Store {
-    /// Everybody who is, was or will be away and has not switched it off.
-    pub async fn vacations(&self) -> Result<Vec<Away>, StoreError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT name, starts, ends, text FROM vacation JOIN account ON account.id = vacation.account ORDER BY name",
-            )?;
-            let away = |row: &rusqlite::Row<'_>| Ok(Away { user: row.get(0)?, starts: row.get(1)?, ends: row.get(2)?, text: row.get(3)? });
-            Ok(select.query_map([], away)?.collect::<Result<_, _>>()?)
-        })
-        .await
+    /// Everybody who is, was or will be away and has not switched it off. What another process changes is seen as soon as its
+    /// [`Change::Anything`] is.
+    pub async fn vacations(&self) -> Result<Arc<[Away]>, StoreError> {
+        let version = {
+            let last = self.0.away.now();
+            if let Some(away) = &last.away {
+                return Ok(away.clone());
+            }
+            last.version
+        };
+        let away: Arc<[Away]> = self.read(vacations).await?.into();
+        let mut last = self.0.away.now();
+        // Otherwise it may have been read before what has changed meanwhile.
+        if last.version == version {
+            last.away = Some(away.clone());
+        }
+        Ok(away)
     }
 
     /// Switches a user's automatic reply on, or (`None`) off. Nobody counts as told any more.
@@ -112,6 +153,13 @@ impl Store {
         })
         .await
     }
+}
+
+fn vacations(connection: &Connection) -> Result<Vec<Away>, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT name, starts, ends, text FROM vacation JOIN account ON account.id = vacation.account ORDER BY name")?;
+    let away = |row: &rusqlite::Row<'_>| Ok(Away { user: row.get(0)?, starts: row.get(1)?, ends: row.get(2)?, text: row.get(3)? });
+    Ok(select.query_map([], away)?.collect::<Result<_, _>>()?)
 }
 
 /// Who gets copies of a user's mail now, inside a transaction.

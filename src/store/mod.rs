@@ -86,6 +86,7 @@ struct Inner {
     hashing: Semaphore,
     secret_key: OnceLock<secrets::Key>,
     mark_key: OnceLock<Vec<u8>>,
+    away: absence::Known,
     _presence: database::Presence,
 }
 
@@ -172,6 +173,7 @@ impl Store {
             content::sweep_after_crash(&connection)?;
         }
         let changes = broadcast::Sender::new(CHANGES);
+        let away = absence::Known::new(changes.subscribe());
         let no_thread = |error: std::io::Error| StoreError::Database(format!("no thread could be started: {error}"));
         let (checkpoints, checkpoint_thread) = Checkpoints::start(&directory).map_err(no_thread)?;
         let (writer, writer_thread) = writer::start(connection, changes.clone(), checkpoints).map_err(no_thread)?;
@@ -186,6 +188,7 @@ impl Store {
             hashing: Semaphore::new(password::HASHES_AT_A_TIME),
             secret_key: OnceLock::new(),
             mark_key: OnceLock::new(),
+            away,
             _presence: presence,
         })))
     }

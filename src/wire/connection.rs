@@ -78,6 +78,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(self.input.split_to(length).freeze())
     }
 
+    /// Much is about to come: the next read takes as much as any.
+    pub fn expect_much(&mut self) {
+        self.read_size = LARGEST_READ;
+    }
+
     /// What has arrived and was not taken yet.
     pub fn buffered(&self) -> &[u8] {
         &self.input
