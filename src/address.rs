@@ -50,7 +50,12 @@ impl Domain {
                 Err(_) => refuse(format!("“{text}” is no address literal")),
             };
         }
-        let ascii = idna::domain_to_ascii(text).map_err(|_| AddressError(format!("“{text}” is no domain")))?;
+        // Of letters, digits and the like IDNA makes small ones, no more, unless one of the labels is encoded.
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        let mut ascii = text.to_ascii_lowercase();
+        if !plain || ascii.contains("xn--") {
+            ascii = idna::domain_to_ascii(text).map_err(|_| AddressError(format!("“{text}” is no domain")))?;
+        }
         let fits = |label: &str| {
             !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
@@ -112,7 +117,7 @@ impl Address {
         if local.chars().any(char::is_control) {
             return refuse("a control character stands before the @");
         }
-        let folded: String = local.nfc().flat_map(char::to_lowercase).collect();
+        let folded = if local.is_ascii() { local.to_ascii_lowercase() } else { local.nfc().flat_map(char::to_lowercase).collect() };
         Ok(Self { local: local.to_owned(), domain: domain.clone(), key: format!("{folded}@{domain}") })
     }
 

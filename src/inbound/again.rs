@@ -77,8 +77,7 @@ impl Known {
         let header = self.facts.header();
         let returned = self.facts.returned_id();
         let mail = Mail { header: &header, size: self.facts.size, returned: returned.as_deref() };
-        let fields = header.all("From").chain(header.all("Sender"));
-        let from: Vec<Address> = fields.flat_map(|field| address_list::mailboxes(field.value)).map(|mailbox| mailbox.address).collect();
+        let from = address_list::writers(&header);
         let mut all = Decision::default();
         for recipient in &self.envelope {
             all.join(recipients::decide_for(mapping, recipient, Direction::In, Sender::Outside(&from), mail, sent));

@@ -34,6 +34,9 @@ struct System<'a> {
 
 /// The queue's mails for the other mail systems of a decision, and why some of their addresses can't be handed over.
 pub fn mails(decision: &Decision, header: &[u8], origin: &Origin, mark_key: &[u8], hop: Hop<'_>) -> (Vec<NewMail>, Option<String>) {
+    if decision.lmtp.is_empty() {
+        return (vec![], None);
+    }
     let (mut systems, mut problem) = (Vec::<System<'_>>::new(), None);
     let parsed = Header::parse(header);
     for (server, address) in &decision.lmtp {

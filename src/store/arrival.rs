@@ -210,7 +210,9 @@ pub fn store(work: &mut Work<'_>, arrival: &Arrival) -> Result<Arrived, StoreErr
     if let Some(entry) = &arrival.journal {
         journal::insert(work, original.id, entry)?;
     }
-    content::release_if_unused(work, original.id)?;
+    if arrived.deposits.iter().all(Option::is_none) {
+        content::release_if_unused(work, original.id)?;
+    }
     trace::insert(work, Some(original.id), original.message_id.as_deref(), &arrival.trace)?;
     if let (Some(user), Some(message_id)) = (&arrival.sent_by, &original.message_id) {
         remember_sender(work, message_id, user)?;
@@ -389,9 +391,12 @@ fn count(work: &mut Work<'_>, user: &str) -> Result<(), StoreError> {
 }
 
 fn remember_sender(work: &mut Work<'_>, message_id: &str, user: &str) -> Result<(), StoreError> {
-    work.prepare_cached(
-        "INSERT OR REPLACE INTO sent (message_id, account, time) SELECT ?1, id, ?3 FROM account WHERE kind = 'user' AND name = ?2",
-    )?
-    .execute(params![message_id, user, now()])?;
+    let Some(account) = accounts::id_by_name(work, &Mailbox::User(user.to_owned()))? else { return Ok(()) };
+    let row = params![message_id, account.0, now()];
+    // Not OR REPLACE, as in `is_first`.
+    let new = work.prepare_cached("INSERT OR IGNORE INTO sent (message_id, account, time) VALUES (?1, ?2, ?3)")?.execute(row)?;
+    if new == 0 {
+        work.prepare_cached("UPDATE sent SET time = ?3 WHERE message_id = ?1 AND account = ?2")?.execute(row)?;
+    }
     Ok(())
 }

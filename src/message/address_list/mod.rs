@@ -6,6 +6,7 @@
 
 mod token;
 
+use super::header::Header;
 use super::words;
 use crate::address::{Address, Domain};
 use std::ops::Range;
@@ -58,6 +59,12 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
         _ => None,
     });
     raw.filter_map(|raw| Some(Mailbox { address: raw.address()?, name: raw.display_name() })).collect()
+}
+
+/// Everybody whom a message names as its writer: `From`, then `Sender`.
+pub fn writers(header: &Header<'_>) -> Vec<Address> {
+    let fields = header.all("From").chain(header.all("Sender"));
+    fields.flat_map(|field| mailboxes(field.value)).map(|mailbox| mailbox.address).collect()
 }
 
 /// The list's pieces in order, groups balanced, at most [`MAX_ENTRIES`] and the end of the last group.

@@ -72,7 +72,23 @@ impl<'a> Iterator for Tokens<'a> {
 
 /// `atext`, dots and 8-bit bytes.
 fn is_word_byte(b: u8) -> bool {
-    b > 0x20 && b != 0x7f && !b"()<>[]:;@\\,\"".contains(&b)
+    const WORD: [bool; 256] = {
+        let mut word = [true; 256];
+        let mut b = 0;
+        while b <= 0x20 {
+            word[b] = false;
+            b += 1;
+        }
+        word[0x7f] = false;
+        let specials = b"()<>[]:;@\\,\"";
+        let mut at = 0;
+        while at < specials.len() {
+            word[specials[at] as usize] = false;
+            at += 1;
+        }
+        word
+    };
+    WORD[usize::from(b)]
 }
 
 /// The length of an encoded word at the start (RFC 2047 §2); commas and at signs that broken writers leave in it belong to it.
@@ -142,7 +158,10 @@ fn literal<'a>(text: &'a [u8]) -> (Token<'a>, usize) {
 
 /// The tokens' text with nothing between them.
 pub(super) fn joined<'a>(tokens: impl IntoIterator<Item = &'a Placed<'a>>) -> Vec<u8> {
-    tokens.into_iter().flat_map(|placed| text(&placed.token)).copied().collect()
+    tokens.into_iter().fold(Vec::new(), |mut joined, placed| {
+        joined.extend_from_slice(text(&placed.token));
+        joined
+    })
 }
 
 /// The tokens' text as a phrase: one space between words, comments left out.

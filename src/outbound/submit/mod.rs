@@ -145,13 +145,13 @@ pub async fn check_size(store: &Store, current: &Current, submitter: &Submitter,
     let identities = plan::identities(current, submitter);
     let limit = size::limit(store, current, &identities).await.map_err(|error| temporary(&error))?;
     let Some(limit) = limit.filter(|limit| size > *limit) else { return Ok(()) };
-    let outside = |address| plan::place(current, submitter, &address) == Place::Outside;
+    let outside = |address| plan::whereabouts(current, submitter, &address) == Place::Outside;
     if recipient_address(current, &rcpt.to).is_some_and(outside) { Err(too_large(limit)) } else { Ok(()) }
 }
 
 /// Stores a message for everybody whom it is for. The reply is final: 250 means that all of it is durable.
 pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>) -> Reply {
-    let from = from_addresses(&submission.taken);
+    let from = address_list::writers(&submission.taken.facts.header());
     if let Submitter::User(user) = submission.submitter
         && let Some(foreign) = from.iter().find(|address| !may_use(current, user, address))
     {
@@ -270,12 +270,6 @@ fn not_yours(current: &Current, user: &str, address: &Address) -> Reply {
 
 fn needs_smtputf8() -> Reply {
     Reply::new(553, "5.6.7", "An address with letters outside ASCII needs SMTPUTF8, which your mail program did not ask for")
-}
-
-fn from_addresses(taken: &Taken) -> Vec<Address> {
-    let header = taken.facts.header();
-    let fields = ["From", "Sender"].into_iter().flat_map(|name| header.all(name).collect::<Vec<_>>());
-    fields.flat_map(|field| address_list::mailboxes(field.value)).map(|mailbox| mailbox.address).collect()
 }
 
 /// Which of our users sent the messages that this one answers.

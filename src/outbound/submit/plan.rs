@@ -54,6 +54,20 @@ pub(super) struct Plan {
 
 /// Where this recipient is, as seen by this submitter.
 pub(super) fn place(current: &Current, submitter: &Submitter, address: &Address) -> Place {
+    let place = whereabouts(current, submitter, address);
+    if place != Place::Here {
+        return place;
+    }
+    let nothing = Header::parse(b"");
+    let asked = decide(current, submitter, address, Mail { header: &nothing, size: 0, returned: None }, &[], &|_| None);
+    match asked.refused {
+        Some(why) => Place::Refused(format!("{address}: {why}")),
+        None => Place::Here,
+    }
+}
+
+/// The same, whether the submitter may write there or not.
+pub(super) fn whereabouts(current: &Current, submitter: &Submitter, address: &Address) -> Place {
     let mapping = &current.mapping;
     if !mapping.is_ours(address) {
         return Place::Outside;
@@ -65,15 +79,7 @@ pub(super) fn place(current: &Current, submitter: &Submitter, address: &Address)
         };
     };
     let here = !found.recipients.is_empty() || !found.forwards.is_empty() || !found.lmtp.is_empty();
-    if !here && !found.remote.is_empty() {
-        return Place::Outside;
-    }
-    let nothing = Header::parse(b"");
-    let asked = decide(current, submitter, address, Mail { header: &nothing, size: 0, returned: None }, &[], &|_| None);
-    match asked.refused {
-        Some(why) => Place::Refused(format!("{address}: {why}")),
-        None => Place::Here,
-    }
+    if here || found.remote.is_empty() { Place::Here } else { Place::Outside }
 }
 
 /// Whether mail for a name that nobody has here may exist at the ISP.
@@ -160,6 +166,7 @@ pub(super) fn plan(
     let submitter = submission.submitter;
     let facts = &submission.taken.facts;
     let header = facts.header();
+    let dedupe = dedupe(submission, &header);
     let returned = facts.returned_id();
     let mail = Mail { header: &header, size: facts.size, returned: returned.as_deref() };
     let mut all = Decision::default();
@@ -170,7 +177,7 @@ pub(super) fn plan(
         if approval::is_desk(current, submitter, &address) {
             continue;
         }
-        match place(current, submitter, &address) {
+        match whereabouts(current, submitter, &address) {
             Place::Outside => outside.push(address),
             // The mapping may have changed since RCPT; nothing that was accepted is refused or lost now.
             Place::Here | Place::Nobody | Place::Refused(_) => {
@@ -206,7 +213,7 @@ pub(super) fn plan(
     }
     for recipient in &all.recipients {
         plan.trace.push(("delivered", format!("to {}", recipient.mailbox)));
-        plan.deposits.push(deposit(current, submission, recipient));
+        plan.deposits.push(deposit(current, submission, recipient, &dedupe));
     }
     if !outside.is_empty() {
         let identity = identity(current, submitter, from)?;
@@ -226,7 +233,7 @@ pub(super) fn plan(
         match forwarding.mail(forward, &facts.header, hop(current, submission)) {
             Ok(mail) => {
                 plan.trace.push(("forwarded", format!("to {}", forward.to)));
-                plan.queue.push(NewMail { dedupe: dedupe(submission), ..mail });
+                plan.queue.push(NewMail { dedupe: dedupe.clone(), ..mail });
             }
             Err(why) => {
                 let reason = format!("it should go on to {}, but {why}", forward.to);
@@ -239,7 +246,7 @@ pub(super) fn plan(
         owner: owner(current, submitter),
         from_outside: !submitter.is_trusted(),
         wishes: wishes(current, submission),
-        dedupe: dedupe(submission),
+        dedupe,
     };
     let (handed_over, problem) = handover::mails(&all, &facts.header, &origin, mark_key, hop(current, submission));
     for mail in handed_over {
@@ -275,7 +282,7 @@ fn has_arrived(decision: &Decision) -> bool {
 }
 
 /// A colleague's copy: as written, below what every server adds on top.
-fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient) -> Deposit {
+fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient, dedupe: &Option<String>) -> Deposit {
     let address = recipient.address.clone().or_else(|| match &recipient.mailbox {
         Mailbox::User(user) => current.mapping.lan_address(user),
         Mailbox::Shared(_) => None,
@@ -286,13 +293,13 @@ fn deposit(current: &Current, submission: &Submission<'_>, recipient: &Recipient
         prefix: prefix(current, submission, address.as_ref()).into(),
         flags: 0,
         internal_date: submission.now,
-        dedupe: dedupe(submission),
+        dedupe: dedupe.clone(),
     }
 }
 
 /// See [`Deposit::dedupe`]. Who sends a colleague a message again, by hand, means it.
-fn dedupe(submission: &Submission<'_>) -> Option<String> {
-    submission.taken.facts.header().first("Resent-From").is_none().then(|| submission.id.clone())
+fn dedupe(submission: &Submission<'_>, header: &Header<'_>) -> Option<String> {
+    header.first("Resent-From").is_none().then(|| submission.id.clone())
 }
 
 /// The lines on top of a copy that stays here.

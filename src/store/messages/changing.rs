@@ -210,21 +210,39 @@ pub fn move_all(work: &mut Work<'_>, folder: FolderId, target: FolderId) -> Resu
     remove(work, folder, &gone)
 }
 
-/// Adds messages to a folder and returns the first one's UID; the others follow it.
+/// Adds messages to a folder and returns the first one's UID; the others follow it. Counts them as triggers do for whatever goes: a trigger
+/// here would make each INSERT keep a copy of every page that it changes.
 pub fn insert(work: &mut Work<'_>, folder: FolderId, rows: &[NewRow]) -> Result<u32, StoreError> {
-    let (next, modseq): (i64, i64) = work
-        .prepare_cached("UPDATE folder SET uidnext = uidnext + ?2, modseq = modseq + 1 WHERE id = ?1 RETURNING uidnext, modseq")?
-        .query_row(params![folder.0, rows.len()], |row| Ok((row.get(0)?, row.get(1)?)))
+    let bytes_of = |wanted: fn(&NewRow) -> bool| rows.iter().filter(|row| wanted(row)).map(|row| row.size).sum::<u64>();
+    let number_of = |wanted: fn(&NewRow) -> bool| rows.iter().filter(|row| wanted(row)).count();
+    let (bytes, deleted) = (bytes_of(|_| true), |row: &NewRow| row.flags & flags::DELETED != 0);
+    let (next, modseq, account): (i64, i64, i64) = work
+        .prepare_cached(
+            "UPDATE folder SET uidnext = uidnext + ?2, modseq = modseq + 1, messages = messages + ?2, bytes = bytes + ?3,
+                    unseen = unseen + ?4, deleted = deleted + ?5, deleted_bytes = deleted_bytes + ?6
+             WHERE id = ?1 RETURNING uidnext, modseq, account",
+        )?
+        .query_row(
+            params![folder.0, rows.len(), bytes, number_of(|row| row.flags & flags::SEEN == 0), number_of(deleted), bytes_of(deleted)],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
         .optional()?
         .ok_or_else(folders::missing)?;
     let Ok(first) = u32::try_from(next - rows.len() as i64) else { return Err(no_uids_left()) };
     if next > i64::from(u32::MAX) {
         return Err(no_uids_left());
     }
+    work.prepare_cached("UPDATE account SET messages = messages + ?2, bytes = bytes + ?3 WHERE id = ?1")?.execute(params![
+        account,
+        rows.len(),
+        bytes
+    ])?;
     let mut insert = work.connection.prepare_cached(
         "INSERT INTO message (id, content, prefix, size, flags, keywords, modseq, internal_date, saved)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
+    let mut refer = work.connection.prepare_cached("UPDATE content SET refs = ifnull(refs, 0) + 1, unreferenced = NULL WHERE id = ?1")?;
+    let mut refer_above = work.connection.prepare_cached("UPDATE prefix SET refs = refs + 1 WHERE id = ?1")?;
     let saved = now();
     for (uid, row) in (first..).zip(rows) {
         insert.execute(params![
@@ -238,6 +256,10 @@ pub fn insert(work: &mut Work<'_>, folder: FolderId, rows: &[NewRow]) -> Result<
             row.internal_date,
             saved
         ])?;
+        refer.execute([row.content.0])?;
+        if let Some(prefix) = row.prefix {
+            refer_above.execute([prefix])?;
+        }
     }
     work.changed(Change::Folder(folder));
     Ok(first)
