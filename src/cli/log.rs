@@ -23,7 +23,7 @@ mod gathered;
 mod rotated;
 
 /// As [`start`], for the gateway: where stderr goes nowhere, the log lies in files below `store`. Where no person sits before it, its entries
-/// are gathered; what is returned has to live as long as anything is logged.
+/// can be gathered by what is returned, which has to live as long as they are.
 pub fn start_gateway(log: &Log, verbose: u8, store: Option<&Path>) -> Option<Clerk> {
     let file = store.filter(|_| platform::stderr_is_lost()).and_then(|store| Rotated::open(store.join(FOLDER)).ok());
     if let Some(file) = file {

@@ -89,7 +89,7 @@ async fn serve(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = files::gather(&file).and_then(|texts| files::parse(&file, texts));
     let storage = loaded.as_ref().ok().map(|loaded| loaded.config.storage.path.clone()).or_else(|| files::storage_path_of_broken(&file));
     let configured = loaded.map(|loaded| loaded.config.log);
-    let _clerk = log::start_gateway(&configured.unwrap_or(Log { level: Level::Info, json: false }), global.verbose, storage.as_deref());
+    let clerk = log::start_gateway(&configured.unwrap_or(Log { level: Level::Info, json: false }), global.verbose, storage.as_deref());
     if let Some(confined) = arguments.confined {
         tracing::info!("{confined}");
     }
@@ -102,6 +102,9 @@ async fn serve(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout();
     writeln!(out, "{}", gateway.ready_line()).and_then(|()| out.flush())?;
     platform::announce_ready();
+    if let Some(clerk) = &clerk {
+        clerk.gather();
+    }
     let beat = platform::watchdog_interval();
     loop {
         let alive = async {

@@ -108,6 +108,10 @@ impl Mapping {
 
     /// The identity that this address is for this user, if he may send as it.
     pub fn identity(&self, user: &str, address: &Address) -> Option<Identity> {
+        // The usual case, and the first of them all.
+        if let Some(look) = self.looks.own(user).filter(|look| look.address == *address) {
+            return Some(look.identity());
+        }
         if let Some(identity) = self.identities(user).into_iter().find(|identity| identity.address == *address) {
             return Some(identity);
         }

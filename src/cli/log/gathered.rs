@@ -1,7 +1,7 @@
-//! Entries of the log that go out together: whoever logs does not wait for the file, the pipe or the journal behind stderr, and the entries
-//! of a burst of mail are one write.
+//! Entries of the log that go out together: whoever logs does not wait for the file, the pipe or the journal behind stderr. The first one goes
+//! at once, and those that come in the [`PAUSE`] after it, in a burst of mail, are one write.
 //!
-//! A process that is killed takes the entries of the last [`PAUSE`] with it.
+//! A process that is killed takes the entries of one pause with it.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ const MOST: usize = 1 << 20;
 /// Where entries are gathered.
 pub struct Gathered(Arc<Desk>);
 
-/// Writes what was gathered; dropped, it writes the rest, and entries that come later go straight out.
+/// Writes what is gathered. What is logged before [`Clerk::gather`], or after this is dropped, goes straight out.
 pub struct Clerk {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
@@ -34,18 +34,20 @@ struct Desk {
 
 struct State {
     waiting: Vec<u8>,
+    straight: bool,
     closed: bool,
 }
 
 /// Starts the thread that writes to `out`.
 pub fn start(mut out: impl Write + Send + 'static) -> io::Result<(Gathered, Clerk)> {
-    let state = State { waiting: Vec::new(), closed: false };
+    let state = State { waiting: Vec::new(), straight: true, closed: false };
     let desk = Arc::new(Desk { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
     let shared = desk.clone();
     let thread = std::thread::Builder::new().name("log".into()).spawn(move || {
         while let Some(entries) = shared.next() {
             // Nobody could be told that the log can't be written.
             let _ = out.write_all(&entries).and_then(|()| out.flush());
+            shared.pause();
         }
     })?;
     Ok((Gathered(desk.clone()), Clerk { desk, thread: Some(thread) }))
@@ -56,21 +58,34 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has come in a pause; `None` after the end.
+    /// All that has come; `None` after the end.
     fn next(&self) -> Option<Vec<u8>> {
         let nothing = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let state = self.filled.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
-        let more = |state: &mut State| state.waiting.len() < MOST && !state.closed;
-        let (mut state, _) = self.filled.wait_timeout_while(state, PAUSE, more).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.filled.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
         let entries = std::mem::take(&mut state.waiting);
         self.emptied.notify_all();
         (!entries.is_empty()).then_some(entries)
+    }
+
+    fn pause(&self) {
+        let room = |state: &mut State| state.waiting.len() < MOST && !state.closed;
+        drop(self.filled.wait_timeout_while(self.lock(), PAUSE, room).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Clerk {
+    /// From now on entries are gathered.
+    pub fn gather(&self) {
+        self.desk.lock().straight = false;
     }
 }
 
 impl Drop for Clerk {
     fn drop(&mut self) {
-        self.desk.lock().closed = true;
+        {
+            let mut state = self.desk.lock();
+            (state.straight, state.closed) = (true, true);
+        }
         self.desk.filled.notify_all();
         self.desk.emptied.notify_all();
         if let Some(thread) = self.thread.take() {
@@ -93,9 +108,9 @@ pub struct Entry<'w>(&'w Desk);
 impl Write for Entry<'_> {
     /// The subscriber hands over whole entries.
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
-        let full = |state: &mut State| state.waiting.len() >= MOST && !state.closed;
+        let full = |state: &mut State| state.waiting.len() >= MOST && !state.straight;
         let mut state = self.0.emptied.wait_while(self.0.lock(), full).unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
+        if state.straight {
             drop(state);
             return io::stderr().write_all(entry).map(|()| entry.len());
         }
@@ -135,6 +150,7 @@ mod tests {
     fn a_burst_goes_out_in_order_and_in_few_writes() {
         let sink = Sink::default();
         let (log, clerk) = start(sink.clone()).unwrap();
+        clerk.gather();
         let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
         for line in &lines {
             log.make_writer().write_all(line.as_bytes()).unwrap();
@@ -149,6 +165,7 @@ mod tests {
     fn more_than_is_taken_away_waits_and_is_not_lost() {
         let sink = Sink::default();
         let (log, clerk) = start(sink.clone()).unwrap();
+        clerk.gather();
         let line = vec![b'x'; MOST / 4];
         for _ in 0..20 {
             log.make_writer().write_all(&line).unwrap();
