@@ -277,9 +277,6 @@ impl Mailbox<'_, '_> {
     }
 
     async fn stubs(&mut self, upstream: &mut Upstream, large: &[Item]) -> Result<(), Trouble> {
-        if large.is_empty() {
-            return Ok(());
-        }
         let handles: Vec<u32> = large.iter().map(|item| item.handle).collect();
         let mut headers = upstream.headers(&handles).await?;
         for item in large {

@@ -191,3 +191,28 @@ pub fn tell(work: &Work<'_>, telling: &Telling) -> Result<bool, StoreError> {
     ])?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_away_is_known_at_once_here_and_soon_from_another_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, elsewhere) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());
+        let alice = here.account_add(&Mailbox::User("alice".into()), None, None).await.unwrap();
+        let away = |text: &str| Some(Away { user: "alice".into(), starts: None, ends: None, text: Some(text.to_owned()) });
+        let said = async || here.vacations().await.unwrap().iter().map(|away| away.text.clone().unwrap()).collect::<Vec<_>>().join(",");
+        assert_eq!(said().await, "");
+        for text in ["at sea", "at home"] {
+            here.vacation_set(alice, away(text)).await.unwrap();
+            assert_eq!((said().await, said().await), (text.to_owned(), text.to_owned()));
+        }
+        for (set, expected) in [(away("elsewhere"), "elsewhere"), (None, "")] {
+            let mut changes = here.changes();
+            elsewhere.vacation_set(alice, set).await.unwrap();
+            while changes.recv().await.unwrap() != Change::Anything {}
+            assert_eq!(said().await, expected);
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! kill -9 while mail is handed in and while it is relayed: what was accepted arrives, and what arrives twice was marked.
+//! kill -9 while mail is handed in and while it goes on, to a smarthost or by LMTP to another mail system: what was accepted arrives, and what
+//! arrives twice was marked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 
 use crate::support::office::{self, Office, until};
-use crate::support::smarthost::Smarthost;
+use crate::support::smarthost::{Fault, Smarthost};
 
 /// Mails that wait, or are on their way, whenever the gateway is ended.
 const UNDER_WAY: usize = 1_000;
@@ -76,13 +77,24 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(server: Smarthost) -> Self {
+    /// The customers are outside, behind a smarthost.
+    fn relay(server: Smarthost) -> Self {
         let config = format!(
             "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n[[smarthost]]\nname = \"isp\"\nhost = \"127.0.0.1\"\nport = {}\n\
              tls = \"none\"\ninsecure = true\n",
             server.address.port()
         );
-        let office = Office::new(&config, "");
+        Self::new(server, &config, "")
+    }
+
+    /// The customers are ours, and another mail system keeps their mail.
+    fn hand_over(server: Smarthost) -> Self {
+        let mapping = format!("[addresses]\n\"*@customer.example\" = \"lmtp:{}\"\n", server.address);
+        Self::new(server, "[office]\ndomains = [\"example.com\", \"customer.example\"]\npostmaster = \"alice\"\n", &mapping)
+    }
+
+    fn new(server: Smarthost, config: &str, mapping: &str) -> Self {
+        let office = Office::new(config, mapping);
         office.add_users(&["alice"]);
         Self { office, server, accepted: BTreeSet::new(), marked: BTreeSet::new(), next: 0, cut: 0 }
     }
@@ -98,7 +110,7 @@ impl Trial {
         [first, first + each].map(|from| std::thread::spawn(move || hand_in(port, from..from + each)))
     }
 
-    /// While the smarthost takes nothing, as many mails come as have left.
+    /// While the server takes nothing, as many mails come as have left.
     fn fill(&mut self) {
         let missing = UNDER_WAY.saturating_sub(self.waiting());
         if missing > 0 {
@@ -198,32 +210,50 @@ impl Trial {
     }
 }
 
+fn killed_by_chance(mut trial: Trial, what: &str) {
+    for round in 1..=5_u64 {
+        trial.round(None, Some(Duration::from_millis(150 * round * round.min(3))));
+    }
+    trial.finish(what);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_mail_comes_and_goes_nothing_is_lost_and_what_goes_twice_is_marked() {
     let server = Smarthost::start([]).await;
-    let trial = tokio::task::spawn_blocking(move || {
-        let mut trial = Trial::new(server);
-        for round in 1..=5_u64 {
-            trial.round(None, Some(Duration::from_millis(150 * round * round.min(3))));
-        }
-        trial.finish("killed by chance");
-    });
+    let trial = tokio::task::spawn_blocking(move || killed_by_chance(Trial::relay(server), "killed by chance"));
+    trial.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_another_mail_system_takes_mail_nothing_is_lost_and_what_it_gets_twice_is_marked() {
+    let server = Smarthost::start([Fault::Lmtp]).await;
+    let trial = tokio::task::spawn_blocking(move || killed_by_chance(Trial::hand_over(server), "killed by chance while handing over"));
     trial.await.unwrap();
 }
 
 /// Built with `--features failpoints`; `tests/run` does.
 #[cfg(feature = "failpoints")]
+fn ended_at_commit_points(mut trial: Trial, what: &str) {
+    for point in ["job", "before_commit", "after_commit"] {
+        for pass in [3, 10, 25, 50, 75] {
+            trial.round(Some(format!("{point}:{pass}")), None);
+        }
+    }
+    trial.finish(what);
+}
+
+#[cfg(feature = "failpoints")]
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_at_commit_points_of_the_queue() {
     let server = Smarthost::start([]).await;
-    let trial = tokio::task::spawn_blocking(move || {
-        let mut trial = Trial::new(server);
-        for point in ["job", "before_commit", "after_commit"] {
-            for pass in [3, 10, 25, 50, 75] {
-                trial.round(Some(format!("{point}:{pass}")), None);
-            }
-        }
-        trial.finish("ended at commit points");
-    });
+    let trial = tokio::task::spawn_blocking(move || ended_at_commit_points(Trial::relay(server), "ended at commit points"));
+    trial.await.unwrap();
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread")]
+async fn recovery_at_commit_points_of_the_queue_by_lmtp() {
+    let server = Smarthost::start([Fault::Lmtp]).await;
+    let trial = tokio::task::spawn_blocking(move || ended_at_commit_points(Trial::hand_over(server), "ended at commit points by LMTP"));
     trial.await.unwrap();
 }
