@@ -12,7 +12,8 @@ use mailroom::message::address_list;
 use mailroom::message::envelope::Envelope;
 use mailroom::message::facts::{Facts, Scanner};
 use mailroom::message::layout::Layout;
-use mailroom::message::{date, words};
+use mailroom::message::{date, searched, words};
+use std::ops::ControlFlow;
 
 /// What takes any bytes at all without a panic.
 pub type Target = fn(&[u8]);
@@ -80,6 +81,12 @@ pub fn message(bytes: &[u8]) {
             assert!(range.start <= range.end && range.end <= message.len() as u64);
         }
     }
+    let read = |from: u64, to: u64| Ok::<_, ()>(&message[from as usize..to as usize]);
+    let texts = searched::texts(&layout, read, &mut |_, text| {
+        assert!(!text.contains("  ") && !text.contains(|c: char| c.is_ascii_uppercase()), "{text:?}");
+        ControlFlow::Continue(())
+    });
+    assert_eq!(texts, Ok(()));
     let _ = whole.returned_id();
     let _ = envelope::render(&Envelope::of(&whole.header()));
     let _ = bodystructure::render(&[], true);

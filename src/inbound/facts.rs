@@ -16,15 +16,15 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
     };
     // RFC 5256 §3: `addr-mailbox` of the first address in ENVELOPE, where a group's name is one.
     let local = |list| match first(list) {
-        Some(Entry::Mailbox(mailbox)) => words::lossless(&mailbox.local),
-        Some(Entry::GroupStart(name)) => words::lossless(&name),
+        Some(Entry::Mailbox(mailbox)) => words::lossless(&mailbox.local).into_owned(),
+        Some(Entry::GroupStart(name)) => words::lossless(&name).into_owned(),
         Some(Entry::GroupEnd) | None => String::new(),
     };
     // RFC 5957 §3: the name, else what would be written for the address.
     let display = |list| match first(list) {
         Some(Entry::Mailbox(mailbox)) => mailbox.display_name().unwrap_or_else(|| {
             let (local, host) = (words::lossless(&mailbox.local), words::lossless(&mailbox.host));
-            if host.is_empty() { local } else { format!("{local}@{host}") }
+            if host.is_empty() { local.into_owned() } else { format!("{local}@{host}") }
         }),
         Some(Entry::GroupStart(name)) => words::decode(&name),
         Some(Entry::GroupEnd) | None => String::new(),

@@ -8,6 +8,7 @@ use super::content_type::MediaType;
 use super::header::{Field, Header};
 use super::layout::{Kind, Layout, Place};
 use super::{text, transfer, words};
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// Of one text part. Deviation: what stands behind it is not found; nobody wrote so much by hand.
@@ -40,34 +41,86 @@ pub enum Origin {
 
 /// How texts are compared: in lower case, white space of any length being one space.
 pub fn fold(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len());
+    let mut folded = Folded { bytes: vec![0; text.len()], length: 0, after_space: false };
     let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        // Nearly all text is ASCII, which needs no tables.
-        let ascii = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
-        for byte in rest[..ascii].bytes() {
-            match byte {
-                b' ' | b'\t'..=b'\r' => push_space(&mut folded),
-                _ => folded.push(char::from(byte.to_ascii_lowercase())),
-            }
-        }
-        if ascii > 0 {
-            rest = &rest[ascii..];
-            continue;
-        }
-        if first.is_whitespace() {
-            push_space(&mut folded);
-        } else {
-            folded.extend(first.to_lowercase());
+    loop {
+        // Nearly all text is ASCII, which needs no tables of characters.
+        rest = &rest[folded.take_ascii(rest.as_bytes())..];
+        let Some(first) = rest.chars().next() else { break };
+        match first.is_whitespace() {
+            true => folded.space(),
+            false => first.to_lowercase().for_each(|character| folded.push(character)),
         }
         rest = &rest[first.len_utf8()..];
     }
-    folded
+    folded.bytes.truncate(folded.length);
+    // It was put together of whole characters.
+    String::from_utf8(folded.bytes).unwrap_or_default()
 }
 
-fn push_space(folded: &mut String) {
-    if !folded.ends_with(' ') {
-        folded.push(' ');
+/// What a byte of ASCII becomes.
+const LOWER: [u8; 256] = {
+    let mut lower = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        lower[byte as usize] = match byte {
+            b' ' | b'\t'..=b'\r' => b' ',
+            _ => byte.to_ascii_lowercase(),
+        };
+        byte += 1;
+    }
+    lower
+};
+
+/// Folded text that grows in place.
+struct Folded {
+    bytes: Vec<u8>,
+    length: usize,
+    after_space: bool,
+}
+
+impl Folded {
+    /// Takes what is ASCII at the front of `text`, and says how much that is. Without a branch for each kind of byte, since words are short.
+    fn take_ascii(&mut self, text: &[u8]) -> usize {
+        if self.bytes.len() < self.length + text.len() {
+            self.bytes.resize(self.length + text.len(), 0);
+        }
+        let into = &mut self.bytes[self.length..];
+        let (mut length, mut after_space) = (0, self.after_space);
+        let mut taken = text.len();
+        for (at, &byte) in text.iter().enumerate() {
+            if !byte.is_ascii() {
+                taken = at;
+                break;
+            }
+            let lower = LOWER[usize::from(byte)];
+            let is_space = lower == b' ';
+            into[length] = lower;
+            length += usize::from(!(is_space && after_space));
+            after_space = is_space;
+        }
+        self.length += length;
+        self.after_space = after_space;
+        taken
+    }
+
+    fn space(&mut self) {
+        if !self.after_space {
+            self.push(' ');
+            self.after_space = true;
+        }
+    }
+
+    fn push(&mut self, character: char) {
+        let mut utf8 = [0; 4];
+        let utf8 = character.encode_utf8(&mut utf8).as_bytes();
+        let end = self.length + utf8.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[self.length..end].copy_from_slice(utf8);
+        self.length = end;
+        self.after_space = false;
     }
 }
 
@@ -112,19 +165,22 @@ pub fn texts<B: AsRef<[u8]>, E>(
             return Ok(());
         }
         let Some(media) = text_part(place, header.as_ref()) else { continue };
-        // Of a long text no more than two forms at a time.
         let body = read(place.body, place.end.min(place.body.saturating_add(MAX_PART)))?;
-        let decoded = transfer::decode(place.encoding, body.as_ref());
-        drop(body);
-        let readable = text::readable(&media, &decoded);
-        drop(decoded);
-        let folded = fold(&readable);
-        drop(readable);
-        if each(Origin::Body, &folded).is_break() {
+        if each(Origin::Body, &body_text(&media, place, body)).is_break() {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// The text of a part, folded. Each form of it goes as soon as the next one is there, since a text may be long.
+fn body_text(media: &MediaType, place: &Place, body: impl AsRef<[u8]>) -> String {
+    let decoded = match transfer::decode(place.encoding, body.as_ref()) {
+        Cow::Borrowed(plain) => return fold(&text::readable(media, plain)),
+        Cow::Owned(decoded) => decoded,
+    };
+    drop(body);
+    fold(&text::readable(media, &decoded))
 }
 
 /// What kind of text a part is; `None`: it is none.

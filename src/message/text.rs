@@ -3,11 +3,12 @@
 use super::content_type::MediaType;
 use super::words;
 use mail_parser::decoders::html::html_to_text;
+use std::borrow::Cow;
 
 /// The text of a decoded body. Charsets that nobody knows are taken for UTF-8, or else Windows-1252.
-pub fn readable(media: &MediaType, body: &[u8]) -> String {
+pub fn readable<'b>(media: &MediaType, body: &'b [u8]) -> Cow<'b, str> {
     let text = charset(media, body);
-    if media.is("text", "html") { html_to_text(&text) } else { text }
+    if media.is("text", "html") { Cow::Owned(html_to_text(&text)) } else { text }
 }
 
 /// Characters of a preview (RFC 8970 §3.2: up to 200 are recommended).
@@ -35,7 +36,7 @@ pub fn preview(text: &str) -> String {
     if words.is_empty() { short(text) } else { words }
 }
 
-fn charset(media: &MediaType, body: &[u8]) -> String {
+fn charset<'b>(media: &MediaType, body: &'b [u8]) -> Cow<'b, str> {
     match media.parameter("charset") {
         // What is labelled ASCII and is not is read as best it can.
         Some(name) if !name.eq_ignore_ascii_case(b"us-ascii") => words::charset(name, body).unwrap_or_else(|| words::lossless(body)),

@@ -1,6 +1,7 @@
 //! Content-Transfer-Encodings undone while the bytes stream by (RFC 2045 §6.7, §6.8), as far as broken text lets them.
 
 use super::layout::Encoding;
+use std::borrow::Cow;
 
 /// White space that may end a quoted-printable line and is then dropped; longer runs are text.
 const MAX_HELD: usize = 1000;
@@ -47,12 +48,15 @@ impl Decoder {
 }
 
 /// A whole body at once.
-pub fn decode(encoding: Encoding, body: &[u8]) -> Vec<u8> {
+pub fn decode(encoding: Encoding, body: &[u8]) -> Cow<'_, [u8]> {
+    if matches!(encoding, Encoding::Identity | Encoding::Unknown) {
+        return Cow::Borrowed(body);
+    }
     let mut decoder = Decoder::new(encoding);
     let mut out = Vec::with_capacity(body.len());
     decoder.feed(body, &mut out);
     decoder.finish(&mut out);
-    out
+    Cow::Owned(out)
 }
 
 /// Characters outside the alphabet are skipped, padding ends a group wherever it stands, the URL alphabet is understood.
@@ -173,7 +177,7 @@ mod tests {
                 let (mut decoder, mut out) = (Decoder::new(encoding), Vec::new());
                 body.as_bytes().chunks(piece).for_each(|piece| decoder.feed(piece, &mut out));
                 decoder.finish(&mut out);
-                prop_assert_eq!(out, decode(encoding, body.as_bytes()));
+                prop_assert_eq!(out, decode(encoding, body.as_bytes()).into_owned());
             }
         }
     }

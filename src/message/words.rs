@@ -4,6 +4,7 @@ use super::transfer;
 use base64::Engine;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use memchr::memmem;
+use std::borrow::Cow;
 
 /// Bytes of one value that are decoded: a subject of more is no subject.
 pub const MAX_VALUE: usize = 64 * 1024;
@@ -73,20 +74,20 @@ pub fn phrase(name: &str) -> String {
 }
 
 /// Raw 8-bit text as text: UTF-8, or else Windows-1252, which is what such senders mean.
-pub fn lossless(bytes: &[u8]) -> String {
+pub fn lossless(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => charset(b"windows-1252", bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned()),
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => charset(b"windows-1252", bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes)),
     }
 }
 
 /// Decodes bytes of a named charset; `None` if nobody knows the name.
-pub fn charset(name: &[u8], bytes: &[u8]) -> Option<String> {
+pub fn charset<'b>(name: &[u8], bytes: &'b [u8]) -> Option<Cow<'b, str>> {
     if name.eq_ignore_ascii_case(b"utf-8") {
         // Nearly always it is what it claims to be, and that is seen faster than what is wrong with it.
-        return Some(std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), str::to_owned));
+        return Some(std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed));
     }
-    charset_decoder(name).map(|decode| decode(bytes))
+    charset_decoder(name).map(|decode| Cow::Owned(decode(bytes)))
 }
 
 /// `=?charset?encoding?text?=`, its text decoded to bytes.

@@ -1,6 +1,7 @@
 //! Arguments of SEARCH, SORT and THREAD (RFC 9051 §6.4.4, RFC 5256, RFC 5032, RFC 7162, RFC 8474, RFC 8514).
 
 use jiff::civil::Date;
+use std::borrow::Cow;
 
 use super::lexer::Lexer;
 use super::{Invalid, MAX_DEPTH, MAX_LIST, list, parenthesised};
@@ -360,6 +361,6 @@ impl Charset {
         if matches!(self.0.to_ascii_lowercase().as_str(), "utf-8" | "us-ascii") {
             return Err(unreadable);
         }
-        words::charset(self.0.as_bytes(), bytes).ok_or(unreadable)
+        words::charset(self.0.as_bytes(), bytes).map(Cow::into_owned).ok_or(unreadable)
     }
 }
