@@ -219,6 +219,11 @@ impl Store {
         async { underway.ok_or(StoreError::Closed)?.await }
     }
 
+    /// How many reads were asked for, ever.
+    pub fn reads(&self) -> u64 {
+        self.0.readers.as_ref().map_or(0, Readers::count)
+    }
+
     /// Writes; ends after the commit. An error takes back what this job did, and nothing else.
     async fn write<T: Send + 'static>(
         &self,

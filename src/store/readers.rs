@@ -37,6 +37,8 @@ struct State {
     idle: Vec<usize>,
     /// What each thread is to do next.
     given: [Option<Read>; THREADS],
+    /// Reads that were handed in.
+    count: u64,
     closed: bool,
 }
 
@@ -69,6 +71,11 @@ impl Readers {
         self.desk.hand_in(read);
         async { receiver.await.unwrap_or(Err(StoreError::Closed)) }
     }
+
+    /// How many reads have begun or wait, ever: for whoever gives way to others.
+    pub fn count(&self) -> u64 {
+        self.desk.lock().count
+    }
 }
 
 fn in_snapshot<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -95,6 +102,7 @@ impl Desk {
 
     fn hand_in(&self, read: Read) {
         let mut state = self.lock();
+        state.count += 1;
         match state.idle.pop() {
             Some(thread) => {
                 state.given[thread] = Some(read);
