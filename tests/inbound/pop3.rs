@@ -157,6 +157,14 @@ async fn trap_07_without_uidl_headers_tell_messages_apart() {
     assert_eq!(office.fetch_well().await.fetched, 3);
     let again = office.fetch_well().await;
     assert_eq!((again.known, again.fetched), (3, 0));
+    // Another one in the place and of the size of the last.
+    {
+        let (_, last) = &mut isp.state.lock().unwrap().messages[2];
+        let at = memchr::memmem::find(last, b"Message-ID: <").unwrap() + b"Message-ID: <".len();
+        last[at] ^= 1;
+    }
+    let other = office.fetch_well().await;
+    assert_eq!((other.known, other.fetched), (2, 1));
 }
 
 #[tokio::test]
