@@ -5,7 +5,7 @@ use super::deliver;
 use super::fetch::{Trouble, now};
 use super::intention::notice;
 use super::mailbox::Mailbox;
-use super::plan::{self, Comparison, Plan};
+use super::plan::{self, Comparison, Nature, Plan};
 use super::roll::Roll;
 use super::upstream::{Expected, Item, Shape, Upstream};
 use crate::config::{After, Start};
@@ -45,9 +45,9 @@ impl Mailbox<'_, '_> {
         format!("shape/{host}/{login}/{folder}")
     }
 
-    pub(super) async fn compare(&self, items: Roll, complete: bool) -> Result<(Plan, Roll), Trouble> {
+    pub(super) async fn compare(&self, items: Roll, nature: Nature) -> Result<(Plan, Roll), Trouble> {
         let store = &self.run.order.store;
-        let comparison = Comparison::new(items, complete, &self.run.order.collector.after, now());
+        let comparison = Comparison::new(items, nature, &self.run.order.collector.after, now());
         let mut comparison = store.ledger_each(&self.source, comparison, Comparison::see).await?;
         let unknown = comparison.unknown();
         if !unknown.is_empty() {
@@ -176,5 +176,43 @@ impl Mailbox<'_, '_> {
             self.run.order.store.ledger_trust(&self.source, trusted.clone()).await?;
         }
         Ok(!trusted.is_empty())
+    }
+
+    /// Holds what is listed under old ids against what is known of those: other messages are fetched, the same ones are what they were.
+    pub(super) async fn unmask(&self, upstream: &mut Upstream, plan: &mut Plan) -> Result<(), Trouble> {
+        let (mut same, mut others) = (Vec::new(), Vec::new());
+        let Plan { suspects, fetch, dispose, known, .. } = plan;
+        for some in std::mem::take(suspects).chunks(HEADERS) {
+            let mut items: Vec<Item> = some.iter().map(|(item, _)| item.clone()).collect();
+            upstream.measure(&mut items).await?;
+            let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+            let headers = upstream.headers(&handles).await?;
+            for (item, (_, entry)) in items.into_iter().zip(some) {
+                let header = headers.get(&item.handle).map(Vec::as_slice);
+                let dated = header.and_then(|header| deliver::arrival_date(&Header::parse(header), now()));
+                if !plan::is_same(entry, &item, header, item.arrived.or(dated)) {
+                    others.push(item);
+                    continue;
+                }
+                if plan::is_due(entry, &self.run.order.collector.after, now()) {
+                    dispose.push(item.clone());
+                }
+                if entry.state != State::DeleteSent {
+                    same.push((item.id, item.size));
+                }
+            }
+        }
+        if !same.is_empty() {
+            self.run.order.store.ledger_return(&self.source, same).await?;
+        }
+        if !others.is_empty() {
+            let (collector, count) = (&self.run.order.collector.name, others.len());
+            tracing::warn!(collector, count, "the server gave ids of old messages to other ones; those are fetched");
+        }
+        // Before they are asked for: what breaks off must not leave them as the old ones.
+        self.forget(others.iter().map(|item| item.id.clone()).collect()).await?;
+        *known = known.saturating_sub(others.len() as u64);
+        fetch.append(&mut others);
+        Ok(())
     }
 }

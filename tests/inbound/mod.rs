@@ -7,6 +7,7 @@ mod hostile;
 mod imap;
 mod log_in;
 mod pop3;
+mod returning;
 mod speed;
 mod starttls;
 mod traps;
