@@ -40,6 +40,12 @@ impl Mailbox<'_, '_> {
         Ok(())
     }
 
+    /// Under this name the store keeps until when all that was stored is marked as read upstream.
+    pub(super) fn marked_name(&self) -> String {
+        let Source { host, login, folder } = &self.source;
+        format!("seen/{host}/{login}/{folder}")
+    }
+
     fn shape_name(&self) -> String {
         let Source { host, login, folder } = &self.source;
         format!("shape/{host}/{login}/{folder}")
@@ -47,7 +53,10 @@ impl Mailbox<'_, '_> {
 
     pub(super) async fn compare(&self, items: Roll, nature: Nature) -> Result<(Plan, Roll), Trouble> {
         let store = &self.run.order.store;
-        let comparison = Comparison::new(items, nature, &self.run.order.collector.after, now());
+        let mut comparison = Comparison::new(items, nature, &self.run.order.collector.after, now());
+        if self.run.order.collector.after == After::Seen {
+            comparison.marked = store.setting(&self.marked_name()).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        }
         let mut comparison = store.ledger_each(&self.source, comparison, Comparison::see).await?;
         let unknown = comparison.unknown();
         if !unknown.is_empty() {

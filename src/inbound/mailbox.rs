@@ -122,7 +122,16 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let handles = self.going(items);
         failpoint("before_delete");
         let done = upstream.dispose(&handles, &self.run.order.collector.after).await?;
+        self.marked(&handles).await?;
         self.removed(&done).await
+    }
+
+    /// Notes for `after = "seen"` that all which is here by now is marked.
+    async fn marked(&self, handles: &[u32]) -> Result<(), Trouble> {
+        if self.run.order.collector.after != After::Seen || handles.is_empty() {
+            return Ok(());
+        }
+        Ok(self.run.order.store.setting_set(&self.marked_name(), Some(&now().to_string())).await?)
     }
 
     /// The same for the last time, and the end of the session.
@@ -133,7 +142,9 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let left = upstream.finish(&handles, &self.run.order.collector.after, &mut done).await;
         failpoint("after_quit");
         self.removed(&done).await?;
-        if !left? {
+        let left = left?;
+        self.marked(&handles).await?;
+        if !left {
             let collector = &self.run.order.collector.name;
             tracing::warn!(collector, "the server says that it could not delete everything; it is asked again next time");
         }

@@ -78,6 +78,8 @@ pub struct Comparison {
     nature: Nature,
     after: After,
     now: i64,
+    /// For `after = "seen"`: all that was stored until then is marked as read.
+    pub marked: i64,
     plan: Plan,
 }
 
@@ -96,6 +98,7 @@ impl Comparison {
             nature,
             after: after.clone(),
             now,
+            marked: 0,
             plan: Plan::default(),
         }
     }
@@ -127,7 +130,7 @@ impl Comparison {
             _ => {
                 self.plan.known += 1;
                 self.plan.stuck += u64::from(entry.state == State::DeleteSent && self.now - entry.changed > STUCK_AFTER);
-                if is_due(&entry, &self.after, self.now) {
+                if is_due(&entry, &self.after, self.now) || self.is_unmarked(&entry) {
                     self.dispose.push(place);
                 }
             }
@@ -147,6 +150,12 @@ impl Comparison {
             (true, true) => self.plan.gone.push((entry.uid, entry.ordinal)),
             (true, false) => self.plan.lost.push((entry.uid, entry.ordinal)),
         }
+    }
+
+    /// Whether it is here, and was not marked as read when it came: the session broke.
+    fn is_unmarked(&self, entry: &Entry) -> bool {
+        let is_here = entry.state == State::Stored && !STAYS.contains(&entry.outcome.as_str());
+        self.after == After::Seen && is_here && entry.stored.is_some_and(|stored| stored > self.marked)
     }
 
     /// Whether what is listed under this id may be another message than the one that the ledger speaks of.
