@@ -7,12 +7,15 @@ use super::intention::notice;
 use super::mailbox::Mailbox;
 use super::plan::{self, Comparison, Nature, Plan};
 use super::roll::Roll;
+use super::rounds::ATTEMPTS;
 use super::upstream::{Expected, Item, Shape, Upstream};
 use crate::config::{After, Start};
 use crate::message::header::Header;
 use crate::store::ledger::{Source, State, UpstreamId};
 use std::collections::{HashMap, HashSet};
 
+/// How long a server that broke off again and again where headers were asked for is not asked for any, in milliseconds: a week.
+const DISTRUST: i64 = 7 * 24 * 3600 * 1000;
 /// Headers asked for at once, for ages and fingerprints.
 const HEADERS: usize = 200;
 
@@ -104,7 +107,7 @@ impl Mailbox<'_, '_> {
         let mut dates = Vec::with_capacity(items.len());
         for some in items.chunks(HEADERS) {
             let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
-            let headers = upstream.headers(&unknown).await?;
+            let headers = self.headers(upstream, &unknown).await?;
             for item in some {
                 let by_header = || deliver::arrival_date(&Header::parse(headers.get(&item.handle)?), now());
                 dates.push((item.id.clone(), item.arrived.or_else(by_header)));
@@ -113,13 +116,36 @@ impl Mailbox<'_, '_> {
         Ok(dates)
     }
 
+    /// Headers of some messages, as [`Upstream::headers`] gives them. At some message a server may hang up whenever its header is asked for:
+    /// that must not keep all others from being fetched for ever.
+    pub(super) async fn headers(&self, upstream: &mut Upstream, handles: &[u32]) -> Result<HashMap<u32, Vec<u8>>, Trouble> {
+        if handles.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let store = &self.run.order.store;
+        let latch = format!("headers/{}/{}", self.source.host, self.source.login);
+        let before = store.setting(&latch).await?;
+        let (breaks, last) = before.as_deref().and_then(|text| text.split_once(' ')).unwrap_or(("0", "0"));
+        let (breaks, last): (u32, i64) = (breaks.parse().unwrap_or(0), last.parse().unwrap_or(0));
+        if breaks >= ATTEMPTS && now().saturating_sub(last) < DISTRUST {
+            return Ok(HashMap::new());
+        }
+        let headers = upstream.headers(handles).await;
+        if headers.is_err() {
+            store.setting_set(&latch, Some(&format!("{} {}", breaks.saturating_add(1), now()))).await?;
+        } else if before.is_some() {
+            store.setting_set(&latch, None).await?;
+        }
+        Ok(headers?)
+    }
+
     /// The server has no UIDL: ids are made from headers and sizes.
     pub(super) async fn ids_from_headers(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let session = now();
         for some in items.chunks_mut(HEADERS) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             for item in some {
                 let id = match headers.get(&item.handle) {
                     Some(header) => format!("{}.{}", plan::fingerprint(header), item.size.unwrap_or(0)),
@@ -150,7 +176,7 @@ impl Mailbox<'_, '_> {
         let mut fingerprints = Vec::with_capacity(plan.fetch.len());
         for some in plan.fetch.chunks(HEADERS) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
             fingerprints.extend(known);
         }
@@ -176,7 +202,7 @@ impl Mailbox<'_, '_> {
         let mut trusted = Vec::new();
         for some in plan.doubtful.chunks(HEADERS) {
             let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             let same =
                 some.iter().filter(|(item, print)| headers.get(&item.handle).is_some_and(|header| plan::fingerprint(header) == *print));
             trusted.extend(same.map(|(item, _)| item.id.clone()));
@@ -195,7 +221,7 @@ impl Mailbox<'_, '_> {
             let mut items: Vec<Item> = some.iter().map(|(item, _)| item.clone()).collect();
             upstream.measure(&mut items).await?;
             let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             for (item, (_, entry)) in items.into_iter().zip(some) {
                 let header = headers.get(&item.handle).map(Vec::as_slice);
                 let dated = header.and_then(|header| deliver::arrival_date(&Header::parse(header), now()));

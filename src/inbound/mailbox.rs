@@ -20,6 +20,8 @@ pub(super) struct Mailbox<'a, 'b> {
     pub(super) storing: Arc<Storing>,
     /// Memory for messages on their way to the store.
     pub(super) room: Arc<Semaphore>,
+    /// What the server has refused so often that it won't be asked again.
+    pub(super) hopeless: Vec<Item>,
     /// What the server is asked to remove, and has not answered yet.
     asked: HashMap<u32, UpstreamId>,
 }
@@ -40,7 +42,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             tag: format!("{}/{}/{folder}@{}", source.host, source.login, now()),
             source: source.clone(),
         });
-        Self { run, source, folder, storing, room: receive::room(), asked: HashMap::new() }
+        Self { run, source, folder, storing, room: receive::room(), hopeless: Vec::new(), asked: HashMap::new() }
     }
 
     /// What is durably here in the end, and has to go yet.

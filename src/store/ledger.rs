@@ -81,6 +81,15 @@ pub struct Entry {
     pub wanted: Option<String>,
 }
 
+/// How often a message was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    /// This time included.
+    pub count: u32,
+    /// When it was first seen.
+    pub since: i64,
+}
+
 /// How many messages of a source are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -204,16 +213,17 @@ impl Store {
     }
 
     /// Counts one more attempt for each of these, durably, before their bytes are asked for. The counts, in order.
-    pub async fn ledger_attempt(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<u32>, StoreError> {
+    pub async fn ledger_attempt(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<Attempts>, StoreError> {
         let source = source.clone();
         self.write(SMALL, move |work| {
             let source = find_or_make(work, &source)?;
             let mut count = work.connection.prepare_cached(
                 "INSERT INTO ledger (source, uid, ordinal, state, attempts, first_seen, changed) VALUES (?1, ?2, ?3, 'attempted', 1, ?4, ?4)
-                 ON CONFLICT DO UPDATE SET attempts = attempts + 1 RETURNING attempts",
+                 ON CONFLICT DO UPDATE SET attempts = attempts + 1 RETURNING attempts, first_seen",
             )?;
             let now = now();
-            let counts = ids.iter().map(|(uid, ordinal)| count.query_row(params![source, uid, ordinal, now], |row| row.get(0)));
+            let attempts = |row: &rusqlite::Row<'_>| Ok(Attempts { count: row.get(0)?, since: row.get(1)? });
+            let counts = ids.iter().map(|(uid, ordinal)| count.query_row(params![source, uid, ordinal, now], attempts));
             Ok(counts.collect::<Result<_, _>>()?)
         })
         .await

@@ -11,6 +11,7 @@ mod returning;
 mod speed;
 mod starttls;
 mod traps;
+mod unwilling;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
