@@ -6,6 +6,7 @@
 //! | between commit and DELE | the ledger says `stored`: next time it is deleted, not fetched |
 //! | between DELE and QUIT | the server forgets the DELE; the ledger says `delete_sent`: deleted again, not fetched |
 //! | after QUIT | the id is no longer listed: the ledger says `gone` |
+//! | an id comes back | the same message (size, header) is deleted again, another one is fetched |
 
 use super::figures::{Figures, Outcome, Progress};
 use super::mailbox::Mailbox;

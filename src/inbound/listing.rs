@@ -147,9 +147,12 @@ impl Mailbox<'_, '_> {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
             let headers = self.headers(upstream, &handles).await?;
             for item in some {
-                let id = match headers.get(&item.handle) {
+                let deletes = self.run.order.collector.after == After::Delete;
+                // All headers without a field are alike: where everything is deleted, what is there is new.
+                let header = headers.get(&item.handle).filter(|header| !deletes || !header.trim_ascii().is_empty());
+                let id = match header {
                     Some(header) => format!("{}.{}", plan::fingerprint(header), item.size.unwrap_or(0)),
-                    None if self.run.order.collector.after == After::Delete => format!("session {session} message {}", item.handle),
+                    None if deletes => format!("session {session} message {}", item.handle),
                     None => {
                         return Err(Trouble::Said(
                             "this server has neither UIDL nor TOP, so that fetched mail can't be told from new: only after = \"delete\" is possible"

@@ -129,3 +129,16 @@ async fn the_same_messages_that_come_back_are_deleted_again_and_not_fetched_agai
         assert!(isp.uidls().is_empty());
     }
 }
+
+/// Without UIDL, messages that begin with a blank line look alike before they are fetched.
+#[tokio::test]
+async fn messages_without_a_header_are_told_apart_where_ids_come_from_headers() {
+    let isp = isp(&[("", "\r\nfirst\r\n")], Faults { no_uidl: true, ..Faults::default() }).await;
+    let office = Office::new("pop3", isp.port, "").await;
+    for text in ["\r\nfirst\r\n", "\r\nother\r\n"] {
+        put(&isp, &[("", text)]);
+        let figures = office.fetch_well().await;
+        assert_eq!((figures.fetched, figures.deleted), (1, 1));
+    }
+    assert_eq!(office.originals().await, ["\r\nfirst\r\n", "\r\nother\r\n"]);
+}
