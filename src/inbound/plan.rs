@@ -160,7 +160,7 @@ impl Comparison {
 
     /// Whether what is listed under this id may be another message than the one that the ledger speaks of.
     fn is_suspect(&self, entry: &Entry, place: u32) -> bool {
-        let size = self.listing.item(place as usize).size;
+        let size = self.listing.size(place as usize);
         !self.nature.by_header
             && match entry.state {
                 State::Gone => true,
