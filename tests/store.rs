@@ -164,8 +164,9 @@ async fn a_message_of_the_ledger_is_stored_once() {
     let store = office(dir.path()).await;
     let once = |outcome: &str| Arrival { ledger: ledger("7", outcome), ..Arrival::new(inline("x", None)) };
     assert!(store.ledger_is_new(&source()).await.unwrap());
-    assert_eq!(store.ledger_attempt(&source(), vec![("7".into(), 0)]).await.unwrap(), [1]);
-    assert_eq!(store.ledger_attempt(&source(), vec![("7".into(), 0)]).await.unwrap(), [2]);
+    for count in 1..=2 {
+        assert_eq!(store.ledger_attempt(&source(), vec![("7".into(), 0)]).await.unwrap()[0].count, count);
+    }
     arrive(&store, once("stub")).await.unwrap();
     arrive(&store, once("delivered")).await.unwrap();
     assert!(matches!(arrive(&store, once("delivered")).await, Err(StoreError::Conflict(_))));

@@ -181,6 +181,7 @@ impl Collector {
         };
         let folders = folders(table, pop3);
         let sent = sent(table, protocol, address.as_ref(), &folders, provider);
+        let fetched: Vec<String> = folders.iter().map(|(name, _)| name.clone()).collect();
         if let (Some(mark), Some(Deliver::To(_))) = (table.key_mark("unclaimed"), &deliver) {
             mark.warn("\"unclaimed\" does nothing here: \"deliver\" takes all of this mailbox", None);
         }
@@ -194,7 +195,7 @@ impl Collector {
             idle: idle(table, pop3),
             folders,
             sent,
-            after: after(table, pop3).unwrap_or(After::Keep),
+            after: after(table, pop3, &fetched).unwrap_or(After::Keep),
             envelope: table.get("envelope").and_then(|value| EnvelopeHabit::read(value.table()?)),
             habits: provider.map_or_else(Vec::new, |profile| profile.habits.clone()),
             domains: narrower(table, domains),
@@ -350,7 +351,7 @@ fn sent(
     Some(folder)
 }
 
-fn after(table: &Table<'_>, pop3: bool) -> Option<After> {
+fn after(table: &Table<'_>, pop3: bool, fetched: &[String]) -> Option<After> {
     let Some(value) = table.get("after") else { return Some(if pop3 { After::Age(WEEK) } else { After::Keep }) };
     let imap_only = |after: After| {
         if pop3 {
@@ -360,9 +361,17 @@ fn after(table: &Table<'_>, pop3: bool) -> Option<After> {
         Some(after)
     };
     if let Some(table) = value.as_table() {
-        let folder = table.require("move", "move = \"Done\"").and_then(|value| value.parse(not_empty));
+        let given = table.require("move", "move = \"Done\"");
+        let folder = given.as_ref().and_then(|value| value.parse(not_empty));
         table.finish();
-        return imap_only(After::Move(folder?));
+        let folder = folder?;
+        if let Some(value) = given.filter(|_| fetched.iter().any(|name| name.eq_ignore_ascii_case(&folder))) {
+            value.mark().wrong_with(
+                format!("\"{folder}\" is fetched too, so what is moved there would be fetched again"),
+                "take it out of folders, or name another one",
+            );
+        }
+        return imap_only(After::Move(folder));
     }
     match value.text()? {
         "delete" => Some(After::Delete),

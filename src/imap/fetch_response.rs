@@ -32,7 +32,7 @@ pub enum Next {
     Body(u64),
     /// So many bytes that nobody asked for.
     Skip(u64),
-    /// Nothing: the response is complete. A body that came as a quoted string or NIL is here.
+    /// Nothing: the response is complete. A body that came as a quoted string is here; one that is NIL is not there (RFC 9051 §7.5.2).
     End(Option<Vec<u8>>),
 }
 
@@ -99,7 +99,7 @@ impl Reader {
                     let end = text.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b'(' | b')')).unwrap_or(text.len());
                     let (atom, rest) = text.split_at(end);
                     if atom.eq_ignore_ascii_case(b"NIL") {
-                        self.value(b"")
+                        self.value_ended()
                     } else {
                         self.value(atom)
                     }
@@ -284,7 +284,7 @@ mod tests {
         let (nexts, _) = read(&["(BODY[] \"a\\\"b\" UID 1)"]);
         assert_eq!(nexts, Ok(vec![Next::End(Some(b"a\"b".to_vec()))]));
         let (nexts, _) = read(&["(BODY[] NIL UID 1)"]);
-        assert_eq!(nexts, Ok(vec![Next::End(Some(Vec::new()))]));
+        assert_eq!(nexts, Ok(vec![Next::End(None)]), "no message, which is not an empty one");
     }
 
     #[test]

@@ -191,6 +191,21 @@ pub fn stub(listing: &Listing<'_>, raw: Raw, scanned: &Scanned) -> Prepared {
     Prepared { arrival, outcome: "stub", size: facts.size }
 }
 
+/// A message that the server lists and does not give: its header goes to the tray, if even that could be had; the original stays upstream.
+pub fn refused(listing: &Listing<'_>, raw: Raw, scanned: &Scanned) -> Prepared {
+    let facts = &scanned.facts;
+    let (uid, announced) = (&raw.item.id.0, raw.item.size.unwrap_or(0));
+    let here = if facts.size > 0 { "only its header is here" } else { "nothing of it is here" };
+    let host = &listing.collector.endpoint.host;
+    let reason =
+        format!("{host} has refused three times to give this message (id {uid}, {announced} bytes): {here}. The original is still there");
+    let held = new_held(listing, scanned.said(), reason.clone(), Vec::new(), tray::Kind::Quarantine);
+    let row = row(listing, &raw, facts, "quarantined");
+    let trace = vec![("quarantined", format!("{reason} (collector {})", listing.collector.name))];
+    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content(raw, content_facts(facts))) };
+    Prepared { arrival, outcome: "quarantined", size: facts.size }
+}
+
 /// When a message arrived upstream, as far as its header tells: the topmost `Received`, else Date.
 pub fn arrival_date(header: &Header<'_>, now: i64) -> Option<i64> {
     let sane = |at: &i64| (FIRST_YEAR..=now.saturating_add(AHEAD)).contains(at);

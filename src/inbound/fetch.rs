@@ -6,12 +6,14 @@
 //! | between commit and DELE | the ledger says `stored`: next time it is deleted, not fetched |
 //! | between DELE and QUIT | the server forgets the DELE; the ledger says `delete_sent`: deleted again, not fetched |
 //! | after QUIT | the id is no longer listed: the ledger says `gone` |
+//! | an id comes back | the same message (size, header) is deleted again, another one is fetched |
 
 use super::figures::{Figures, Outcome, Progress};
 use super::mailbox::Mailbox;
 use super::receive::ReceiveError;
 use super::upstream::{Upstream, UpstreamError};
 use crate::config::{Collector, Current};
+use crate::imap::client::ClientError;
 use crate::oauth::{self, Consent};
 use crate::outbound::credentials::{self, CredentialsError};
 use crate::schedule::Failure;
@@ -75,6 +77,9 @@ pub(super) enum Trouble {
     Credentials(#[from] CredentialsError),
     #[error("{0}")]
     Said(String),
+    /// The server refused something about one folder; the session goes on.
+    #[error("folder {0}: {1}")]
+    Folder(String, UpstreamError),
     #[error("stopped before the end; the rest is fetched next time")]
     Stopped,
 }
@@ -82,7 +87,7 @@ pub(super) enum Trouble {
 impl Trouble {
     fn failure(&self) -> Failure {
         match self {
-            Self::Upstream(error) | Self::Receive(ReceiveError::Upstream { error, .. }) => error.failure(),
+            Self::Upstream(error) | Self::Folder(_, error) | Self::Receive(ReceiveError::Upstream { error, .. }) => error.failure(),
             Self::Credentials(CredentialsError::Token(error)) => error.failure(),
             _ => Failure::Temporary,
         }
@@ -193,16 +198,32 @@ impl Run<'_> {
         let mut upstream = self.enter(secret, pipeline).await?;
         self.login_delay = upstream.login_delay();
         self.look_at_certificate(&upstream);
+        // What the server refuses about one folder must not stop the others; it is told in the end.
+        let mut refused = None;
         let mut folders = collector.folders.iter().peekable();
         while let Some((folder, _)) = folders.next() {
             let mut mailbox = Mailbox::open(self, folder);
-            let going = mailbox.fetch(&mut upstream).await?;
+            let going = or_refused(folder, mailbox.fetch(&mut upstream).await, &mut refused)?.unwrap_or_default();
             if folders.peek().is_none() {
-                return mailbox.leave(upstream, &going).await;
+                or_refused(folder, mailbox.leave(upstream, &going).await, &mut refused)?;
+                break;
             }
-            mailbox.dispose(&mut upstream, &going).await?;
+            or_refused(folder, mailbox.dispose(&mut upstream, &going).await, &mut refused)?;
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// Notes a refusal that concerns one folder of several: the session is in step, and goes on.
+fn or_refused<T>(folder: &str, result: Result<T, Trouble>, refused: &mut Option<Trouble>) -> Result<Option<T>, Trouble> {
+    match result {
+        Err(Trouble::Upstream(error @ UpstreamError::Imap(ClientError::Refused { .. }))) => {
+            let trouble = Trouble::Folder(folder.to_owned(), error);
+            tracing::warn!("{trouble}");
+            refused.get_or_insert(trouble);
+            Ok(None)
+        }
+        other => other.map(Some),
     }
 }
 

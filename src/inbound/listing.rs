@@ -5,14 +5,17 @@ use super::deliver;
 use super::fetch::{Trouble, now};
 use super::intention::notice;
 use super::mailbox::Mailbox;
-use super::plan::{self, Comparison, Plan};
+use super::plan::{self, Comparison, Nature, Plan};
 use super::roll::Roll;
+use super::rounds::ATTEMPTS;
 use super::upstream::{Expected, Item, Shape, Upstream};
 use crate::config::{After, Start};
 use crate::message::header::Header;
 use crate::store::ledger::{Source, State, UpstreamId};
 use std::collections::{HashMap, HashSet};
 
+/// How long a server that broke off again and again where headers were asked for is not asked for any, in milliseconds: a week.
+const DISTRUST: i64 = 7 * 24 * 3600 * 1000;
 /// Headers asked for at once, for ages and fingerprints.
 const HEADERS: usize = 200;
 
@@ -40,14 +43,23 @@ impl Mailbox<'_, '_> {
         Ok(())
     }
 
+    /// Under this name the store keeps until when all that was stored is marked as read upstream.
+    pub(super) fn marked_name(&self) -> String {
+        let Source { host, login, folder } = &self.source;
+        format!("seen/{host}/{login}/{folder}")
+    }
+
     fn shape_name(&self) -> String {
         let Source { host, login, folder } = &self.source;
         format!("shape/{host}/{login}/{folder}")
     }
 
-    pub(super) async fn compare(&self, items: Roll, complete: bool) -> Result<(Plan, Roll), Trouble> {
+    pub(super) async fn compare(&self, items: Roll, nature: Nature) -> Result<(Plan, Roll), Trouble> {
         let store = &self.run.order.store;
-        let comparison = Comparison::new(items, complete, &self.run.order.collector.after, now());
+        let mut comparison = Comparison::new(items, nature, &self.run.order.collector.after, now());
+        if self.run.order.collector.after == After::Seen {
+            comparison.marked = store.setting(&self.marked_name()).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        }
         let mut comparison = store.ledger_each(&self.source, comparison, Comparison::see).await?;
         let unknown = comparison.unknown();
         if !unknown.is_empty() {
@@ -95,7 +107,7 @@ impl Mailbox<'_, '_> {
         let mut dates = Vec::with_capacity(items.len());
         for some in items.chunks(HEADERS) {
             let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
-            let headers = upstream.headers(&unknown).await?;
+            let headers = self.headers(upstream, &unknown).await?;
             for item in some {
                 let by_header = || deliver::arrival_date(&Header::parse(headers.get(&item.handle)?), now());
                 dates.push((item.id.clone(), item.arrived.or_else(by_header)));
@@ -104,17 +116,43 @@ impl Mailbox<'_, '_> {
         Ok(dates)
     }
 
+    /// Headers of some messages, as [`Upstream::headers`] gives them. At some message a server may hang up whenever its header is asked for:
+    /// that must not keep all others from being fetched for ever.
+    pub(super) async fn headers(&self, upstream: &mut Upstream, handles: &[u32]) -> Result<HashMap<u32, Vec<u8>>, Trouble> {
+        if handles.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let store = &self.run.order.store;
+        let latch = format!("headers/{}/{}", self.source.host, self.source.login);
+        let before = store.setting(&latch).await?;
+        let (breaks, last) = before.as_deref().and_then(|text| text.split_once(' ')).unwrap_or(("0", "0"));
+        let (breaks, last): (u32, i64) = (breaks.parse().unwrap_or(0), last.parse().unwrap_or(0));
+        if breaks >= ATTEMPTS && now().saturating_sub(last) < DISTRUST {
+            return Ok(HashMap::new());
+        }
+        let headers = upstream.headers(handles).await;
+        if headers.is_err() {
+            store.setting_set(&latch, Some(&format!("{} {}", breaks.saturating_add(1), now()))).await?;
+        } else if before.is_some() {
+            store.setting_set(&latch, None).await?;
+        }
+        Ok(headers?)
+    }
+
     /// The server has no UIDL: ids are made from headers and sizes.
     pub(super) async fn ids_from_headers(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let session = now();
         for some in items.chunks_mut(HEADERS) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             for item in some {
-                let id = match headers.get(&item.handle) {
+                let deletes = self.run.order.collector.after == After::Delete;
+                // All headers without a field are alike: where everything is deleted, what is there is new.
+                let header = headers.get(&item.handle).filter(|header| !deletes || !header.trim_ascii().is_empty());
+                let id = match header {
                     Some(header) => format!("{}.{}", plan::fingerprint(header), item.size.unwrap_or(0)),
-                    None if self.run.order.collector.after == After::Delete => format!("session {session} message {}", item.handle),
+                    None if deletes => format!("session {session} message {}", item.handle),
                     None => {
                         return Err(Trouble::Said(
                             "this server has neither UIDL nor TOP, so that fetched mail can't be told from new: only after = \"delete\" is possible"
@@ -141,7 +179,7 @@ impl Mailbox<'_, '_> {
         let mut fingerprints = Vec::with_capacity(plan.fetch.len());
         for some in plan.fetch.chunks(HEADERS) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
             fingerprints.extend(known);
         }
@@ -167,7 +205,7 @@ impl Mailbox<'_, '_> {
         let mut trusted = Vec::new();
         for some in plan.doubtful.chunks(HEADERS) {
             let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
-            let headers = upstream.headers(&handles).await?;
+            let headers = self.headers(upstream, &handles).await?;
             let same =
                 some.iter().filter(|(item, print)| headers.get(&item.handle).is_some_and(|header| plan::fingerprint(header) == *print));
             trusted.extend(same.map(|(item, _)| item.id.clone()));
@@ -176,5 +214,43 @@ impl Mailbox<'_, '_> {
             self.run.order.store.ledger_trust(&self.source, trusted.clone()).await?;
         }
         Ok(!trusted.is_empty())
+    }
+
+    /// Holds what is listed under old ids against what is known of those: other messages are fetched, the same ones are what they were.
+    pub(super) async fn unmask(&self, upstream: &mut Upstream, plan: &mut Plan) -> Result<(), Trouble> {
+        let (mut same, mut others) = (Vec::new(), Vec::new());
+        let Plan { suspects, fetch, dispose, known, .. } = plan;
+        for some in std::mem::take(suspects).chunks(HEADERS) {
+            let mut items: Vec<Item> = some.iter().map(|(item, _)| item.clone()).collect();
+            upstream.measure(&mut items).await?;
+            let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();
+            let headers = self.headers(upstream, &handles).await?;
+            for (item, (_, entry)) in items.into_iter().zip(some) {
+                let header = headers.get(&item.handle).map(Vec::as_slice);
+                let dated = header.and_then(|header| deliver::arrival_date(&Header::parse(header), now()));
+                if !plan::is_same(entry, &item, header, item.arrived.or(dated)) {
+                    others.push(item);
+                    continue;
+                }
+                if plan::is_due(entry, &self.run.order.collector.after, now()) {
+                    dispose.push(item.clone());
+                }
+                if entry.state != State::DeleteSent {
+                    same.push((item.id, item.size));
+                }
+            }
+        }
+        if !same.is_empty() {
+            self.run.order.store.ledger_return(&self.source, same).await?;
+        }
+        if !others.is_empty() {
+            let (collector, count) = (&self.run.order.collector.name, others.len());
+            tracing::warn!(collector, count, "the server gave ids of old messages to other ones; those are fetched");
+        }
+        // Before they are asked for: what breaks off must not leave them as the old ones.
+        self.forget(others.iter().map(|item| item.id.clone()).collect()).await?;
+        *known = known.saturating_sub(others.len() as u64);
+        fetch.append(&mut others);
+        Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! One mailbox, or one folder of it, in one session: list → compare with the ledger → retrieve and store → delete, move or mark.
 
 use super::fetch::{Run, Trouble, now};
+use super::plan::Nature;
 use super::receive;
 use super::storing::Storing;
 use super::upstream::{Item, Upstream};
-use crate::config::After;
+use crate::config::{After, Protocol};
 use crate::store::failpoint::failpoint;
 use crate::store::ledger::{Source, State, UpstreamId};
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ pub(super) struct Mailbox<'a, 'b> {
     pub(super) storing: Arc<Storing>,
     /// Memory for messages on their way to the store.
     pub(super) room: Arc<Semaphore>,
+    /// What the server has refused so often that it won't be asked again.
+    pub(super) hopeless: Vec<Item>,
     /// What the server is asked to remove, and has not answered yet.
     asked: HashMap<u32, UpstreamId>,
 }
@@ -39,7 +42,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             tag: format!("{}/{}/{folder}@{}", source.host, source.login, now()),
             source: source.clone(),
         });
-        Self { run, source, folder, storing, room: receive::room(), asked: HashMap::new() }
+        Self { run, source, folder, storing, room: receive::room(), hopeless: Vec::new(), asked: HashMap::new() }
     }
 
     /// What is durably here in the end, and has to go yet.
@@ -53,9 +56,15 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             self.run.figures.known += u64::from(shape.exists);
             return Ok(Vec::new());
         }
-        let complete = listing.malformed == 0;
-        if !complete {
-            tracing::warn!(collector = collector.name, lines = listing.malformed, "lines of the listing can't be read; passed over");
+        let nature = Nature {
+            legible: listing.malformed == 0,
+            complete: listing.malformed == 0 && !collector.partial_listing,
+            reuses_ids: collector.protocol == Protocol::Pop3,
+            by_header: listing.without_ids,
+        };
+        if !nature.legible {
+            let lines = listing.malformed;
+            tracing::warn!(collector = collector.name, lines, "lines of the listing are missing or can't be read; passed over");
         }
         if listing.without_ids {
             let mut items: Vec<Item> = listing.items.items().collect();
@@ -64,10 +73,11 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         }
         self.run.figures.listed += listing.items.len() as u64;
         self.begin_with(upstream, &mut listing.items).await?;
-        let (mut plan, items) = self.compare(listing.items, complete).await?;
+        let (mut plan, items) = self.compare(listing.items, nature).await?;
         if self.is_renumbered(upstream, &plan, items.len()).await? || self.is_dispelled(upstream, &plan).await? {
-            plan = self.compare(items, complete).await?.0;
+            plan = self.compare(items, nature).await?.0;
         }
+        self.unmask(upstream, &mut plan).await?;
         self.run.figures.known += plan.known;
         if plan.stuck > 0 {
             let stuck = plan.stuck;
@@ -78,6 +88,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
             );
         }
         self.mark(std::mem::take(&mut plan.gone), State::Gone).await?;
+        self.forget(std::mem::take(&mut plan.lost)).await?;
         let new = plan.fetch.iter().chain(plan.singly.iter().map(|(item, _)| item)).map(|item| item.id.clone()).collect();
         let settled = plan.dispose.is_empty();
         let going = self.take(upstream, plan).await?;
@@ -113,7 +124,16 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let handles = self.going(items);
         failpoint("before_delete");
         let done = upstream.dispose(&handles, &self.run.order.collector.after).await?;
+        self.marked(&handles).await?;
         self.removed(&done).await
+    }
+
+    /// Notes for `after = "seen"` that all which is here by now is marked.
+    async fn marked(&self, handles: &[u32]) -> Result<(), Trouble> {
+        if self.run.order.collector.after != After::Seen || handles.is_empty() {
+            return Ok(());
+        }
+        Ok(self.run.order.store.setting_set(&self.marked_name(), Some(&now().to_string())).await?)
     }
 
     /// The same for the last time, and the end of the session.
@@ -124,7 +144,9 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let left = upstream.finish(&handles, &self.run.order.collector.after, &mut done).await;
         failpoint("after_quit");
         self.removed(&done).await?;
-        if !left? {
+        let left = left?;
+        self.marked(&handles).await?;
+        if !left {
             let collector = &self.run.order.collector.name;
             tracing::warn!(collector, "the server says that it could not delete everything; it is asked again next time");
         }
@@ -142,6 +164,14 @@ impl<'a, 'b> Mailbox<'a, 'b> {
         let done: Vec<UpstreamId> = handles.iter().filter_map(|handle| self.asked.remove(handle)).collect();
         self.run.figures.deleted += done.len() as u64;
         self.mark(done, State::DeleteSent).await
+    }
+
+    /// They are not here, or no longer what is listed.
+    pub(super) async fn forget(&self, ids: Vec<UpstreamId>) -> Result<(), Trouble> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        Ok(self.run.order.store.ledger_forget(&self.source, ids).await?)
     }
 
     async fn mark(&self, ids: Vec<UpstreamId>, state: State) -> Result<(), Trouble> {

@@ -15,6 +15,11 @@ const SMALL: u64 = 1_000_000;
 const BACKLOG: Duration = Duration::from_secs(30);
 /// As much of a header as its fingerprint is made of: `TOP` and `RETR` give the same bytes here.
 const FINGERPRINT_BYTES: usize = 16 * 1024;
+/// So many messages of one listing are held against what is known of them; a mailbox whose deletions were all undone has more, and takes
+/// some sessions.
+const SUSPECTS: usize = 2000;
+/// Clocks may differ by so much, in milliseconds: an hour.
+const CLOCKS: i64 = 3600 * 1000;
 /// A deletion that the server has not carried out after so long is worth an alarm: a day.
 const STUCK_AFTER: i64 = 24 * 3600 * 1000;
 
@@ -33,12 +38,29 @@ pub struct Plan {
     pub dispose: Vec<Item>,
     /// In the ledger and no longer listed.
     pub gone: Vec<UpstreamId>,
+    /// The same, of what is not here: it is new if it ever comes back.
+    pub lost: Vec<UpstreamId>,
+    /// Listed under an id of which the ledger knows something else: perhaps another message, that is neither here nor to be deleted.
+    pub suspects: Vec<(Item, Entry)>,
     /// Listed and dealt with before.
     pub known: u64,
     /// Deletions that the server was asked for long ago.
     pub stuck: u64,
     /// Stored, or known without being fetched, and not known to be gone: listed or not.
     pub here: u64,
+}
+
+/// What can be said of a listing as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nature {
+    /// It could be read, every line of it, and each message has an id.
+    pub legible: bool,
+    /// And it shows everything that is there.
+    pub complete: bool,
+    /// An id may become another message's when its own has gone (POP3, RFC 1939 §7).
+    pub reuses_ids: bool,
+    /// Ids are made from headers and sizes: the same id proves the same header.
+    pub by_header: bool,
 }
 
 /// A listing that is being compared with the ledger, entry by entry: neither has to be in memory twice.
@@ -52,15 +74,18 @@ pub struct Comparison {
     again: Vec<(u32, Option<String>)>,
     wanted: Vec<(u32, String)>,
     dispose: Vec<u32>,
-    complete: bool,
+    suspects: Vec<(u32, Entry)>,
+    nature: Nature,
     after: After,
     now: i64,
+    /// For `after = "seen"`: all that was stored until then is marked as read.
+    pub marked: i64,
     plan: Plan,
 }
 
 impl Comparison {
-    /// `complete`: the listing shows everything that is there.
-    pub fn new(listing: Roll, complete: bool, after: &After, now: i64) -> Self {
+    /// Nothing has been seen yet.
+    pub fn new(listing: Roll, nature: Nature, after: &After, now: i64) -> Self {
         Self {
             found: vec![false; listing.len()],
             by_id: listing.by_id(),
@@ -69,9 +94,11 @@ impl Comparison {
             again: Vec::new(),
             wanted: Vec::new(),
             dispose: Vec::new(),
-            complete,
+            suspects: Vec::new(),
+            nature,
             after: after.clone(),
             now,
+            marked: 0,
             plan: Plan::default(),
         }
     }
@@ -81,13 +108,19 @@ impl Comparison {
         self.plan.here += u64::from(matches!(entry.state, State::Stored | State::Known));
         let key = (entry.uid.as_str(), entry.ordinal);
         let Ok(at) = self.by_id.binary_search_by(|place| self.listing.id(*place as usize).cmp(&key)) else {
-            if self.complete && entry.state != State::Gone {
-                self.plan.gone.push((entry.uid, entry.ordinal));
-            }
+            self.miss(entry);
             return;
         };
         let place = self.by_id[at];
         self.found[place as usize] = true;
+        if self.is_suspect(&entry, place) {
+            self.plan.known += 1;
+            self.plan.stuck += u64::from(entry.state == State::DeleteSent && self.now - entry.changed > STUCK_AFTER);
+            if self.suspects.len() < SUSPECTS {
+                self.suspects.push((place, entry));
+            }
+            return;
+        }
         match entry.state {
             State::Attempted if entry.attempts == 0 => self.again.push((place, entry.fingerprint)),
             State::Attempted => self.singly.push((place, entry.attempts)),
@@ -97,11 +130,44 @@ impl Comparison {
             _ => {
                 self.plan.known += 1;
                 self.plan.stuck += u64::from(entry.state == State::DeleteSent && self.now - entry.changed > STUCK_AFTER);
-                if is_due(&entry, &self.after, self.now) {
+                if is_due(&entry, &self.after, self.now) || self.is_unmarked(&entry) {
                     self.dispose.push(place);
                 }
             }
         }
+    }
+
+    /// It is not listed.
+    fn miss(&mut self, entry: Entry) {
+        let goes = match entry.state {
+            State::Gone => false,
+            State::Stored | State::DeleteSent => self.nature.legible,
+            State::Attempted | State::Known => self.nature.complete,
+        };
+        let is_here = entry.state != State::Attempted || !entry.outcome.is_empty();
+        match (goes, is_here) {
+            (false, _) => {}
+            (true, true) => self.plan.gone.push((entry.uid, entry.ordinal)),
+            (true, false) => self.plan.lost.push((entry.uid, entry.ordinal)),
+        }
+    }
+
+    /// Whether it is here, and was not marked as read when it came: the session broke.
+    fn is_unmarked(&self, entry: &Entry) -> bool {
+        let is_here = entry.state == State::Stored && !STAYS.contains(&entry.outcome.as_str());
+        self.after == After::Seen && is_here && entry.stored.is_some_and(|stored| stored > self.marked)
+    }
+
+    /// Whether what is listed under this id may be another message than the one that the ledger speaks of.
+    fn is_suspect(&self, entry: &Entry, place: u32) -> bool {
+        let size = self.listing.size(place as usize);
+        !self.nature.by_header
+            && match entry.state {
+                State::Gone => true,
+                State::DeleteSent => self.nature.reuses_ids,
+                State::Stored => self.nature.reuses_ids && entry.wanted.is_none() && size.is_some_and(|size| size != entry.size),
+                State::Attempted | State::Known => false,
+            }
     }
 
     /// Listed ids that no entry was seen for.
@@ -119,7 +185,9 @@ impl Comparison {
         self.wanted.sort_unstable();
         self.dispose.sort_unstable();
         self.again.sort_unstable();
+        self.suspects.sort_unstable_by_key(|(place, _)| *place);
         self.plan.gone.sort_unstable();
+        self.plan.lost.sort_unstable();
         self.again.iter().for_each(|(place, _)| self.found[*place as usize] = false);
         let fetch = self.unseen().map(|place| self.listing.item(place)).collect();
         let (listing, mut plan) = (self.listing, self.plan);
@@ -129,7 +197,23 @@ impl Comparison {
         plan.doubtful = self.again.into_iter().filter_map(|(place, fingerprint)| Some((item(place), fingerprint?))).collect();
         plan.wanted = self.wanted.into_iter().map(|(place, whose)| (item(place), whose)).collect();
         plan.dispose = self.dispose.into_iter().map(item).collect();
+        plan.suspects = self.suspects.into_iter().map(|(place, entry)| (item(place), entry)).collect();
         (plan, listing)
+    }
+}
+
+/// Whether what is listed is the message that the entry speaks of, by its header (as far as the server gives it) and its date.
+pub fn is_same(entry: &Entry, item: &Item, header: Option<&[u8]>, arrived: Option<i64>) -> bool {
+    if entry.outcome.is_empty() {
+        // From before `start`: nothing is known of it but that it is older than its entry. Of what was asked for in vain not even that.
+        return entry.attempts == 0 && arrived.is_none_or(|arrived| arrived <= entry.first_seen.saturating_add(CLOCKS));
+    }
+    let same_size = item.size.is_none_or(|size| size == entry.size);
+    // All headers without a field are alike.
+    match (header.filter(|header| !header.trim_ascii().is_empty()), &entry.fingerprint) {
+        (Some(header), Some(print)) => (same_size || entry.state == State::Stored) && fingerprint(header) == *print,
+        // A deletion that was undone is likelier than another message of the same size.
+        _ => same_size && entry.state == State::DeleteSent,
     }
 }
 
@@ -149,15 +233,17 @@ pub fn bytes(items: &[Item]) -> u64 {
 
 /// Whether `after` says that the upstream copy goes now. Ageing does not wait for new mail.
 pub fn is_due(entry: &Entry, after: &After, now: i64) -> bool {
-    let here = matches!(entry.state, State::Stored | State::DeleteSent | State::Gone) && !STAYS.contains(&entry.outcome.as_str());
-    here && match after {
-        After::Delete | After::Move(_) => true,
-        After::Age(age) => {
-            let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            entry.stored.is_some_and(|stored| stored.saturating_add(age) <= now)
+    let here = matches!(entry.state, State::Stored | State::DeleteSent | State::Gone);
+    let goes = !entry.outcome.is_empty() && !STAYS.contains(&entry.outcome.as_str());
+    here && goes
+        && match after {
+            After::Delete | After::Move(_) => true,
+            After::Age(age) => {
+                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                entry.stored.is_some_and(|stored| stored.saturating_add(age) <= now)
+            }
+            After::Keep | After::Seen => false,
         }
-        After::Keep | After::Seen => false,
-    }
 }
 
 /// Messages that were stored by then may be due; `None`: none ever is, once it is settled.
@@ -245,8 +331,11 @@ mod tests {
         }
     }
 
-    fn plan(listing: &[Item], complete: bool, ledger: &[Entry], after: &After, now: i64) -> Plan {
-        let mut comparison = Comparison::new(listing.iter().cloned().collect(), complete, after, now);
+    const IMAP: Nature = Nature { legible: true, complete: true, reuses_ids: false, by_header: false };
+    const POP3: Nature = Nature { reuses_ids: true, ..IMAP };
+
+    fn plan(listing: &[Item], nature: Nature, ledger: &[Entry], after: &After, now: i64) -> Plan {
+        let mut comparison = Comparison::new(listing.iter().cloned().collect(), nature, after, now);
         ledger.iter().cloned().for_each(|entry| comparison.see(entry));
         comparison.finish().0
     }
@@ -266,12 +355,61 @@ mod tests {
             entry("returned", State::Gone, "delivered", 9),
             entry("vanished", State::DeleteSent, "delivered", 1),
         ];
-        let plan = plan(&listing, true, &ledger, &After::Delete, NOW);
-        assert_eq!(handles(&plan.fetch), [1]);
-        assert_eq!(plan.singly, [(item(2, "tried"), 1)]);
-        assert_eq!(handles(&plan.dispose), [3, 4, 6], "a message that reappears is deleted again, not fetched again");
-        assert_eq!(plan.gone, [("vanished".to_owned(), 0)]);
-        assert_eq!((plan.known, plan.stuck), (4, 1));
+        let suspects = |plan: &Plan| plan.suspects.iter().map(|(item, _)| item.handle).collect::<Vec<_>>();
+        let by_uid = plan(&listing, IMAP, &ledger, &After::Delete, NOW);
+        assert_eq!(handles(&by_uid.fetch), [1]);
+        assert_eq!(by_uid.singly, [(item(2, "tried"), 1)]);
+        assert_eq!((handles(&by_uid.dispose), suspects(&by_uid)), (vec![3, 4], vec![6]), "nothing that reappears goes unseen");
+        assert_eq!(by_uid.gone, [("vanished".to_owned(), 0)]);
+        assert_eq!((by_uid.known, by_uid.stuck), (4, 1));
+        let by_uidl = plan(&listing, POP3, &ledger, &After::Delete, NOW);
+        assert_eq!((handles(&by_uidl.dispose), suspects(&by_uidl)), (vec![3], vec![4, 6]), "a UIDL may be used again");
+        let by_header = plan(&listing, Nature { by_header: true, ..POP3 }, &ledger, &After::Delete, NOW);
+        assert_eq!((handles(&by_header.dispose), suspects(&by_header)), (vec![3, 4, 6], vec![]));
+        let grown = [Item { size: Some(2), ..item(3, "here") }];
+        assert_eq!(suspects(&plan(&grown, POP3, &ledger, &After::Keep, NOW)), [3], "it was smaller");
+    }
+
+    #[test]
+    fn what_is_not_here_is_never_gone() {
+        let attempted = entry("attempted", State::Attempted, "", 1);
+        let doubted = Entry { attempts: 0, ..entry("doubted", State::Attempted, "delivered", 1) };
+        let ledger = [attempted, doubted, entry("known", State::Known, "", 1), entry("stored", State::Stored, "delivered", 1)];
+        let id = |uid: &str| (uid.to_owned(), 0);
+        let whole = plan(&[], POP3, &ledger, &After::Delete, NOW);
+        assert_eq!(whole.gone, [id("doubted"), id("known"), id("stored")]);
+        assert_eq!(whole.lost, [id("attempted")], "it is new if it comes back");
+        let part = plan(&[], Nature { complete: false, ..POP3 }, &ledger, &After::Delete, NOW);
+        assert_eq!((part.gone, part.lost), (vec![id("stored")], vec![]), "the rest may be behind what is shown");
+    }
+
+    #[test]
+    fn what_is_listed_under_an_old_id_may_be_something_else() {
+        const HEADER: &[u8] = b"Subject: x\r\n\r\n";
+        let returned = |state| Entry { fingerprint: Some(fingerprint(HEADER)), ..entry("x", state, "delivered", 1) };
+        let sized = |size| Item { size: Some(size), ..item(1, "x") };
+        let other: &[u8] = b"Subject: y\r\n\r\n";
+        for (state, size, header, same) in [
+            (State::Gone, 1, Some(HEADER), true),
+            (State::Gone, 2, Some(HEADER), false),
+            (State::Gone, 1, Some(other), false),
+            (State::Gone, 1, None, false),
+            (State::DeleteSent, 1, Some(HEADER), true),
+            (State::DeleteSent, 1, Some(other), false),
+            (State::DeleteSent, 1, None, true),
+            (State::DeleteSent, 2, None, false),
+            (State::Stored, 2, Some(HEADER), true),
+            (State::Stored, 2, Some(other), false),
+        ] {
+            assert_eq!(is_same(&returned(state), &sized(size), header, None), same, "{state:?} {size} {header:?}");
+        }
+        let blank = Entry { fingerprint: Some(fingerprint(b"")), ..returned(State::Gone) };
+        assert!(!is_same(&blank, &sized(1), Some(b"\r\n"), None), "all headers without a field are alike");
+        let known = Entry { fingerprint: None, attempts: 0, ..entry("x", State::Gone, "", 10) };
+        for (days_ago, same) in [(Some(11), true), (Some(9), false), (None, true)] {
+            assert_eq!(is_same(&known, &sized(1), None, days_ago.map(|days| NOW - days * DAY)), same, "{days_ago:?}");
+        }
+        assert!(!is_same(&Entry { attempts: 1, ..known }, &sized(1), None, None), "it was asked for in vain");
     }
 
     #[test]
@@ -286,7 +424,8 @@ mod tests {
 
     #[test]
     fn a_listing_with_broken_lines_makes_nothing_gone() {
-        let plan = plan(&[], false, &[entry("a", State::Stored, "delivered", 1)], &After::Delete, NOW);
+        let broken = Nature { legible: false, complete: false, ..POP3 };
+        let plan = plan(&[], broken, &[entry("a", State::Stored, "delivered", 1)], &After::Delete, NOW);
         assert!(plan.gone.is_empty());
     }
 
@@ -307,21 +446,22 @@ mod tests {
             assert_eq!(is_due(&entry("x", State::Stored, outcome, days), after, NOW), due, "{outcome} {days} {after:?}");
         }
         assert!(!is_due(&entry("x", State::Known, "", 90), &After::Delete, NOW));
+        assert!(!is_due(&entry("x", State::Gone, "", 90), &After::Delete, NOW), "it never was here");
     }
 
     #[test]
     fn new_ids_for_old_mail_are_found_out() {
         let ledger: Vec<Entry> = (0..100).map(|n| entry(&format!("old{n}"), State::Stored, "delivered", 1)).collect();
         let listing: Vec<Item> = (0..101).map(|n| item(n, &format!("new{n}"))).collect();
-        let renumbered = plan(&listing, true, &ledger, &After::Keep, NOW);
+        let renumbered = plan(&listing, POP3, &ledger, &After::Keep, NOW);
         assert!(looks_renumbered(&renumbered, listing.len()));
         let prints: Vec<_> = listing.iter().map(|item| (item.id.clone(), format!("print of old{}", item.handle))).collect();
         let pairs = match_fingerprints(&ledger, &prints);
         assert_eq!(pairs.len(), 100);
         assert_eq!(pairs[0], (("old0".into(), 0), ("new0".into(), 0)));
         let few_new: Vec<Item> = (0..10).map(|n| item(n, &format!("new{n}"))).collect();
-        assert!(!looks_renumbered(&plan(&few_new, true, &ledger, &After::Keep, NOW), few_new.len()), "somebody emptied the mailbox");
-        assert!(!looks_renumbered(&plan(&few_new, true, &[], &After::Keep, NOW), few_new.len()), "a new mailbox");
+        assert!(!looks_renumbered(&plan(&few_new, POP3, &ledger, &After::Keep, NOW), few_new.len()), "somebody emptied the mailbox");
+        assert!(!looks_renumbered(&plan(&few_new, POP3, &[], &After::Keep, NOW), few_new.len()), "a new mailbox");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::scanned::{Scanned, Scanning};
 use super::storing::ToStore;
 use super::upstream::{Event, Item, Upstream, UpstreamError};
 use crate::inbound::figures::Progress;
-use crate::store::{ContentId, Store, StoreError};
+use crate::store::{ContentId, Spool, Store, StoreError};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -44,6 +44,12 @@ pub enum RawBytes {
     Spooled(ContentId, Box<Scanned>),
 }
 
+impl RawBytes {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Inline(bytes) if bytes.is_empty())
+    }
+}
+
 /// Why receiving ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
@@ -56,8 +62,8 @@ pub enum ReceiveError {
         during: Option<u32>,
         /// Whether bytes of it had come.
         begun: bool,
-        /// As much of it as came, if it was little enough to be kept.
-        partial: Bytes,
+        /// As much of it as came.
+        partial: Option<Box<RawBytes>>,
     },
     /// The spool failed.
     #[error(transparent)]
@@ -77,7 +83,7 @@ pub enum ReceiveError {
 
 impl From<UpstreamError> for ReceiveError {
     fn from(error: UpstreamError) -> Self {
-        Self::Upstream { error, during: None, begun: false, partial: Bytes::new() }
+        Self::Upstream { error, during: None, begun: false, partial: None }
     }
 }
 
@@ -122,18 +128,24 @@ impl Receiver<'_> {
             }
             let event = match self.upstream.next().await {
                 Ok(event) => event,
-                Err(error) => return Err(blame(error, items, &answered, unproven)),
+                Err(error) => return Err(blame(error, next_of(items, &answered, self.upstream), unproven)),
             };
             if let Some(raw) = unproven.take() {
                 self.hand_on(raw).await?;
             }
             match event {
-                Event::Begins(during) => {
+                Event::Begins(named) => {
+                    // Some servers say only behind the bytes whose they are.
+                    let during = named.or_else(|| next_of(items, &answered, self.upstream));
                     let announced = during.and_then(|handle| by_handle.get(&handle)).and_then(|item| item.size).unwrap_or(0);
                     let (ended, bytes) = self.body(during, announced).await?;
                     answered.extend(ended.handle);
                     if let Some(item) = ended.handle.and_then(|handle| by_handle.get(&handle)) {
-                        unproven = Some(Raw { item: (*item).clone(), internal_date: ended.internal_date, bytes, _room: None });
+                        if bytes.is_empty() && item.size.is_some_and(|size| size > 0) {
+                            refusals.push((item.handle, "there are no bytes of it, although it was listed with some".to_owned()));
+                        } else {
+                            unproven = Some(Raw { item: (*item).clone(), internal_date: ended.internal_date, bytes, _room: None });
+                        }
                     }
                 }
                 Event::Refused(handle, text) => {
@@ -169,7 +181,7 @@ impl Receiver<'_> {
         let hint = usize::try_from(announced).unwrap_or(INLINE).min(INLINE);
         // Room for the usual lie about line ends, so that the buffer is not moved at its end.
         let mut bytes = Vec::with_capacity(hint + hint / 16 + 1024);
-        let mut spool = None;
+        let mut spool: Option<Spool> = None;
         let mut scanning = Scanning::default();
         let mut total = 0;
         loop {
@@ -177,8 +189,15 @@ impl Receiver<'_> {
             let piece = match self.upstream.piece(&mut bytes).await {
                 Ok(piece) => piece,
                 Err(error) => {
-                    let partial = if spool.is_none() { Bytes::from(bytes) } else { Bytes::new() };
-                    return Err(ReceiveError::Upstream { error, during, begun: true, partial });
+                    let came = match spool {
+                        Some(mut spool) => {
+                            scanning.feed(&bytes);
+                            spool.write(&bytes).await?;
+                            RawBytes::Spooled(spool.finish().await?, Box::new(scanning.finish()))
+                        }
+                        None => RawBytes::Inline(Bytes::from(bytes)),
+                    };
+                    return Err(ReceiveError::Upstream { error, during, begun: true, partial: Some(Box::new(came)) });
                 }
             };
             total += (bytes.len() - before) as u64;
@@ -208,15 +227,17 @@ impl Receiver<'_> {
 
 /// An answer that is none speaks against the message before it, whose end was no end. Any other end of a session speaks against the message
 /// that should have come next: servers hang up on what they can't read.
-fn blame(error: UpstreamError, items: &[Item], answered: &HashSet<u32>, unproven: Option<Raw>) -> ReceiveError {
+fn blame(error: UpstreamError, next: Option<u32>, unproven: Option<Raw>) -> ReceiveError {
     match unproven {
         Some(Raw { item, bytes, .. }) if error.is_out_of_step() => {
-            let partial = if let RawBytes::Inline(bytes) = bytes { bytes } else { Bytes::new() };
-            ReceiveError::Upstream { error, during: Some(item.handle), begun: true, partial }
+            ReceiveError::Upstream { error, during: Some(item.handle), begun: true, partial: Some(Box::new(bytes)) }
         }
-        _ => {
-            let next = items.iter().find(|item| !answered.contains(&item.handle)).map(|item| item.handle);
-            ReceiveError::Upstream { error, during: next, begun: false, partial: Bytes::new() }
-        }
+        _ => ReceiveError::Upstream { error, during: next, begun: false, partial: None },
     }
+}
+
+/// The message that should come next: as they were asked for, or where a server chooses the order, by UID.
+fn next_of(items: &[Item], answered: &HashSet<u32>, upstream: &Upstream) -> Option<u32> {
+    let mut open = items.iter().map(|item| item.handle).filter(|handle| !answered.contains(handle));
+    if upstream.answers_in_order() { open.next() } else { open.min() }
 }

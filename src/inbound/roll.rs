@@ -53,6 +53,11 @@ impl Roll {
         self.lines.get(place).map_or(("", 0), |line| (&self.ids[line.start as usize..end], line.ordinal))
     }
 
+    /// The size of the message at a place, if the listing told it.
+    pub fn size(&self, place: usize) -> Option<u64> {
+        self.lines.get(place).map(|line| line.size).filter(|size| *size != UNKNOWN)
+    }
+
     /// Tells equal ids apart: an ordinal for each, in the order of the listing.
     pub fn number_equal_ids(&mut self) {
         let places = self.by_id();
@@ -78,7 +83,7 @@ impl Roll {
         Item {
             handle: line.handle,
             id: (id.to_owned(), ordinal),
-            size: (line.size != UNKNOWN).then_some(line.size),
+            size: self.size(place),
             arrived: self.arrived.get(place).copied().flatten(),
         }
     }

@@ -1,7 +1,7 @@
 //! What a plan says is new: asked for in rounds, received, stored, and settled with the ledger. While one round is being stored, the next one
 //! comes.
 
-use super::fetch::Trouble;
+use super::fetch::{Trouble, now};
 use super::mailbox::Mailbox;
 use super::plan::{self, Plan};
 use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
@@ -9,7 +9,7 @@ use super::storing::{Handling, Stored, ToStore};
 use super::upstream::{Item, Upstream};
 use crate::mapping;
 use crate::store::StoreError;
-use crate::store::ledger::UpstreamId;
+use crate::store::ledger::{Attempts, UpstreamId};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +22,9 @@ const CHECKPOINT: usize = 200;
 /// The same in bytes.
 const CHECKPOINT_BYTES: u64 = 32_000_000;
 /// A message that has ended so many fetches badly goes to quarantine.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
+/// As long as nothing at all comes, a message is not given up before so many milliseconds: a day. The server may be ill.
+const PATIENCE: i64 = 24 * 3600 * 1000;
 /// The tray's reason for a message that has ended the program three times.
 const QUARANTINE: &str = "three fetches ended in the middle of handling this message; its bytes are kept as they came";
 /// The tray's reason for a message that the server does not give whole.
@@ -34,7 +36,7 @@ const BROKEN_OFF: &str =
 struct Round {
     items: Vec<Item>,
     /// How often each was asked for, this time included.
-    attempts: Vec<u32>,
+    attempts: Vec<Attempts>,
     /// See [`Upstream::retrieve`].
     marks: usize,
 }
@@ -42,7 +44,7 @@ struct Round {
 /// Messages that have come, and are being stored.
 struct Came {
     items: Vec<Item>,
-    attempts: Vec<u32>,
+    attempts: Vec<Attempts>,
     received: Result<receive::Refusals, ReceiveError>,
     /// What the server has removed meanwhile.
     removed: Vec<u32>,
@@ -118,10 +120,12 @@ impl Mailbox<'_, '_> {
             let handling = self.handling_for(&whose).await?;
             going.extend(self.take_one(upstream, item, handling).await?);
         }
+        self.hopeless.clear();
         for (item, attempts) in plan.singly {
             let handling = if attempts >= ATTEMPTS { Handling::Quarantine(QUARANTINE) } else { Handling::Mapped };
             going.extend(self.take_one(upstream, item, handling).await?);
         }
+        self.give_up(upstream).await?;
         if !large.is_empty() {
             self.dispose(upstream, &std::mem::take(&mut going)).await?;
             self.stubs(upstream, &large).await?;
@@ -196,18 +200,27 @@ impl Mailbox<'_, '_> {
     /// What is durable then and has to go at once.
     async fn settle(&mut self, came: Came, keeper: &mut Keeper) -> Result<Vec<Item>, Trouble> {
         let order = self.run.order;
-        let Came { items, attempts, received, removed, stored } = came;
+        let Came { items, attempts, mut received, removed, stored } = came;
         self.removed(&removed).await?;
         let stored = match stored.await {
             Ok(stored) => stored,
             Err(_) => keeper.ended().await?,
         };
-        self.count(&items, &attempts, &received, &stored).await?;
+        self.count(&items, &attempts, &mut received, &stored).await?;
         let refusals = received?;
+        let mut again = Vec::new();
         for (handle, text) in refusals {
             self.run.figures.failed += 1;
             tracing::warn!(collector = order.collector.name, handle, text, "the server does not give a message");
+            let Some(at) = items.iter().position(|item| item.handle == handle) else { continue };
+            let attempts = attempts[at];
+            if attempts.count > 1 && self.may_be_ill(attempts) {
+                again.push(items[at].clone());
+            } else if attempts.count >= ATTEMPTS {
+                self.hopeless.push(items[at].clone());
+            }
         }
+        self.forgive(&again).await?;
         if let Some(error) = stored.error {
             return Err(error.into());
         }
@@ -221,12 +234,12 @@ impl Mailbox<'_, '_> {
     async fn count(
         &mut self,
         items: &[Item],
-        attempts: &[u32],
-        received: &Result<receive::Refusals, ReceiveError>,
+        attempts: &[Attempts],
+        received: &mut Result<receive::Refusals, ReceiveError>,
         stored: &Stored,
     ) -> Result<(), Trouble> {
         self.run.figures.add(&stored.figures);
-        let (culprit, begun) = match received {
+        let (culprit, begun) = match &*received {
             Err(ReceiveError::Upstream { during, begun, .. }) => (*during, *begun),
             Err(ReceiveError::Endless { handle, .. }) => (Some(*handle), true),
             _ => (None, false),
@@ -244,23 +257,45 @@ impl Mailbox<'_, '_> {
             self.run.order.store.ledger_forgive(&self.source, innocent).await?;
         }
         let Some(at) = culprit.and_then(|culprit| items.iter().position(|item| item.handle == culprit)) else { return Ok(()) };
-        let attempts = attempts.get(at).copied().unwrap_or_default();
-        if !begun && attempts > 1 && self.run.figures.fetched == 0 {
-            // Nothing at all came in this fetch: the server may be ill, and the message innocent. It goes on being taken singly.
+        let attempts = attempts[at];
+        if !begun && attempts.count > 1 && self.may_be_ill(attempts) {
+            // The message may be innocent. It goes on being taken singly.
             let id = items[at].id.clone();
             return Ok(self.run.order.store.ledger_forgive(&self.source, vec![id]).await?);
         }
-        if attempts >= ATTEMPTS {
+        if attempts.count >= ATTEMPTS {
             let partial = match received {
-                Err(ReceiveError::Upstream { partial, .. }) => partial.clone(),
-                _ => Bytes::new(),
+                Err(ReceiveError::Upstream { partial, .. }) => partial.take(),
+                _ => None,
             };
-            let item = items[at].clone();
-            let raw = Raw { item, internal_date: None, bytes: RawBytes::Inline(partial), _room: None };
+            let bytes = partial.map_or(RawBytes::Inline(Bytes::new()), |partial| *partial);
+            let raw = Raw { item: items[at].clone(), internal_date: None, bytes, _room: None };
             self.store_one(raw, Handling::Quarantine(BROKEN_OFF)).await?;
             self.run.figures.failed -= 1;
         }
         Ok(())
+    }
+
+    /// Nothing at all came in this fetch, and it is not long since the message was first asked for.
+    fn may_be_ill(&self, attempts: Attempts) -> bool {
+        self.run.figures.fetched == 0 && now().saturating_sub(attempts.since) < PATIENCE
+    }
+
+    /// What the server won't ever give is told in the tray, with its header if that can be had; the original stays where it is.
+    async fn give_up(&mut self, upstream: &mut Upstream) -> Result<(), Trouble> {
+        let hopeless = std::mem::take(&mut self.hopeless);
+        if hopeless.is_empty() {
+            return Ok(());
+        }
+        let handles: Vec<u32> = hopeless.iter().map(|item| item.handle).collect();
+        let asked = self.headers(upstream, &handles).await;
+        for item in hopeless {
+            let header = asked.as_ref().ok().and_then(|headers| headers.get(&item.handle)).cloned().unwrap_or_default();
+            let raw = Raw { internal_date: item.arrived, item, bytes: RawBytes::Inline(header.into()), _room: None };
+            self.store_one(raw, Handling::Refused).await?;
+            self.run.figures.failed -= 1;
+        }
+        asked.map(drop)
     }
 
     async fn store_one(&mut self, raw: Raw, handling: Handling) -> Result<(), Trouble> {
@@ -278,7 +313,7 @@ impl Mailbox<'_, '_> {
 
     async fn stubs(&mut self, upstream: &mut Upstream, large: &[Item]) -> Result<(), Trouble> {
         let handles: Vec<u32> = large.iter().map(|item| item.handle).collect();
-        let mut headers = upstream.headers(&handles).await?;
+        let mut headers = self.headers(upstream, &handles).await?;
         for item in large {
             let header = headers.remove(&item.handle).unwrap_or_default();
             let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };

@@ -67,6 +67,8 @@ pub enum Handling {
     For(Mailbox),
     /// Its header only; the rest is too large.
     Stub,
+    /// Only its header, if even that: the server does not give the rest.
+    Refused,
     /// Not looked into: it has ended three fetches badly.
     Quarantine(&'static str),
 }
@@ -264,8 +266,10 @@ fn prepare(listing: &Listing<'_>, raw: Raw, scanned: Option<Scanned>, handling: 
         (_, None) => return deliver::quarantine(listing, raw, FAULT),
         (_, Some(scanned)) => scanned,
     };
-    if *handling == Handling::Stub {
-        return deliver::stub(listing, raw, &scanned);
+    match handling {
+        Handling::Stub => return deliver::stub(listing, raw, &scanned),
+        Handling::Refused => return deliver::refused(listing, raw, &scanned),
+        _ => {}
     }
     let decided =
         catch_unwind(AssertUnwindSafe(|| deliver::decide(listing.mapping, listing.origin(), scanned.said(), &|id| sent.get(id).cloned())));

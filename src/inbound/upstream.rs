@@ -41,7 +41,7 @@ pub struct Item {
 pub struct Listing {
     /// All of it.
     pub items: Roll,
-    /// Lines that could not be read.
+    /// Lines that could not be read, or are missing.
     pub malformed: usize,
     /// The server has no UIDL: ids have to be made from headers.
     pub without_ids: bool,
@@ -462,7 +462,8 @@ fn pop3_listing(listing: &pop3::Listing) -> Listing {
     if !without_ids {
         items.number_equal_ids();
     }
-    Listing { items, malformed: listing.malformed, without_ids, ..Listing::default() }
+    let without_id = listing.messages.len() - items.len();
+    Listing { items, malformed: listing.malformed + without_id, without_ids, ..Listing::default() }
 }
 
 #[cfg(test)]
@@ -476,6 +477,7 @@ mod tests {
         let ids: Vec<_> = listing.items.items().map(|item| (item.handle, item.id)).collect();
         assert_eq!(ids, [(1, ("a".into(), 0)), (2, ("b".into(), 0)), (3, ("a".into(), 1))]);
         assert!(!listing.without_ids);
+        assert_eq!(listing.malformed, 1, "it shows less than is there");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Every upstream message ever seen and what became of it, per (host, login, folder).
 //!
-//! `attempted` is a message that was in flight when something ended badly. `stored → delete_sent → gone`; `known` is mail that was
-//! there before `start`. Rows that are `gone` are kept 400 days, the others as long as they are listed.
+//! `attempted` is a message that was in flight when something ended badly; it is not here, and its row goes when it is no longer listed.
+//! `stored → delete_sent → gone`; `known` is mail that was there before `start`, and is `gone`, without an outcome, when it is no longer
+//! listed. Rows that are `gone` are kept 400 days, the others as long as they are listed. What is listed again is what it was before only
+//! if it is the same message: servers use ids again.
 
 use super::{ContentId, SMALL, Store, StoreError, now, trace};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -77,6 +79,15 @@ pub struct Entry {
     pub changed: i64,
     /// Of a stub: somebody asked for the original; the mailbox that gets it, or '' for whom the mapping says.
     pub wanted: Option<String>,
+}
+
+/// How often a message was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    /// This time included.
+    pub count: u32,
+    /// When it was first seen.
+    pub since: i64,
 }
 
 /// How many messages of a source are in which state.
@@ -202,16 +213,17 @@ impl Store {
     }
 
     /// Counts one more attempt for each of these, durably, before their bytes are asked for. The counts, in order.
-    pub async fn ledger_attempt(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<u32>, StoreError> {
+    pub async fn ledger_attempt(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<Vec<Attempts>, StoreError> {
         let source = source.clone();
         self.write(SMALL, move |work| {
             let source = find_or_make(work, &source)?;
             let mut count = work.connection.prepare_cached(
                 "INSERT INTO ledger (source, uid, ordinal, state, attempts, first_seen, changed) VALUES (?1, ?2, ?3, 'attempted', 1, ?4, ?4)
-                 ON CONFLICT DO UPDATE SET attempts = attempts + 1 RETURNING attempts",
+                 ON CONFLICT DO UPDATE SET attempts = attempts + 1 RETURNING attempts, first_seen",
             )?;
             let now = now();
-            let counts = ids.iter().map(|(uid, ordinal)| count.query_row(params![source, uid, ordinal, now], |row| row.get(0)));
+            let attempts = |row: &rusqlite::Row<'_>| Ok(Attempts { count: row.get(0)?, since: row.get(1)? });
+            let counts = ids.iter().map(|(uid, ordinal)| count.query_row(params![source, uid, ordinal, now], attempts));
             Ok(counts.collect::<Result<_, _>>()?)
         })
         .await
@@ -282,7 +294,9 @@ impl Store {
         self.write(SMALL, move |work| {
             let source = find_or_make(work, &source)?;
             let mut update = work.connection.prepare_cached(
-                "UPDATE ledger SET state = ?4, changed = ?5 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state <> ?4",
+                // What is not here is neither deleted nor gone.
+                "UPDATE ledger SET state = ?4, changed = ?5 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state <> ?4
+                 AND (outcome <> '' OR (state = 'known' AND ?4 = 'gone'))",
             )?;
             let told = match state {
                 State::DeleteSent => Some(("deleting", format!("{host} was asked to delete it"))),
@@ -297,6 +311,38 @@ impl Store {
                 if let (true, Some(content), Some((event, detail))) = (changed, content, &told) {
                     trace::about(work, ContentId(content), event, detail.clone())?;
                 }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// They are listed again after they had gone, or with another size, and are the same messages: what was there before `start` is known, the
+    /// others are stored.
+    pub async fn ledger_return(&self, source: &Source, ids: Vec<(UpstreamId, Option<u64>)>) -> Result<(), StoreError> {
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut update = work.connection.prepare_cached(
+                "UPDATE ledger SET state = CASE WHEN outcome = '' THEN 'known' ELSE 'stored' END, size = ifnull(?4, size), changed = ?5
+                 WHERE source = ?1 AND uid = ?2 AND ordinal = ?3 AND state IN ('gone', 'stored')",
+            )?;
+            for ((uid, ordinal), size) in &ids {
+                update.execute(params![source, uid, ordinal, size, now()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whatever has these ids from now on is new.
+    pub async fn ledger_forget(&self, source: &Source, ids: Vec<UpstreamId>) -> Result<(), StoreError> {
+        let source = source.clone();
+        self.write(SMALL, move |work| {
+            let source = find_or_make(work, &source)?;
+            let mut delete = work.connection.prepare_cached("DELETE FROM ledger WHERE source = ?1 AND uid = ?2 AND ordinal = ?3")?;
+            for (uid, ordinal) in &ids {
+                delete.execute(params![source, uid, ordinal])?;
             }
             Ok(())
         })

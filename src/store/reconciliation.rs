@@ -157,7 +157,7 @@ impl Reconciliation {
         match state {
             "known" => return self.before_start += count,
             "attempted" => return self.waiting += count,
-            // Known before it was fetched, or asked for once and never given: gone without an outcome.
+            // There before `start`, and gone since.
             "gone" if outcome.is_empty() => return self.before_start += count,
             _ => {}
         }

@@ -7,9 +7,11 @@ mod hostile;
 mod imap;
 mod log_in;
 mod pop3;
+mod returning;
 mod speed;
 mod starttls;
 mod traps;
+mod unwilling;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

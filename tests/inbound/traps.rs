@@ -12,7 +12,7 @@ use mailroom::schedule::Failure;
 use mailroom::store::ledger::State;
 
 /// To alice, unless it says otherwise.
-fn mail(id: &str, more: &str, body: &str) -> String {
+pub(super) fn mail(id: &str, more: &str, body: &str) -> String {
     format!("{more}From: x@far.example\r\nTo: alice@example.com\r\nMessage-ID: <{id}@far.example>\r\nSubject: {id}\r\n\r\n{body}\r\n")
 }
 
@@ -27,7 +27,7 @@ fn letters(count: usize) -> Vec<String> {
 }
 
 /// Changes the store behind the program's back.
-fn tamper(office: &Office, sql: &str) {
+pub(super) fn tamper(office: &Office, sql: &str) {
     let database = rusqlite::Connection::open(office.dir.path().join("store/mailroom.db")).unwrap();
     database.execute_batch(sql).unwrap();
 }

@@ -224,6 +224,41 @@ fn kept_mail_is_fetched_once() {
     }
 }
 
+/// What becomes of IMAP mail that is neither kept nor deleted; the folder that it goes to is not there yet.
+#[test]
+fn mail_is_moved_to_a_folder_that_is_made_for_it_or_marked_as_read() {
+    let dovecot = Dovecot::start();
+    for (login, after) in [("moved", "{ move = \"Done\" }"), ("seen", "\"seen\"")] {
+        dovecot.deliver(login, [mail(1).as_slice(), mail(2).as_slice()]);
+        let office = Office::new(
+            &format!(
+                "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n{}",
+                collector(&dovecot, "isp", "imap", login, &format!("after = {after}\ndeliver = \"alice\""))
+            ),
+            "",
+        );
+        office.write("isp.pass", isp::PASSWORD);
+        office.add_users(&["alice"]);
+        let mut fetched = 0;
+        for (new, number) in [(2, None), (0, None), (1, Some(3))] {
+            dovecot.deliver(login, number.map(mail).iter().map(Vec::as_slice));
+            let figures = &office.fetch()[0];
+            assert_eq!((&figures["error"], &figures["delivered"]), (&serde_json::Value::Null, &new.into()), "{after}: {figures}");
+            fetched += new;
+            let mut upstream = Imap::login(dovecot.imap, login, isp::PASSWORD);
+            if login == "moved" {
+                assert_eq!((dovecot.count(login), upstream.messages("Done").len()), (0, fetched));
+            } else {
+                assert_eq!(upstream.messages("INBOX").len(), fetched);
+                let seen = upstream.run("UID SEARCH SEEN").concat();
+                let unseen = upstream.run("UID SEARCH UNSEEN").concat();
+                assert_eq!(seen.split(|byte| *byte == b' ').count(), 2 + fetched, "{}", String::from_utf8_lossy(&seen));
+                assert!(!unseen.iter().any(u8::is_ascii_digit), "{}", String::from_utf8_lossy(&unseen));
+            }
+        }
+    }
+}
+
 /// 60 MB go through in less than 32 MB of memory above what the gateway needs at rest.
 #[test]
 fn a_large_mail_does_not_make_the_gateway_large() {

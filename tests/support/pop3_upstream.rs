@@ -22,6 +22,12 @@ pub struct Faults {
     pub shows: Option<usize>,
     /// Hangs up at this message (its UIDL) without a byte.
     pub hangs_up_at: Option<&'static str>,
+    /// Hangs up where the header of this message (its UIDL) is asked for.
+    pub hangs_up_at_top: Option<&'static str>,
+    /// Does not give this message (its UIDL).
+    pub refuses: Option<&'static str>,
+    /// Leaves this message (its UIDL) out of UIDL.
+    pub without_uidl: Option<&'static str>,
     /// Falls silent at this message (its UIDL).
     pub silent_at: Option<&'static str>,
     /// What LIST says of every size.
@@ -163,10 +169,13 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
             ("UIDL", _) => {
                 let mut text = String::from("+OK\r\n");
                 faults.listing.iter().for_each(|line| text += &format!("{line}\r\n"));
-                (1..).zip(&messages).for_each(|(n, (uidl, _))| text += &format!("{n} {uidl}\r\n"));
+                let listed = (1..).zip(&messages).filter(|(_, (uidl, _))| faults.without_uidl != Some(uidl));
+                listed.for_each(|(n, (uidl, _))| text += &format!("{n} {uidl}\r\n"));
                 stream.write_all((text + ".\r\n").as_bytes()).await?;
             }
             ("RETR", Some((uidl, _))) if faults.hangs_up_at == Some(uidl) => return Ok(()),
+            ("TOP", Some((uidl, _))) if faults.hangs_up_at_top == Some(uidl) => return Ok(()),
+            ("RETR", Some((uidl, _))) if faults.refuses == Some(uidl) => stream.write_all(b"-ERR it is broken\r\n").await?,
             ("RETR", Some((uidl, _))) if faults.silent_at == Some(uidl) => return std::future::pending().await,
             ("RETR", Some((uidl, message))) => {
                 retrieved[number - 1] = true;

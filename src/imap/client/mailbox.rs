@@ -108,15 +108,17 @@ impl Client {
         Ok(survey)
     }
 
-    /// The answers to commands that were said together. Servers may carry out SEARCH and FETCH side by side (RFC 3501 §5.5).
+    /// The answers to commands that were said together. Servers may carry out SEARCH and FETCH side by side (RFC 3501 §5.5). All are read,
+    /// whatever one of them is refused: the session goes on.
     async fn answers(
         &mut self,
         mut asked: Vec<(String, &'static str)>,
         mut each: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
+        let mut refused = None;
         for _ in 0..MAX_MESSAGES {
             if asked.is_empty() {
-                return Ok(());
+                return refused.map_or(Ok(()), Err);
             }
             let line = self.line(MAX_SEARCH_LINE, Phase::Command).await?;
             if let Some(rest) = line.strip_prefix(b"* ") {
@@ -130,6 +132,7 @@ impl Client {
             let (tag, what) = asked.remove(at);
             match super::status(super::tagged(&line, &tag)?, what) {
                 Err(ClientError::Refused { what: OPTIONAL, .. }) => {}
+                Err(refusal @ ClientError::Refused { .. }) => drop(refused.get_or_insert(refusal)),
                 other => drop(other?),
             }
         }
@@ -202,15 +205,21 @@ impl Client {
         self.each_set(uids, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Seen)"), "marking as read").await
     }
 
-    /// Moves messages to another folder: MOVE (RFC 6851), or COPY and removal.
+    /// Moves messages to another folder, which is made if it is not there: MOVE (RFC 6851), or COPY and removal.
     pub async fn relocate(&mut self, uids: &[u32], folder: &str) -> Result<Removed, ClientError> {
         let folder = mailbox(folder);
-        if self.offers("MOVE") || self.offers("IMAP4REV2") {
-            self.each_set(uids, |set| format!("UID MOVE {set} {folder}"), "moving").await?;
-            return Ok(Removed::Expunged);
+        let moves = self.offers("MOVE") || self.offers("IMAP4REV2");
+        let verb = if moves { "UID MOVE" } else { "UID COPY" };
+        let command = |set: &str| format!("{verb} {set} {folder}");
+        match self.each_set(uids, command, "moving").await {
+            // RFC 3501 §6.4.7; RFC 9051 §6.4.7 and §7.1. Nothing was moved yet: the first set already had nowhere to go.
+            Err(ClientError::Refused { code, .. }) if code == "TRYCREATE" || code == "NONEXISTENT" => {
+                self.command(&format!("CREATE {folder}"), "making the folder", Phase::Command, |_| Ok(())).await?;
+                self.each_set(uids, command, "moving").await?;
+            }
+            other => other?,
         }
-        self.each_set(uids, |set| format!("UID COPY {set} {folder}"), "moving").await?;
-        self.remove(uids).await
+        if moves { Ok(Removed::Expunged) } else { self.remove(uids).await }
     }
 
     /// Asks to be told of news in other folders, too (NOTIFY, RFC 5465): they come as STATUS, in an IDLE as well. False: it won't.
