@@ -7,14 +7,11 @@ use super::intention::notice;
 use super::mailbox::Mailbox;
 use super::plan::{self, Comparison, Plan};
 use super::roll::Roll;
-use super::upstream::{Expected, Item, Shape, Upstream};
+use super::upstream::{Expected, HEADERS_AT_ONCE, Item, Shape, Upstream};
 use crate::config::{After, Start};
 use crate::message::header::Header;
 use crate::store::ledger::{Source, State, UpstreamId};
 use std::collections::{HashMap, HashSet};
-
-/// Headers asked for at once, for ages and fingerprints.
-const HEADERS: usize = 200;
 
 impl Mailbox<'_, '_> {
     /// What the folder should be like, by the last fetch that left nothing to do.
@@ -93,7 +90,7 @@ impl Mailbox<'_, '_> {
     async fn dates(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<Vec<(UpstreamId, Option<i64>)>, Trouble> {
         upstream.measure(items).await?;
         let mut dates = Vec::with_capacity(items.len());
-        for some in items.chunks(HEADERS) {
+        for some in items.chunks(HEADERS_AT_ONCE) {
             let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
             let headers = upstream.headers(&unknown).await?;
             for item in some {
@@ -108,7 +105,7 @@ impl Mailbox<'_, '_> {
     pub(super) async fn ids_from_headers(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let session = now();
-        for some in items.chunks_mut(HEADERS) {
+        for some in items.chunks_mut(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
             let headers = upstream.headers(&handles).await?;
             for item in some {
@@ -139,7 +136,7 @@ impl Mailbox<'_, '_> {
         let ledger = order.store.ledger(&self.source).await?;
         tracing::warn!(collector = order.collector.name, "the server seems to have given all messages new ids; comparing headers");
         let mut fingerprints = Vec::with_capacity(plan.fetch.len());
-        for some in plan.fetch.chunks(HEADERS) {
+        for some in plan.fetch.chunks(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
             let headers = upstream.headers(&handles).await?;
             let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
@@ -165,7 +162,7 @@ impl Mailbox<'_, '_> {
     /// Compares what a session that got out of step brought with the headers upstream: what is the same after all need not be fetched again.
     pub(super) async fn is_dispelled(&self, upstream: &mut Upstream, plan: &Plan) -> Result<bool, Trouble> {
         let mut trusted = Vec::new();
-        for some in plan.doubtful.chunks(HEADERS) {
+        for some in plan.doubtful.chunks(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
             let headers = upstream.headers(&handles).await?;
             let same =

@@ -6,7 +6,7 @@ use super::mailbox::Mailbox;
 use super::plan::{self, Plan};
 use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
 use super::storing::{Handling, Stored, ToStore};
-use super::upstream::{Item, Upstream};
+use super::upstream::{HEADERS_AT_ONCE, Item, Upstream};
 use crate::mapping;
 use crate::store::StoreError;
 use crate::store::ledger::UpstreamId;
@@ -277,12 +277,14 @@ impl Mailbox<'_, '_> {
     }
 
     async fn stubs(&mut self, upstream: &mut Upstream, large: &[Item]) -> Result<(), Trouble> {
-        let handles: Vec<u32> = large.iter().map(|item| item.handle).collect();
-        let mut headers = upstream.headers(&handles).await?;
-        for item in large {
-            let header = headers.remove(&item.handle).unwrap_or_default();
-            let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };
-            self.store_one(raw, Handling::Stub).await?;
+        for some in large.chunks(HEADERS_AT_ONCE) {
+            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
+            let mut headers = upstream.headers(&handles).await?;
+            for item in some {
+                let header = headers.remove(&item.handle).unwrap_or_default();
+                let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };
+                self.store_one(raw, Handling::Stub).await?;
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod pop3;
 mod speed;
 mod starttls;
 mod traps;
+mod trickle;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
