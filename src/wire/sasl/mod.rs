@@ -116,8 +116,8 @@ pub enum SaslError {
     Impostor,
     /// A way that hides the password was refused on a line that anybody can read: no weaker one is tried.
     #[error(
-        "the server offered a log-in that hides the password, and refused it; the password is not sent in clear after that. Is it right? Better \
-         set tls = \"implicit\" or \"starttls\""
+        "the server offered a log-in that hides the password, and refused it; no weaker one is tried after that, and the password is not sent in \
+         clear. Is it right? Better set tls = \"implicit\" or \"starttls\""
     )]
     Downgrade,
     /// The server has neither mechanism for tokens.
