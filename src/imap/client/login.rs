@@ -131,7 +131,11 @@ impl Client {
                 let first = if answered || !challenge.is_empty() { None } else { client.initial() };
                 let answer = match first {
                     Some(initial) => initial,
-                    None => client.answer(&challenge)?,
+                    None => {
+                        let answer;
+                        (client, answer) = client.answered(challenge).await?;
+                        answer
+                    }
                 };
                 answered = true;
                 self.say(&STANDARD.encode(answer), Phase::Login).await?;

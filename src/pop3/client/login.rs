@@ -131,7 +131,11 @@ impl Client {
                 let challenge = STANDARD.decode(challenge).map_err(|_| SaslError::Malformed("a challenge is not in Base64"))?;
                 let answer = match client.initial().filter(|_| round == 0 && challenge.is_empty()) {
                     Some(initial) => initial,
-                    None => client.answer(&challenge)?,
+                    None => {
+                        let answer;
+                        (client, answer) = client.answered(challenge).await?;
+                        answer
+                    }
                 };
                 match mechanism {
                     // One answer is all of it, and what comes next is no challenge.
