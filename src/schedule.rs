@@ -188,7 +188,9 @@ impl Backoff {
     }
 
     fn refused(&mut self, doubtful: bool, now: Timestamp) -> Verdict {
-        let since = *self.refused_since.get_or_insert(now);
+        // A clock that was set back would otherwise have us try every ten minutes until it is there again.
+        let since = self.refused_since.filter(|since| *since <= now).unwrap_or(now);
+        self.refused_since = Some(since);
         let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
         match passed {
             passed if passed < LOGIN_APART => Verdict::Wait(LOGIN_APART),
@@ -333,6 +335,10 @@ mod tests {
         assert_eq!(sure.failed(Failure::LogIn, at(1)), Verdict::Wait(LOGIN_APART));
         assert_eq!(sure.failed(Failure::LogIn, at(11)), Verdict::Suspend);
         assert_eq!(Backoff::default().failed(Failure::Consent, at(0)), Verdict::Suspend);
+        // The clock was set back by a day in between.
+        let mut back = Backoff::default();
+        let verdicts = [0, -1440, -1429].map(|minute| back.failed(Failure::LogIn, at(minute)));
+        assert_eq!(verdicts, [Verdict::Wait(LOGIN_APART), Verdict::Wait(LOGIN_APART), Verdict::Suspend]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::mailbox::Mailbox;
 use super::plan::{self, Comparison, Nature, Plan};
 use super::roll::Roll;
 use super::rounds::ATTEMPTS;
-use super::upstream::{Expected, Item, Shape, Upstream};
+use super::upstream::{Expected, HEADERS_AT_ONCE, Item, Shape, Upstream};
 use crate::config::{After, Start};
 use crate::message::header::Header;
 use crate::store::ledger::{Source, State, UpstreamId};
@@ -16,9 +16,6 @@ use std::collections::{HashMap, HashSet};
 
 /// How long a server that broke off again and again where headers were asked for is not asked for any, in milliseconds: a week.
 const DISTRUST: i64 = 7 * 24 * 3600 * 1000;
-/// Headers asked for at once, for ages and fingerprints.
-const HEADERS: usize = 200;
-
 impl Mailbox<'_, '_> {
     /// What the folder should be like, by the last fetch that left nothing to do.
     pub(super) async fn expected(&self) -> Result<Expected, Trouble> {
@@ -105,7 +102,7 @@ impl Mailbox<'_, '_> {
     async fn dates(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<Vec<(UpstreamId, Option<i64>)>, Trouble> {
         upstream.measure(items).await?;
         let mut dates = Vec::with_capacity(items.len());
-        for some in items.chunks(HEADERS) {
+        for some in items.chunks(HEADERS_AT_ONCE) {
             let unknown: Vec<u32> = some.iter().filter(|item| item.arrived.is_none()).map(|item| item.handle).collect();
             let headers = self.headers(upstream, &unknown).await?;
             for item in some {
@@ -143,7 +140,7 @@ impl Mailbox<'_, '_> {
     pub(super) async fn ids_from_headers(&self, upstream: &mut Upstream, items: &mut [Item]) -> Result<(), Trouble> {
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let session = now();
-        for some in items.chunks_mut(HEADERS) {
+        for some in items.chunks_mut(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
             let headers = self.headers(upstream, &handles).await?;
             for item in some {
@@ -177,7 +174,7 @@ impl Mailbox<'_, '_> {
         let ledger = order.store.ledger(&self.source).await?;
         tracing::warn!(collector = order.collector.name, "the server seems to have given all messages new ids; comparing headers");
         let mut fingerprints = Vec::with_capacity(plan.fetch.len());
-        for some in plan.fetch.chunks(HEADERS) {
+        for some in plan.fetch.chunks(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
             let headers = self.headers(upstream, &handles).await?;
             let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
@@ -203,7 +200,7 @@ impl Mailbox<'_, '_> {
     /// Compares what a session that got out of step brought with the headers upstream: what is the same after all need not be fetched again.
     pub(super) async fn is_dispelled(&self, upstream: &mut Upstream, plan: &Plan) -> Result<bool, Trouble> {
         let mut trusted = Vec::new();
-        for some in plan.doubtful.chunks(HEADERS) {
+        for some in plan.doubtful.chunks(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
             let headers = self.headers(upstream, &handles).await?;
             let same =
@@ -220,7 +217,7 @@ impl Mailbox<'_, '_> {
     pub(super) async fn unmask(&self, upstream: &mut Upstream, plan: &mut Plan) -> Result<(), Trouble> {
         let (mut same, mut others) = (Vec::new(), Vec::new());
         let Plan { suspects, fetch, dispose, known, .. } = plan;
-        for some in std::mem::take(suspects).chunks(HEADERS) {
+        for some in std::mem::take(suspects).chunks(HEADERS_AT_ONCE) {
             let mut items: Vec<Item> = some.iter().map(|(item, _)| item.clone()).collect();
             upstream.measure(&mut items).await?;
             let handles: Vec<u32> = items.iter().map(|item| item.handle).collect();

@@ -24,3 +24,4 @@ pub mod scanned;
 pub mod scheduler;
 mod storing;
 pub mod upstream;
+mod waiting;

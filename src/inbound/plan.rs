@@ -15,6 +15,8 @@ const SMALL: u64 = 1_000_000;
 const BACKLOG: Duration = Duration::from_secs(30);
 /// As much of a header as its fingerprint is made of: `TOP` and `RETR` give the same bytes here.
 const FINGERPRINT_BYTES: usize = 16 * 1024;
+/// Fields that servers on mbox files (UW, qpopper) add to a message when it has been read: it is the same one with them.
+const MARKS: [&[u8]; 4] = [b"status:", b"x-status:", b"x-keywords:", b"x-uid:"];
 /// So many messages of one listing are held against what is known of them; a mailbox whose deletions were all undone has more, and takes
 /// some sessions.
 const SUSPECTS: usize = 2000;
@@ -299,8 +301,15 @@ pub fn match_older(ledger: &[Entry], rest: &[(UpstreamId, Option<i64>)]) -> Vec<
 
 /// What recognises a message by its header when ids don't.
 pub fn fingerprint(header: &[u8]) -> String {
-    let header = &header[..header.len().min(FINGERPRINT_BYTES)];
-    blake3::hash(header.trim_ascii_end()).to_hex().to_string()
+    let mut kept = Vec::with_capacity(header.len().min(FINGERPRINT_BYTES));
+    let is_mark = |line: &[u8]| MARKS.iter().any(|mark| line.get(..mark.len()).is_some_and(|name| name.eq_ignore_ascii_case(mark)));
+    for line in header.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_mark(line)) {
+        kept.extend_from_slice(&line[..line.len().min(FINGERPRINT_BYTES - kept.len())]);
+        if kept.len() == FINGERPRINT_BYTES {
+            break;
+        }
+    }
+    blake3::hash(kept.trim_ascii_end()).to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -310,6 +319,18 @@ mod tests {
 
     const DAY: i64 = 24 * 3600 * 1000;
     const NOW: i64 = 1000 * DAY;
+
+    #[test]
+    fn what_recognises_a_message() {
+        let header = b"From: a\r\nSubject: b\r\n\r\n";
+        let check = |other: &[u8], same: bool| assert_eq!(fingerprint(other) == fingerprint(header), same, "{}", other.escape_ascii());
+        check(b"From: a\r\nSubject: b\r\n", true);
+        check(b"From: a\r\nSTATUS: RO\r\nX-UID: 7\r\nSubject: b\r\n\r\n", true);
+        check(b"From: a\r\nSubject: b\r\nX-Status-Of: b\r\n\r\n", false);
+        check(b"From: a\r\nSubject: c\r\n\r\n", false);
+        let long = vec![b'x'; 2 * FINGERPRINT_BYTES];
+        assert_eq!(fingerprint(&long), fingerprint(&long[..FINGERPRINT_BYTES]));
+    }
 
     fn item(handle: u32, uid: &str) -> Item {
         Item { handle, id: (uid.into(), 0), size: Some(1), arrived: None }

@@ -6,7 +6,7 @@ use super::mailbox::Mailbox;
 use super::plan::{self, Plan};
 use super::receive::{self, Raw, RawBytes, ReceiveError, Receiver};
 use super::storing::{Handling, Stored, ToStore};
-use super::upstream::{Item, Upstream};
+use super::upstream::{HEADERS_AT_ONCE, Item, Upstream};
 use crate::mapping;
 use crate::store::StoreError;
 use crate::store::ledger::{Attempts, UpstreamId};
@@ -283,19 +283,18 @@ impl Mailbox<'_, '_> {
 
     /// What the server won't ever give is told in the tray, with its header if that can be had; the original stays where it is.
     async fn give_up(&mut self, upstream: &mut Upstream) -> Result<(), Trouble> {
-        let hopeless = std::mem::take(&mut self.hopeless);
-        if hopeless.is_empty() {
-            return Ok(());
+        for some in std::mem::take(&mut self.hopeless).chunks(HEADERS_AT_ONCE) {
+            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
+            let asked = self.headers(upstream, &handles).await;
+            for item in some {
+                let header = asked.as_ref().ok().and_then(|headers| headers.get(&item.handle)).cloned().unwrap_or_default();
+                let raw = Raw { internal_date: item.arrived, item: item.clone(), bytes: RawBytes::Inline(header.into()), _room: None };
+                self.store_one(raw, Handling::Refused).await?;
+                self.run.figures.failed -= 1;
+            }
+            asked?;
         }
-        let handles: Vec<u32> = hopeless.iter().map(|item| item.handle).collect();
-        let asked = self.headers(upstream, &handles).await;
-        for item in hopeless {
-            let header = asked.as_ref().ok().and_then(|headers| headers.get(&item.handle)).cloned().unwrap_or_default();
-            let raw = Raw { internal_date: item.arrived, item, bytes: RawBytes::Inline(header.into()), _room: None };
-            self.store_one(raw, Handling::Refused).await?;
-            self.run.figures.failed -= 1;
-        }
-        asked.map(drop)
+        Ok(())
     }
 
     async fn store_one(&mut self, raw: Raw, handling: Handling) -> Result<(), Trouble> {
@@ -312,12 +311,14 @@ impl Mailbox<'_, '_> {
     }
 
     async fn stubs(&mut self, upstream: &mut Upstream, large: &[Item]) -> Result<(), Trouble> {
-        let handles: Vec<u32> = large.iter().map(|item| item.handle).collect();
-        let mut headers = self.headers(upstream, &handles).await?;
-        for item in large {
-            let header = headers.remove(&item.handle).unwrap_or_default();
-            let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };
-            self.store_one(raw, Handling::Stub).await?;
+        for some in large.chunks(HEADERS_AT_ONCE) {
+            let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
+            let mut headers = self.headers(upstream, &handles).await?;
+            for item in some {
+                let header = headers.remove(&item.handle).unwrap_or_default();
+                let raw = Raw { item: item.clone(), internal_date: item.arrived, bytes: RawBytes::Inline(header.into()), _room: None };
+                self.store_one(raw, Handling::Stub).await?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::figures::{Figures, Outcome, Progress};
 use super::idle;
 use super::places::Places;
 use super::refusal;
+use super::waiting::{Waiting, until};
 use crate::config::{Collector, Current, Protocol};
 use crate::schedule::{self, Backoff, Failure, Verdict};
 use crate::store::collectors::CollectorState;
@@ -23,12 +24,14 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// The clock may jump, and the machine may sleep: due times are looked at this often.
+/// Collectors that rest after a fault are looked for this often.
 const LOOK: Duration = Duration::from_secs(30);
 /// A task that ended by a fault of the program starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(60);
 /// How long to wait when the store can't be read or written.
 const STORE_PAUSE: Duration = Duration::from_secs(10);
+/// A server that had no room is given so long to notice that a session has ended.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Fetches on schedule, on news from IDLE, and when asked. Clones are the same scheduler.
 #[derive(Clone)]
@@ -116,7 +119,7 @@ impl Scheduler {
     fn desk(&self, name: &str) -> Desk {
         let (sender, asks) = mpsc::unbounded_channel();
         self.shared.desks.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), sender);
-        Desk { shared: Arc::clone(&self.shared), name: name.to_owned(), asks, least: Duration::ZERO, retry: None }
+        Desk { shared: Arc::clone(&self.shared), name: name.to_owned(), asks, waiting: Waiting::default() }
     }
 }
 
@@ -125,16 +128,14 @@ struct Desk {
     shared: Arc<Shared>,
     name: String,
     asks: mpsc::UnboundedReceiver<Ask>,
-    /// What the server itself wants between log-ins.
-    least: Duration,
-    /// After a failure: not before.
-    retry: Option<Zoned>,
+    waiting: Waiting,
 }
 
 /// Why a fetch begins.
 enum Cause {
     Due,
     Asked(Vec<Ask>),
+    News,
     Leave,
     LookAgain,
 }
@@ -144,7 +145,7 @@ impl Desk {
         let mut current = self.shared.current.clone();
         let mut changes = self.shared.store.changes();
         let mut watcher = idle::Watcher::default();
-        self.least = self.pause_before().await;
+        self.waiting.least = self.pause_before().await;
         loop {
             let now = current.borrow_and_update().clone();
             let found = now.config.collectors.iter().find(|collector| collector.name == self.name && collector.enabled);
@@ -171,14 +172,18 @@ impl Desk {
             let cause = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => Cause::Leave,
                 Some(ask) = self.asks.recv() => Cause::Asked(vec![ask]),
-                () = until(due.as_ref()) => Cause::Due,
-                () = watcher.news(), if !suspended => Cause::Due,
+                come = until(due.as_ref(), Timestamp::now) => if come { Cause::Due } else { Cause::LookAgain },
+                () = watcher.news(), if !suspended => Cause::News,
                 changed = current.changed() => if changed.is_ok() { Cause::LookAgain } else { Cause::Leave },
                 () = secrets_may_differ(&mut changes), if suspended => Cause::LookAgain
             };
             let asks = match cause {
                 Cause::Leave => return,
                 Cause::LookAgain => continue,
+                Cause::News => {
+                    self.waiting.heard();
+                    continue;
+                }
                 Cause::Due => Vec::new(),
                 Cause::Asked(asks) => asks,
             };
@@ -202,14 +207,11 @@ impl Desk {
 
     fn due(&self, current: &Current, collector: &Collector, state: &CollectorState) -> Option<Zoned> {
         let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-        let now = Timestamp::now().to_zoned(zone.clone());
-        let last = state.last_run.and_then(|at| Timestamp::from_millisecond(at).ok()).map(|at| at.to_zoned(zone));
-        let Some(last) = last else { return Some(now) };
-        if let Some(retry) = &self.retry {
-            return Some(retry.clone());
+        let now = Timestamp::now().to_zoned(zone);
+        match state.last_run.and_then(|at| Timestamp::from_millisecond(at).ok()) {
+            Some(last) => self.waiting.due(collector, last, &now),
+            None => Some(now),
         }
-        let least = collector.minimum_interval.max(self.least);
-        schedule::next(&collector.schedule, Some(&last), &now, least, &collector.name)
     }
 
     async fn note_next(&self, state: &CollectorState, due: Option<&Zoned>) {
@@ -238,18 +240,20 @@ impl Desk {
             stop,
         };
         let (outcome, retry) = fetch_and_record(&order, &self.shared.places, state).await;
-        if let Some(pause) = outcome.login_delay.filter(|pause| Duration::from_secs(*pause) != self.least) {
-            self.least = Duration::from_secs(pause);
+        if let Some(pause) = outcome.login_delay.filter(|pause| Duration::from_secs(*pause) != self.waiting.least) {
+            self.waiting.least = Duration::from_secs(pause);
             if let Err(error) = self.shared.store.setting_set(&self.pause_name(), Some(&pause.to_string())).await {
                 tracing::error!(collector = self.name, %error, "the store can't be written");
             }
         }
         let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-        self.retry = retry.and_then(|(backoff, wait)| {
-            let now = Timestamp::now().to_zoned(zone);
-            let scheduled = schedule::next(&collector.schedule, Some(&now), &now, collector.minimum_interval.max(self.least), &self.name);
+        let now = Timestamp::now().to_zoned(zone);
+        let retry = retry.and_then(|(backoff, wait)| {
+            let least = collector.minimum_interval.max(self.waiting.least);
+            let scheduled = schedule::next(&collector.schedule, Some(&now), &now, least, &self.name);
             backoff.retry(wait, scheduled, &now)
         });
+        self.waiting.ran(now.timestamp(), retry);
         outcome
     }
 }
@@ -264,6 +268,7 @@ pub async fn fetch_and_record(order: &Order, places: &Places, state: CollectorSt
     let mut outcome = contained(name, fetch::fetch(order)).await;
     while outcome.turned_away && place.give_up() {
         tracing::info!(collector = name, "the provider has no room for one more session; waiting for another one to end");
+        tokio::time::sleep(ROOM_PAUSE).await;
         place = places.take(&order.collector.endpoint.host).await;
         outcome = contained(name, fetch::fetch(order)).await;
     }
@@ -313,17 +318,6 @@ pub async fn fetch_and_record(order: &Order, places: &Places, state: CollectorSt
         tracing::error!(collector = name, %error, "the store can't be written");
     }
     (outcome, wait.map(|wait| (backoff, wait)))
-}
-
-/// Waits for a wall-clock time, which may come sooner or later than it seems now.
-async fn until(due: Option<&Zoned>) {
-    let Some(due) = due else { return std::future::pending().await };
-    loop {
-        match Duration::try_from(due.timestamp().duration_since(Timestamp::now())) {
-            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
-            _ => return,
-        }
-    }
 }
 
 /// A fault of the program ends this fetch and nothing else.

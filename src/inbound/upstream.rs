@@ -10,10 +10,14 @@ use crate::schedule::Failure;
 use crate::store::ledger::UpstreamId;
 use crate::wire::dial::Patience;
 use crate::wire::sasl::Secret;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// As much of a header as is looked at before a message is fetched.
 const MAX_HEADER: usize = 256 * 1024;
+/// Headers to ask for at once with [`Upstream::headers`]: the longest of them together are 16 MB.
+pub const HEADERS_AT_ONCE: usize = 64;
+/// What comes for one header has an end, though some servers send the whole message for `TOP n 0`.
+const MAX_HEADER_ANSWER: u64 = 256 * 1024 * 1024;
 
 /// An open, logged-in session.
 pub enum Upstream {
@@ -127,6 +131,9 @@ pub enum UpstreamError {
     /// IMAP
     #[error(transparent)]
     Imap(#[from] imap::ClientError),
+    /// What comes for a header does not end.
+    #[error("the server sends a header without end")]
+    EndlessHeader,
 }
 
 impl UpstreamError {
@@ -135,6 +142,7 @@ impl UpstreamError {
         match self {
             Self::Pop3(error) => error.failure(),
             Self::Imap(error) => error.failure(),
+            Self::EndlessHeader => Failure::Network,
         }
     }
 
@@ -143,6 +151,7 @@ impl UpstreamError {
         match self {
             Self::Pop3(error) => error.is_turned_away(),
             Self::Imap(error) => error.is_turned_away(),
+            Self::EndlessHeader => false,
         }
     }
 
@@ -218,13 +227,15 @@ impl Upstream {
         Ok(())
     }
 
-    /// Headers of some messages, cut off at 256 KB each; those that the server won't give are missing. Nothing may be pending.
+    /// Headers of some messages, cut off at 256 KB each; those that the server won't give are missing, and those that nobody asked for are
+    /// passed over. Ask for [`HEADERS_AT_ONCE`] at most. Nothing may be pending.
     pub async fn headers(&mut self, handles: &[u32]) -> Result<HashMap<u32, Vec<u8>>, UpstreamError> {
         match self {
             Self::Pop3(client) if !client.offers_top() => return Ok(HashMap::new()),
             Self::Pop3(client) => handles.iter().for_each(|handle| client.header(*handle)),
             Self::Imap(client) => client.headers(handles),
         }
+        let mut wanted: HashSet<u32> = handles.iter().copied().collect();
         let mut found = HashMap::new();
         loop {
             let begun = match self {
@@ -245,13 +256,18 @@ impl Upstream {
                 },
             };
             let mut header = Vec::new();
+            let mut came = 0;
             let ended = loop {
-                match self.piece(&mut header).await? {
-                    None => header.truncate(MAX_HEADER),
+                let before = header.len();
+                let ended = self.piece(&mut header).await?;
+                came += (header.len() - before) as u64;
+                match ended {
                     Some(ended) => break ended,
+                    None if came > MAX_HEADER_ANSWER => return Err(UpstreamError::EndlessHeader),
+                    None => header.truncate(MAX_HEADER),
                 }
             };
-            if let Some(handle) = begun.or(ended.handle) {
+            if let Some(handle) = begun.or(ended.handle).filter(|handle| wanted.remove(handle)) {
                 header.truncate(header_end(&header).min(MAX_HEADER));
                 found.insert(handle, header);
             }

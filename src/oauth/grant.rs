@@ -6,6 +6,7 @@ use crate::store::{Store, StoreError};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A token that ends sooner than this is renewed first: a long session may begin with it, and clocks differ.
@@ -82,7 +83,7 @@ pub async fn keep(store: &Store, consent: &Consent, tokens: &Tokens) -> Result<(
     let _turn = turn(store, consent).await?;
     let mut grant = Grant {
         client_id: consent.client_id.clone(),
-        scope: consent.scope(),
+        scope: granted(&consent.scopes, tokens.scope.as_deref()),
         refresh_token: refresh.expose_secret().to_owned(),
         access_token: None,
         renewed: 0,
@@ -210,6 +211,36 @@ async fn turn(store: &Store, consent: &Consent) -> Result<Lease, OAuthError> {
     }
 }
 
+/// What was consented to: what was asked for, without what the provider leaves out of what it says that it gave (RFC 6749 §3.3). Only scopes
+/// that are addresses count there: of the others, some are not repeated (Microsoft's offline_access) and some are renamed (Google's email).
+fn granted(asked: &BTreeSet<String>, given: Option<&str>) -> String {
+    let is_named = |scope: &str| given.is_some_and(|given| given.split_whitespace().any(|one| one.eq_ignore_ascii_case(scope)));
+    // A service that names none of them speaks of them in words of its own.
+    let tells = asked.iter().any(|scope| scope.contains("://") && is_named(scope));
+    let granted: Vec<&str> = asked.iter().map(String::as_str).filter(|scope| !tells || !scope.contains("://") || is_named(scope)).collect();
+    granted.join(" ")
+}
+
 fn now() -> i64 {
     Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_for_what_was_given_and_not_for_all_that_was_asked_for() {
+        let asked = ["https://o/IMAP", "https://o/SMTP", "offline_access"].map(str::to_owned);
+        let all = asked.join(" ");
+        for (given, expected) in [
+            (None, all.as_str()),
+            (Some("https://o/imap https://o/SMTP"), &all),
+            (Some("https://o/IMAP openid"), "https://o/IMAP offline_access"),
+            (Some("mail everything"), &all),
+            (Some("offline_access"), &all),
+        ] {
+            assert_eq!(granted(&BTreeSet::from_iter(asked.clone()), given), expected, "{given:?}");
+        }
+    }
 }

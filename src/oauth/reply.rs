@@ -22,6 +22,8 @@ pub struct Tokens {
     pub refresh: Option<SecretString>,
     /// How long `access` lasts.
     pub lifetime: Duration,
+    /// What it is good for, if the service says so (RFC 6749 §5.1).
+    pub scope: Option<String>,
 }
 
 /// Why it gave none (RFC 6749 §5.2).
@@ -74,6 +76,7 @@ pub(super) fn tokens(host: &str, answer: &Answer) -> Result<Result<Tokens, Refus
         access: access.into(),
         refresh: text(&object, "refresh_token").map(SecretString::from),
         lifetime: Duration::from_secs(number(&object, "expires_in").unwrap_or(USUAL_LIFETIME)),
+        scope: text(&object, "scope"),
     }))
 }
 

@@ -42,6 +42,10 @@ impl std::fmt::Display for Phase {
     }
 }
 
+/// A whole answer of many lines may take so many times what one wait may, before its pace counts: a server that searches for long says a word
+/// now and then.
+const LONG_ANSWER: u32 = 5;
+
 /// How long each phase may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -59,7 +63,8 @@ pub struct Patience {
     pub command: Duration,
     /// Silence in the middle of a message.
     pub silence: Duration,
-    /// Bytes a second that a transfer must reach on average once it lasts longer than `silence`: a server that trickles is stuck too.
+    /// Bytes a second that a transfer must reach on average once it lasts longer than `silence`, and an answer of many lines once it lasts
+    /// long: a server that trickles is stuck too.
     pub minimum_rate: u64,
 }
 
@@ -99,8 +104,17 @@ impl Patience {
 
     /// When the next bytes of a transfer must have come that began at `start` and has brought `bytes` so far.
     pub fn transfer_deadline(&self, start: Instant, bytes: u64) -> Instant {
-        let earned = Duration::from_secs(bytes.checked_div(self.minimum_rate).unwrap_or(0));
-        (Instant::now() + self.silence).min(start + self.silence.saturating_add(earned))
+        (Instant::now() + self.silence).min(start + self.silence.saturating_add(self.earned(bytes)))
+    }
+
+    /// When the next line must have come of an answer that began at `start` and has brought `bytes` so far.
+    pub fn answer_deadline(&self, phase: Phase, start: Instant, bytes: u64) -> Instant {
+        let whole = self.of(phase).saturating_mul(LONG_ANSWER).saturating_add(self.earned(bytes));
+        self.deadline(phase).min(start + whole)
+    }
+
+    fn earned(&self, bytes: u64) -> Duration {
+        Duration::from_secs(bytes.checked_div(self.minimum_rate).unwrap_or(0))
     }
 }
 
@@ -289,5 +303,11 @@ mod tests {
         tokio::time::advance(Duration::from_secs(100)).await;
         assert!(patience.transfer_deadline(start, 1_000) < Instant::now());
         assert_eq!(patience.transfer_deadline(start, 1_000_000), Instant::now() + patience.silence);
+        // An answer in lines has longer, and not for ever.
+        let answer = |bytes| patience.answer_deadline(Phase::Command, start, bytes);
+        assert_eq!(answer(0), Instant::now() + patience.command);
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert!(answer(10_000) < Instant::now());
+        assert_eq!(answer(1_000_000), Instant::now() + patience.command);
     }
 }

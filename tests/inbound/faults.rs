@@ -31,6 +31,8 @@ struct Line {
     office: Office,
     /// Counts up, so that no message ever comes twice.
     serial: usize,
+    /// The bytes of one more message, ahead of the others.
+    large: usize,
     /// The last journal entry that was looked at.
     journaled: i64,
 }
@@ -52,7 +54,7 @@ impl Line {
             more += &format!("tls = \"implicit\"\nca = '{}'\n", dovecot.authority.file.display());
         }
         let office = Office::new(protocol, proxy.port, &more).await;
-        Self { dovecot, user, speech, proxy, office, serial: number * 1_000_000, journaled: 0 }
+        Self { dovecot, user, speech, proxy, office, serial: number * 1_000_000, large: 0, journaled: 0 }
     }
 
     /// Puts a session's worth of mail into the mailbox.
@@ -61,8 +63,14 @@ impl Line {
             let body = ".a dot\r\n..two\r\n\u{fc}ml\u{e4}ut and \r a bare one\r\n".repeat(1 + number % 5);
             format!("From: <x@far.example>\r\nTo: alice@example.com\r\nMessage-ID: <{number}@far.example>\r\n\r\n{body}").into_bytes()
         };
-        let messages: Vec<Vec<u8>> = (self.serial..self.serial + SESSION).map(mail).collect();
+        let mut messages: Vec<Vec<u8>> = (self.serial..self.serial + SESSION).map(mail).collect();
         self.serial += SESSION;
+        if self.large > 0 {
+            let mut large = mail(self.serial - 1);
+            large.truncate(large.len() / 2);
+            large.extend(format!("{}\r\n", "large ".repeat(10)).repeat(self.large / 62).bytes());
+            messages[0] = large;
+        }
         self.dovecot.deliver(&self.user, messages.iter().map(Vec::as_slice));
         messages
     }
@@ -190,6 +198,31 @@ async fn spoilt_everywhere(dovecot: Dovecot, protocol: &'static str, speech: Spe
     eprintln!("{protocol} {speech:?}: {} commands, {} answers, {struck} of {count} faults", seen[0], seen[1]);
     // On a busy machine a session may end by its short deadline ahead of the place; and what is a TLS record depends on who was faster.
     assert!(struck * 4 > count * 3, "only {struck} of {count} faults were come to");
+}
+
+/// A message that goes through the spool, broken off at its beginning, inside and at its end: it comes again, whole and once.
+async fn large_and_spoilt(protocol: &'static str, speech: Speech) {
+    let mut line = Line::new(Arc::new(plain()), protocol, speech, 0).await;
+    line.large = 1_500_000;
+    line.well().await;
+    let large = line.proxy.largest();
+    let mut struck = 0;
+    for (unit, spot) in [(large, Spot::Line), (large, Spot::Body), (large, Spot::Last), (large, Spot::Boundary), (large + 1, Spot::Line)] {
+        for harm in [Harm::Cut, Harm::Stall, Harm::Delay(DAWDLING)] {
+            struck += usize::from(line.survives(Fault { way: Way::ToClient, unit, spot, harm }).await);
+        }
+    }
+    assert!(struck > 10, "{struck}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trap_01_a_large_message_spoilt_on_its_way_through_the_spool_comes_once_by_pop3() {
+    large_and_spoilt("pop3", Speech::Pop3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trap_01_a_large_message_spoilt_on_its_way_through_the_spool_comes_once_by_imap() {
+    large_and_spoilt("imap", Speech::Imap).await;
 }
 
 fn plain() -> Dovecot {

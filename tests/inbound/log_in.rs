@@ -141,19 +141,23 @@ async fn a_log_in_is_bound_to_the_certificate_in_tls_1_2() {
 
 /// Who reads along could refuse the better way to hear the password.
 #[tokio::test]
-async fn a_refused_better_way_is_not_followed_by_the_password_in_clear() {
-    for capabilities in ["SASL SCRAM-SHA-256 PLAIN\r\nUSER\r\n", "SASL CRAM-MD5\r\nUSER\r\n"] {
+async fn a_refused_better_way_is_not_followed_by_a_weaker_one_or_the_password_in_clear() {
+    for (capabilities, greeting) in [
+        ("SASL SCRAM-SHA-256 PLAIN\r\nUSER\r\n", ""),
+        ("SASL CRAM-MD5\r\nUSER\r\n", ""),
+        ("SASL SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5 PLAIN\r\nUSER\r\n", " <1.2@isp.example>"),
+    ] {
         let answers = vec![("AUTH", "-ERR not this one")];
-        let isp = Pop3Upstream::start(&[], Faults { capabilities: [capabilities, ""], answers, ..Faults::default() }).await;
+        let isp = Pop3Upstream::start(&[], Faults { capabilities: [capabilities, ""], answers, greeting, ..Faults::default() }).await;
         let outcome = Office::new("pop3", isp.port, "").await.fetch().await;
         assert_eq!(outcome.failure, Some(Failure::LogInPerhaps));
         assert!(outcome.figures.error.unwrap_or_default().contains("not sent in clear"));
-        assert_eq!((isp.count("USER"), isp.count("PASS"), isp.count("AUTH PLAIN")), (0, 0, 0));
+        assert_eq!((isp.count("USER"), isp.count("PASS"), isp.count("AUTH"), isp.count("APOP")), (0, 0, 1, 0));
     }
     let script = vec![("AUTHENTICATE".to_owned(), "$ NO not this one\r\n".to_owned())];
-    let (port, log) = imap_upstream::start_logged("* OK [CAPABILITY IMAP4rev1 AUTH=SCRAM-SHA-1 AUTH=PLAIN] hi", script).await;
+    let (port, log) = imap_upstream::start_logged("* OK [CAPABILITY IMAP4rev1 AUTH=SCRAM-SHA-1 AUTH=CRAM-MD5 AUTH=PLAIN] hi", script).await;
     let outcome = Office::new("imap", port, "").await.fetch().await;
     assert!(outcome.figures.error.unwrap_or_default().contains("not sent in clear"));
     let log = log.lock().unwrap().join("\n");
-    assert!(!log.contains("LOGIN") && !log.contains("PLAIN"), "{log}");
+    assert!(!log.contains("LOGIN") && !log.contains("PLAIN") && !log.contains("CRAM-MD5"), "{log}");
 }

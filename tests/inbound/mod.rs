@@ -11,6 +11,7 @@ mod returning;
 mod speed;
 mod starttls;
 mod traps;
+mod trickle;
 mod unwilling;
 
 use std::path::{Path, PathBuf};

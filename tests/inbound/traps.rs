@@ -467,8 +467,15 @@ async fn trap_52_endless_answers_end_the_session() {
         ("EXAMINE", endless("* OK still there\r\n")),
         ("UID SEARCH", endless("* SEARCH 1 2 3 4 5 6 7 8 9\r\n")),
         ("LOGIN", format!("* {}\r\n$ OK done\r\n", "x".repeat(20_000_000))),
+        ("UID FETCH 5 (UID INT", endless("* OK still there\r\n")),
+        ("UID FETCH 5 (UID INT", endless("* 1 FETCH (UID 6 BODY[] {1}\r\nx)\r\n")),
+        ("UID FETCH 5 (UID INT", format!("* LIST {}", "{1}\r\nx".repeat(200_000))),
     ] {
-        let (port, _) = imap_upstream::start_logged("* OK ready", vec![(command.to_owned(), answer)]).await;
+        let mailbox =
+            [("EXAMINE", "* 1 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n$ OK done\r\n"), ("UID SEARCH", "* SEARCH 5\r\n$ OK done\r\n")];
+        let mut script = vec![(command.to_owned(), answer)];
+        script.extend(mailbox.map(|(begin, answer)| (begin.to_owned(), answer.to_owned())));
+        let (port, _) = imap_upstream::start_logged("* OK ready", script).await;
         let mut office = Office::new("imap", port, "after = \"keep\"").await;
         office.moment = Duration::from_secs(20);
         let error = office.fetch().await.figures.error.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! kill -9 in the middle of a fetch: one more fetch, and every message is there exactly once.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::collector;
 use super::isp::{self, Dovecot};
@@ -11,7 +11,16 @@ use crate::support::reader::Imap;
 const MESSAGES: usize = 300;
 
 fn mail(number: usize) -> Vec<u8> {
-    let body = format!("line of message {number}\r\n").repeat(400 + number % 7 * 300);
+    mail_of(number, 400 + number % 7 * 300)
+}
+
+/// So large that it goes through the spool.
+fn large_mail(number: usize) -> Vec<u8> {
+    mail_of(number, 70_000)
+}
+
+fn mail_of(number: usize, lines: usize) -> Vec<u8> {
+    let body = format!("line of message {number}\r\n").repeat(lines);
     format!("From: <bob@out.example>\r\nTo: alice@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@out.example>\r\n\r\n{body}")
         .into_bytes()
 }
@@ -67,6 +76,55 @@ fn trap_03_an_imap_fetch_killed_ten_times_loses_and_repeats_nothing() {
     killed_ten_times("imap");
 }
 
+/// Each fetch is killed at another moment of the time that it takes; a message that ends three fetches would be put aside.
+fn killed_inside_a_large_message(protocol: &str) {
+    const ROUNDS: usize = 8;
+    let dovecot = Dovecot::start();
+    let config = format!(
+        "[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n{}",
+        collector(&dovecot, "isp", protocol, "alice", "after = \"delete\"\ndeliver = \"alice\"")
+    );
+    let office = Office::new(&config, "");
+    office.write("isp.pass", isp::PASSWORD);
+    office.add_users(&["alice"]);
+    let (mut all, mut takes) = (Vec::new(), Duration::ZERO);
+    for round in 0..=ROUNDS {
+        let messages = [mail(2 * round), large_mail(2 * round + 1)];
+        dovecot.deliver("alice", messages.iter().map(Vec::as_slice));
+        all.extend(messages);
+        let began = Instant::now();
+        let mut child = office.command(&["fetch"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if round > 0 {
+            std::thread::sleep(takes * u32::try_from(round).unwrap() / u32::try_from(ROUNDS + 1).unwrap());
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        if round == 0 {
+            takes = began.elapsed();
+        }
+        let clean = (0..20).map(|_| office.fetch()[0].clone()).find(|figures| figures["error"].is_null());
+        let figures = clean.expect("no fetch succeeded after a cut");
+        assert_eq!(dovecot.count("alice"), 0, "{figures}");
+    }
+    let gateway = office.run();
+    let mut served = Imap::login(gateway.port("imap"), "alice", office::PASSWORD).messages("INBOX");
+    assert_eq!(served.len(), all.len());
+    for original in &all {
+        let place = served.iter().position(|message| message.ends_with(original)).expect("a message is missing");
+        served.swap_remove(place);
+    }
+}
+
+#[test]
+fn trap_03_a_pop3_fetch_killed_inside_a_large_message_loses_and_repeats_nothing() {
+    killed_inside_a_large_message("pop3");
+}
+
+#[test]
+fn trap_03_an_imap_fetch_killed_inside_a_large_message_loses_and_repeats_nothing() {
+    killed_inside_a_large_message("imap");
+}
+
 /// Where the program may be ended, and what is durable there.
 #[cfg(feature = "failpoints")]
 const POINTS: [&str; 5] = ["job", "before_commit", "after_commit", "before_delete", "after_quit"];
@@ -89,7 +147,8 @@ fn ended_at_commit_points(protocol: &str) {
     let (mut all, mut tried) = (Vec::new(), Vec::new());
     for point in POINTS {
         for pass in 1..=PASSES {
-            let messages: Vec<Vec<u8>> = (all.len()..all.len() + SESSION).map(mail).collect();
+            let mut messages: Vec<Vec<u8>> = (all.len()..all.len() + SESSION).map(mail).collect();
+            messages[2] = large_mail(all.len() + 2);
             dovecot.deliver("alice", messages.iter().map(Vec::as_slice));
             all.extend(messages);
             let output = office.command(&["fetch"]).env("MAILROOM_FAILPOINT", format!("{point}:{pass}")).output().unwrap();

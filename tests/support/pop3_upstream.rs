@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// What it does wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
+    /// Stands in the greeting.
+    pub greeting: &'static str,
     /// Says nothing any more at this command (`greeting` too).
     pub stall: Option<&'static str>,
     /// Answers this command with that line.
@@ -126,7 +128,7 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
     if faults.at_most.is_some_and(|most| open > most) {
         return stream.write_all(b"-ERR too many connections\r\n").await;
     }
-    stream.write_all(b"+OK ready\r\n").await?;
+    stream.write_all(format!("+OK ready{}\r\n", faults.greeting).as_bytes()).await?;
     loop {
         state.lock().unwrap().flights += usize::from(stream.buffer().is_empty());
         let mut line = String::new();

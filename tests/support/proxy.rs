@@ -83,6 +83,8 @@ struct Shared {
     struck: Mutex<bool>,
     /// Commands and answers that the last connection carried.
     seen: Mutex<[usize; 2]>,
+    /// The answer with the most bytes, and how many.
+    largest: Mutex<(usize, usize)>,
     open: watch::Sender<usize>,
 }
 
@@ -90,8 +92,13 @@ impl Proxy {
     pub async fn start(server: u16, speech: Speech) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared =
-            Arc::new(Shared { fault: Mutex::default(), struck: Mutex::default(), seen: Mutex::default(), open: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            fault: Mutex::default(),
+            struck: Mutex::default(),
+            seen: Mutex::default(),
+            largest: Mutex::default(),
+            open: watch::Sender::new(0),
+        });
         let proxy = Self { port, shared: Arc::clone(&shared) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -124,6 +131,11 @@ impl Proxy {
         *self.shared.seen.lock().unwrap()
     }
 
+    /// Which answer of the last connection had the most bytes.
+    pub fn largest(&self) -> usize {
+        self.shared.largest.lock().unwrap().0
+    }
+
     /// Waits until the server has ended every session, too: then a mailbox that it locks is free.
     pub async fn quiet(&self) {
         self.shared.open.subscribe().wait_for(|open| *open == 0).await.unwrap();
@@ -140,6 +152,7 @@ enum End {
 async fn connection(client: TcpStream, server: TcpStream, speech: Speech, shared: &Shared) {
     let fault = shared.fault.lock().unwrap().take();
     *shared.seen.lock().unwrap() = [0, 0];
+    *shared.largest.lock().unwrap() = (0, 0);
     // Small pieces must not wait for each other's acknowledgement.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // The greeting is an answer to nothing.
@@ -204,6 +217,9 @@ async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, mut splitter: S
         };
         count += 1;
         shared.seen.lock().unwrap()[way] = count;
+        if splitter.way == Way::ToClient && unit.len() > shared.largest.lock().unwrap().1 {
+            *shared.largest.lock().unwrap() = (count, unit.len());
+        }
         if let Some(Fault { spot, harm, .. }) = fault.filter(|fault| fault.unit == count) {
             let at = spot.place(&unit);
             match harm {

@@ -84,22 +84,16 @@ impl Client {
     async fn authenticate(&mut self, user: &str, secret: &Secret) -> Result<(), ClientError> {
         let offered: Vec<String> = self.capabilities.iter().filter_map(|c| c.strip_prefix("AUTH=")).map(str::to_owned).collect();
         let channel = self.connection.get_ref().channel();
-        // Who reads along could have refused the better way himself.
-        let mut refused = false;
         for mechanism in secret.mechanisms(offered.iter().map(String::as_str), &channel) {
-            if mechanism.is_in_clear() && refused && !channel.is_protected() {
-                return Err(SaslError::Downgrade.into());
-            }
             match self.sasl(mechanism, user, secret.text()).await {
-                Ok(false) => refused |= !mechanism.is_in_clear(),
+                // Who reads along could have refused it himself, to see a weaker one.
+                Ok(false) if !mechanism.is_in_clear() && !channel.is_protected() => return Err(SaslError::Downgrade.into()),
+                Ok(false) => {}
                 Err(ClientError::Refused { text, code, .. }) if matches!(secret, Secret::Token(_)) => {
                     return Err(ClientError::Refused { what: TOKEN, text, code });
                 }
                 other => return other.map(drop),
             }
-        }
-        if refused && !channel.is_protected() {
-            return Err(SaslError::Downgrade.into());
         }
         let Secret::Password(password) = secret else { return Err(SaslError::NoTokens.into()) };
         if self.offers("LOGINDISABLED") {
@@ -137,7 +131,11 @@ impl Client {
                 let first = if answered || !challenge.is_empty() { None } else { client.initial() };
                 let answer = match first {
                     Some(initial) => initial,
-                    None => client.answer(&challenge)?,
+                    None => {
+                        let answer;
+                        (client, answer) = client.answered(challenge).await?;
+                        answer
+                    }
                 };
                 answered = true;
                 self.say(&STANDARD.encode(answer), Phase::Login).await?;

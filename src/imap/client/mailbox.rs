@@ -243,7 +243,8 @@ impl Client {
         let mut news = News::Nothing;
         let mut accepted = false;
         self.connection.rest();
-        while news == News::Nothing {
+        // Also a server that goes on talking of other things is asked anew.
+        while news == News::Nothing && Instant::now() < until {
             let deadline = if accepted { until } else { self.patience.deadline(Phase::Command) };
             let line = match self.connection.line(MAX_LINE, LineEnd::Tolerant, deadline).await {
                 Ok(line) => line,

@@ -28,8 +28,12 @@ const MAX_SEARCH_LINE: usize = 8 * 1024 * 1024;
 const MAX_MESSAGES: usize = 700_000;
 /// A literal that nobody asked for, and that is passed over.
 const MAX_UNASKED_LITERAL: u64 = 1024 * 1024;
-/// Untagged responses to one command that is not about messages.
+/// Untagged responses to one command that is not about messages, and those between two messages.
 const MAX_UNTAGGED: usize = 10_000;
+/// Messages that nobody asked for, or that came before, while others are waited for.
+const MAX_UNASKED: usize = 1000;
+/// Literals in one response that nobody asked for.
+const MAX_LITERALS: usize = 100;
 /// A set in one command; RFC 7162 §4 advises clients to stay below 8000 bytes for the line, and each message may bring a response.
 const MAX_SET: SetLimit = SetLimit { bytes: 1000, messages: 1000 };
 /// FETCH commands on their way at once.
@@ -63,6 +67,10 @@ pub struct Client {
     refused: VecDeque<Answer>,
     body: Option<Body>,
     ended: Fetched,
+    /// Since the last message that was asked for.
+    unasked: usize,
+    /// When the answer began that is waited for, and how many bytes had come before it.
+    pace: (Instant, u64),
 }
 
 /// One command whose answer [`Client::next`] reads.
@@ -106,6 +114,8 @@ impl Client {
             refused: VecDeque::new(),
             body: None,
             ended: Fetched::default(),
+            unasked: 0,
+            pace: (Instant::now(), 0),
         };
         client.greeting(endpoint.tls).await?;
         if endpoint.tls == Tls::Starttls {
@@ -144,6 +154,8 @@ impl Client {
         while self.body.is_some() {
             self.piece(&mut Vec::new()).await?;
         }
+        self.begin_answer();
+        let mut untagged = 0;
         loop {
             if let Some(answer) = self.refused.pop_front() {
                 return Ok(Some(answer));
@@ -154,6 +166,10 @@ impl Client {
             }
             let line = self.line(MAX_LINE, Phase::Command).await?;
             if let Some(rest) = line.strip_prefix(b"* ") {
+                untagged += 1;
+                if untagged > MAX_UNTAGGED || self.unasked > MAX_UNASKED {
+                    return Err(ClientError::OutOfStep("endless responses".into()));
+                }
                 if let Some(text) = fetch_text(rest) {
                     if self.begins(text).await? {
                         let uid = self.body.as_ref().and_then(|body| body.reader.fetched.uid);
@@ -215,10 +231,9 @@ impl Client {
             }
         }
         // What follows the literal belongs to the same response.
+        self.begin_answer();
         loop {
-            let deadline = self.patience.deadline(Phase::Transfer);
-            let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, deadline).await;
-            let line = line.map_err(|source| ClientError::Wire { phase: Phase::Transfer, source })?;
+            let line = self.line(MAX_LINE, Phase::Transfer).await?;
             let Some(body) = &mut self.body else { return Ok(false) };
             match body.reader.feed(&line)? {
                 Next::End(_) => break,
@@ -313,16 +328,26 @@ impl Client {
     fn finish_body(&mut self) {
         let Some(body) = self.body.take() else { return };
         self.ended = body.reader.fetched;
-        if let Some(uid) = self.ended.uid {
-            for (_, ask) in &mut self.sent {
-                if let About::Messages(missing) = &mut ask.about
-                    && let Some(at) = missing.iter().position(|missing| *missing == uid)
-                {
-                    missing.remove(at);
-                    break;
-                }
+        if self.ended.uid.is_some_and(|uid| self.was_missing(uid)) {
+            self.unasked = 0;
+        } else {
+            // It is nobody's.
+            self.ended.uid = None;
+            self.unasked += 1;
+        }
+    }
+
+    /// Whether this one was asked for and had not come yet.
+    fn was_missing(&mut self, uid: u32) -> bool {
+        for (_, ask) in &mut self.sent {
+            if let About::Messages(missing) = &mut ask.about
+                && let Some(at) = missing.iter().position(|missing| *missing == uid)
+            {
+                missing.remove(at);
+                return true;
             }
         }
+        false
     }
 
     /// Sends a command and reads its answer; `each` sees the untagged responses.
@@ -381,11 +406,12 @@ impl Client {
             return Ok(());
         }
         let mut literal = fetch_response::trailing_literal(response);
-        while let Some(length) = literal {
+        for _ in 0..MAX_LITERALS {
+            let Some(length) = literal else { return Ok(()) };
             self.skip(length).await?;
             literal = fetch_response::trailing_literal(&self.line(MAX_LINE, Phase::Command).await?);
         }
-        Ok(())
+        Err(ClientError::OutOfStep("endless literals".into()))
     }
 
     async fn skip(&mut self, length: u64) -> Result<(), ClientError> {
@@ -394,8 +420,7 @@ impl Client {
         }
         let mut left = usize::try_from(length).unwrap_or(usize::MAX);
         while left > 0 {
-            let deadline = self.patience.deadline(Phase::Transfer);
-            let chunk = self.connection.chunk(left, deadline).await;
+            let chunk = self.connection.chunk(left, self.deadline(Phase::Transfer)).await;
             left -= chunk.map_err(|source| ClientError::Wire { phase: Phase::Transfer, source })?.len();
         }
         Ok(())
@@ -420,12 +445,23 @@ impl Client {
     }
 
     async fn flush(&mut self, phase: Phase) -> Result<(), ClientError> {
+        self.begin_answer();
         let deadline = self.patience.deadline(phase);
         self.connection.flush(deadline).await.map_err(|source| ClientError::Wire { phase, source })
     }
 
+    /// What comes from now on is one answer, and has one deadline.
+    fn begin_answer(&mut self) {
+        self.pace = (Instant::now(), self.connection.received());
+    }
+
+    fn deadline(&self, phase: Phase) -> Instant {
+        let (began, before) = self.pace;
+        self.patience.answer_deadline(phase, began, self.connection.received().saturating_sub(before))
+    }
+
     async fn line(&mut self, max: usize, phase: Phase) -> Result<Bytes, ClientError> {
-        let deadline = self.patience.deadline(phase);
+        let deadline = self.deadline(phase);
         match self.connection.line(max, LineEnd::Tolerant, deadline).await {
             Err(WireError::LineTooLong(max)) => Err(ClientError::OutOfStep(format!("a line of more than {max} bytes"))),
             other => other.map_err(|source| ClientError::Wire { phase, source }),

@@ -21,17 +21,15 @@ impl Client {
         let offered = self.capabilities.0.get("SASL").cloned().unwrap_or_default();
         let channel = self.connection.get_ref().channel();
         let mechanisms = Mechanism::among(offered.iter().map(String::as_str), &channel);
-        // Who reads along could have refused the better way himself.
-        let mut refused = false;
         let has_apop = self.timestamp.is_some();
         for mechanism in mechanisms.iter().filter(|mechanism| !(mechanism.is_in_clear() && has_apop)) {
-            if mechanism.is_in_clear() && refused && !channel.is_protected() {
-                return Err(SaslError::Downgrade.into());
-            }
             if self.sasl(*mechanism, user, password).await? {
                 return Ok(());
             }
-            refused |= !mechanism.is_in_clear();
+            // Who reads along could have refused it himself, to see a weaker one.
+            if !mechanism.is_in_clear() && !channel.is_protected() {
+                return Err(SaslError::Downgrade.into());
+            }
         }
         if let Some(timestamp) = self.timestamp.clone() {
             let digest = sasl::apop(&timestamp, password);
@@ -40,13 +38,12 @@ impl Client {
                 // Servers show a timestamp and have no APOP, or not for this user.
                 Err(ClientError::Refused { refusal: Refusal::Unknown, .. }) => {
                     self.drop_ahead().await?;
-                    refused = true;
+                    if !channel.is_protected() {
+                        return Err(SaslError::Downgrade.into());
+                    }
                 }
                 other => return other.map(|_| ()),
             }
-        }
-        if refused && !channel.is_protected() {
-            return Err(SaslError::Downgrade.into());
         }
         let user_is_hidden = !self.capabilities.0.is_empty() && !self.capabilities.has("USER");
         if user_is_hidden {
@@ -134,7 +131,11 @@ impl Client {
                 let challenge = STANDARD.decode(challenge).map_err(|_| SaslError::Malformed("a challenge is not in Base64"))?;
                 let answer = match client.initial().filter(|_| round == 0 && challenge.is_empty()) {
                     Some(initial) => initial,
-                    None => client.answer(&challenge)?,
+                    None => {
+                        let answer;
+                        (client, answer) = client.answered(challenge).await?;
+                        answer
+                    }
                 };
                 match mechanism {
                     // One answer is all of it, and what comes next is no challenge.

@@ -333,11 +333,13 @@ impl Client {
         Ok(())
     }
 
-    /// A multi-line answer that is a list of short lines.
+    /// A multi-line answer that is a list of short lines. All of it has a deadline.
     async fn lines(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> Result<(), ClientError> {
+        let (began, before) = (Instant::now(), self.connection.received());
         let mut count = 0;
         loop {
-            let line = self.line(Phase::Command).await?;
+            let deadline = self.patience.answer_deadline(Phase::Command, began, self.connection.received() - before);
+            let line = self.line_until(Phase::Command, deadline).await?;
             if line == b"."[..] {
                 return Ok(());
             }
@@ -392,7 +394,10 @@ impl Client {
     }
 
     async fn line(&mut self, phase: Phase) -> Result<Bytes, ClientError> {
-        let deadline = self.patience.deadline(phase);
+        self.line_until(phase, self.patience.deadline(phase)).await
+    }
+
+    async fn line_until(&mut self, phase: Phase, deadline: Instant) -> Result<Bytes, ClientError> {
         match self.connection.line(MAX_LINE, LineEnd::Tolerant, deadline).await {
             Err(WireError::LineTooLong(max)) => Err(ClientError::OutOfStep(format!("a line of more than {max} bytes"))),
             other => other.map_err(|source| ClientError::Wire { phase, source }),

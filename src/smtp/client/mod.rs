@@ -274,12 +274,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Class::Done => return client.finish().map_err(ClientError::Sasl),
                 Class::More => {
                     let text = reply.lines.first().map(String::as_str).unwrap_or_default();
-                    let answer = STANDARD
-                        .decode(text.trim())
-                        .map_err(|_| SaslError::Malformed("the challenge is no base64"))
-                        .and_then(|challenge| waiting.take().map_or_else(|| client.answer(&challenge), Ok));
-                    match answer {
-                        Ok(answer) => reply = self.command(Phase::Login, format!("{}\r\n", STANDARD.encode(answer)).as_bytes()).await?,
+                    let challenge = STANDARD.decode(text.trim()).map_err(|_| SaslError::Malformed("the challenge is no base64"));
+                    let answered = match (challenge, waiting.take()) {
+                        (Err(error), _) => Err(error),
+                        (Ok(_), Some(first)) => Ok((client, first)),
+                        (Ok(challenge), None) => client.answered(challenge).await,
+                    };
+                    match answered {
+                        Ok((next, answer)) => {
+                            client = next;
+                            reply = self.command(Phase::Login, format!("{}\r\n", STANDARD.encode(answer)).as_bytes()).await?;
+                        }
                         Err(error) => {
                             // RFC 4954 §4: a lone asterisk cancels.
                             self.command(Phase::Login, b"*\r\n").await?;

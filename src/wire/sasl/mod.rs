@@ -116,8 +116,8 @@ pub enum SaslError {
     Impostor,
     /// A way that hides the password was refused on a line that anybody can read: no weaker one is tried.
     #[error(
-        "the server offered a log-in that hides the password, and refused it; the password is not sent in clear after that. Is it right? Better \
-         set tls = \"implicit\" or \"starttls\""
+        "the server offered a log-in that hides the password, and refused it; no weaker one is tried after that, and the password is not sent in \
+         clear. Is it right? Better set tls = \"implicit\" or \"starttls\""
     )]
     Downgrade,
     /// The server has neither mechanism for tokens.
@@ -204,6 +204,13 @@ impl Client {
             }
             State::Bearer(_) | State::Plain | State::Finished => Err(SaslError::Malformed("the server asks for more than there is")),
         }
+    }
+
+    /// The same away from the threads that serve everybody: the server says how long SCRAM computes, up to a second. A failure ends the
+    /// conversation.
+    pub async fn answered(mut self, challenge: Vec<u8>) -> Result<(Self, Vec<u8>), SaslError> {
+        let work = move || self.answer(&challenge).map(|answer| (self, answer));
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(SaslError::Malformed("the answer could not be computed")))
     }
 
     /// To be called when the server says that we are in: whether it has proved that it knows the password, where the mechanism can.
@@ -298,6 +305,21 @@ mod tests {
         let token = Secret::Token("t0ken".to_owned().into());
         assert_eq!(token.mechanisms(["PLAIN", "xoauth2", "OAUTHBEARER"], &Channel::Clear), Mechanism::BEARER);
         assert!(Secret::Password("x".to_owned().into()).mechanisms(["XOAUTH2"], &Channel::Clear).is_empty());
+    }
+
+    /// On the one thread of this runtime, a second's computing is no standstill.
+    #[tokio::test]
+    async fn a_server_that_wants_many_rounds_of_scram_stops_nobody_else() {
+        let mut scram = client(Mechanism::ScramSha256, "tim", "x");
+        scram.initial();
+        let challenge = format!("r={}more,s={},i=200000", STANDARD.encode("nonce"), STANDARD.encode("salt"));
+        let mut others = 0;
+        tokio::select! {
+            biased;
+            answered = scram.answered(challenge.into_bytes()) => assert!(answered.is_ok()),
+            () = async { loop { others += 1; tokio::task::yield_now().await } } => {}
+        }
+        assert!(others > 1, "{others}");
     }
 
     #[test]
