@@ -180,6 +180,7 @@ impl Session {
                 self.queue(&format!("* BYE {text}\r\n"));
                 return Ok(Flow::End);
             }
+            Err(Failure::Ended) => return Ok(Flow::End),
         };
         self.queue(&response::tagged(tag, outcome, code.as_deref(), &text));
         if self.bad >= MAX_BAD {
@@ -205,7 +206,7 @@ impl Session {
         let leaves = matches!(command, Command::Logout);
         let performed = self.execute(tag, command).await;
         // Behind BYE there is nothing to be told.
-        if !leaves && !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_))) {
+        if !leaves && !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) {
             self.sync_behind(may_expunge, look).await?;
         }
         performed

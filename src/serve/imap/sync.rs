@@ -18,7 +18,7 @@ impl Session {
     /// [`Session::sync`] behind a command that has succeeded or failed already: a store that can't tell what changed does not change that.
     pub(super) async fn sync_behind(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
         match self.sync(may_expunge, look).await {
-            Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => Err(failure),
+            Err(failure @ (Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) => Err(failure),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -73,7 +73,7 @@ impl Session {
             }
             if is_new && !wanted.items.is_empty() {
                 let new = SequenceSet::Ranges(vec![(End::Number(last.saturating_add(1)), End::Star)]);
-                if let Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) =
+                if let Err(failure @ (Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) =
                     Box::pin(self.fetch(&new, &wanted.items, FetchModifiers::default(), true)).await
                 {
                     return Err(failure);
