@@ -121,7 +121,8 @@ impl Session {
             }
             Notice::Fetch(_, changed) if told.contains(&(changed.uid, changed.modseq)) => {}
             Notice::Fetch(number, changed) => {
-                let line = self.flags_line(number, &changed, false)?;
+                // RFC 9051 §7.5.2: what was not asked for names its UID.
+                let line = self.flags_line(number, &changed, self.enabled.rev2)?;
                 self.send(line.as_bytes()).await?;
             }
         }
@@ -141,12 +142,12 @@ impl Session {
         Ok(())
     }
 
-    /// `* n FETCH (FLAGS (…))` with what else this client wants beside it.
-    pub(super) fn flags_line(&mut self, number: u32, changed: &Changed, by_uid: bool) -> Result<String, Failure> {
+    /// `* n FETCH (FLAGS (…))` with what else this client wants beside it; UID and MODSEQ always once it uses CONDSTORE (RFC 7162 §3.2.4).
+    pub(super) fn flags_line(&mut self, number: u32, changed: &Changed, with_uid: bool) -> Result<String, Failure> {
         let enabled = self.enabled;
         let recent = self.selected()?.is_recent(changed.uid);
         let mut line = self.fetch_start(number, changed.uid);
-        if (by_uid || enabled.qresync || self.notify.is_some()) && !enabled.uid_only {
+        if (with_uid || enabled.condstore || self.notify.is_some()) && !enabled.uid_only {
             line.push_str(&format!("UID {} ", changed.uid));
         }
         if enabled.condstore {
