@@ -1,5 +1,8 @@
 //! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 4469, RFC 7889) and REPLACE (RFC 8508): messages stream into the store; all of one
 //! command become visible together.
+//!
+//! Deviation from RFC 6855 §4: raw 8-bit text in a header is taken as it comes, with or without UTF8=ACCEPT. Mail that arrives has it as
+//! well, and who is refused here loses the copy of what he sent, or a mailbox that he moves in.
 
 use super::Session;
 use super::assembly::Assembly;
