@@ -31,7 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 
 pub fn imap_command(bytes: &[u8]) {
     for utf8 in [false, true] {
-        let dialect = Dialect { utf8 };
+        let dialect = Dialect { utf8, utf8_strings: utf8 };
         let _ = tag(bytes);
         let _ = announced(bytes);
         if let Ok(command) = parse(bytes, dialect) {

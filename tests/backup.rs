@@ -28,6 +28,17 @@ fn uid_next(port: u16) -> u64 {
     number.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
+/// The parts of the last message's EMAILID: numbers that only grow.
+fn email_id(port: u16) -> (u64, u64) {
+    let mut reader = Imap::login(port, "alice", PASSWORD);
+    reader.run("EXAMINE INBOX");
+    let lines = reader.run("FETCH * EMAILID");
+    let text = lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<String>();
+    let id = text.split("EMAILID (M").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_else(|| panic!("{text}"));
+    let (content, prefix) = id.split_once('-').unwrap();
+    (content.parse().unwrap(), prefix.parse().unwrap())
+}
+
 #[test]
 fn a_copy_of_a_running_office_becomes_another_one() {
     let office = office();
@@ -57,6 +68,9 @@ fn a_copy_of_a_running_office_becomes_another_one() {
     assert!(messages.len() == 1 && messages[0].ends_with(MAIL.as_bytes()));
     // What comes now must not get the number of what came after the copy.
     assert!(uid_next(restored.port("imap")) > uid_next(gateway.port("imap")));
+    // Nor what clients know it by (RFC 8474 §5.1).
+    append(restored.port("imap"));
+    assert!(email_id(restored.port("imap")).0 > email_id(gateway.port("imap")).0);
     let again = other.call(&["restore", copy.to_str().unwrap()]);
     assert!(again.status.code() == Some(1), "a store was replaced");
     drop(restored);

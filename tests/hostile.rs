@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use mailroom::serve::login::Refused;
 use mailroom::serve::{imap, pop3, smtp};
+use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::lan::{Lan, PASSWORD, Pipe};
@@ -92,7 +94,7 @@ async fn a_literal_that_never_comes_is_waited_for_and_no_longer() {
         client.send(b"x").await;
         // From here on nothing happens but time.
         tokio::time::pause();
-        assert_eq!(rest(&mut client).await, "", "{command}");
+        assert_eq!(rest(&mut client).await, "* BYE You said nothing for too long.\r\n", "{command}");
         tokio::time::resume();
     }
     let mut client = logged_in(&lan).await;
@@ -126,6 +128,88 @@ async fn a_line_of_a_megabyte_is_no_line() {
     let said = rest(&mut client).await;
     assert!(said.contains("* BAD ") && said.contains("* BYE "), "{said}");
     others_are_served(&lan).await;
+}
+
+/// A line that is awaited behind a `+`: too long, or never sent.
+#[tokio::test]
+async fn lines_in_the_middle_of_a_command_are_refused_in_words() {
+    let lan = Lan::new("").await;
+    for (server, command, behind, refused) in [
+        (Server::Imap, "a AUTHENTICATE PLAIN", "", "* BYE "),
+        (Server::Imap, "a APPEND INBOX {1}", "x", "* BYE "),
+        (Server::Imap, "a APPEND INBOX CATENATE (URL {1}", "x", "* BYE "),
+        (Server::Imap, "a SETMETADATA INBOX (/private/comment {1}", "x", "* BYE "),
+        (Server::Pop3, "AUTH PLAIN", "", "-ERR"),
+    ] {
+        for endless in [false, true] {
+            let mut client = match command.starts_with("a A") && !command.contains("AUTH") || command.contains("META") {
+                true => logged_in(&lan).await,
+                false => {
+                    let mut client = open(&lan, server, "192.168.1.7");
+                    client.line().await;
+                    client
+                }
+            };
+            client.send(format!("{command}\r\n").as_bytes()).await;
+            assert!(client.line().await.unwrap().starts_with("+ "), "{command}");
+            client.send(behind.as_bytes()).await;
+            if endless {
+                client.send(&vec![b'x'; 300_000]).await;
+                client.send(b"\r\n").await;
+            } else {
+                tokio::time::pause();
+            }
+            let said = rest(&mut client).await;
+            if !endless {
+                tokio::time::resume();
+            }
+            assert!(said.contains(refused) && said.contains("* BAD ") == (endless && server == Server::Imap), "{command}: {said}");
+        }
+    }
+    others_are_served(&lan).await;
+}
+
+/// A terminal server after a restart: everybody at once, from one address, with the right password.
+#[tokio::test]
+async fn many_right_passwords_at_once_are_no_attack() {
+    let lan = Lan::new("login_failures = 1").await;
+    let (login, password) = (&lan.context.login, SecretString::from(PASSWORD));
+    let here = "192.168.1.7".parse().unwrap();
+    let (alice, bob) = tokio::join!(login.check(here, "alice", &password), login.check(here, "bob", &password));
+    assert_eq!((alice.unwrap().name(), bob.unwrap().name()), ("alice", "bob"));
+    // But wrong ones at once are one too many.
+    let wrong = SecretString::from("wrong");
+    let (first, second) = tokio::join!(login.check(here, "alice", &wrong), login.check(here, "bob", &wrong));
+    assert_eq!((first.unwrap_err(), second.unwrap_err()), (Refused::Wrong, Refused::Throttled));
+}
+
+/// Log-ins by SCRAM that begin side by side are no more guesses than others.
+#[tokio::test]
+async fn proofs_are_counted_as_passwords_are() {
+    let lan = Lan::new("").await;
+    let login = &lan.context.login;
+    let phone = "192.168.1.7".parse().unwrap();
+    // A telephone with last year's password keeps the others behind its address waiting for nothing.
+    for _ in 0..10 {
+        let (account, _) = login.keys(phone, "alice").await.unwrap();
+        assert_eq!(login.settle(phone, "alice", account, false).await.unwrap_err(), Refused::Wrong);
+    }
+    assert_eq!(login.keys(phone, "alice").await.unwrap_err(), Refused::Throttled);
+    let (account, _) = login.keys(phone, "bob").await.unwrap();
+    assert_eq!(login.settle(phone, "bob", account, true).await.unwrap().name(), "bob");
+    assert_eq!(login.check(phone, "alice", &SecretString::from(PASSWORD)).await.unwrap().name(), "alice");
+    let guesser = "192.168.1.66".parse().unwrap();
+    let mut begun = Vec::new();
+    for n in 0..30 {
+        begun.push((format!("user{n}"), login.keys(guesser, &format!("user{n}")).await.unwrap().0));
+    }
+    let (alice, _) = login.keys(guesser, "alice").await.unwrap();
+    let mut outcomes = Vec::new();
+    for (name, account) in begun {
+        outcomes.push(login.settle(guesser, &name, account, false).await.unwrap_err());
+    }
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Refused::Wrong).count(), 10);
+    assert_eq!(login.settle(guesser, "alice", alice, true).await.unwrap_err(), Refused::Throttled);
 }
 
 #[tokio::test]

@@ -131,6 +131,36 @@ async fn commands_ahead_of_the_handshake_end_the_session() {
     server.await.unwrap();
 }
 
+/// Our own client takes the best way that is offered: STLS, and SCRAM that is bound to the TLS connection (RFC 2595, RFC 5034).
+#[tokio::test]
+async fn log_in_by_stls_and_scram() {
+    use mailroom::config::{Endpoint, Tls};
+    use mailroom::pop3::client::Client;
+    use mailroom::wire::dial::Patience;
+    use mailroom::wire::sasl::Secret;
+
+    let lan = Lan::new("login_failures = 3\nclients = [\"127.0.0.1\"]").await;
+    lan.deliver("alice", [b"Subject: one\r\n\r\ntext\r\n".to_vec()]).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (context, stop) = (lan.context.clone(), lan.stop.clone());
+    tokio::spawn(async move {
+        loop {
+            let (stream, address) = listener.accept().await.unwrap();
+            let peer = mailroom::serve::Peer { address, local: stream.local_addr().unwrap(), tls: false };
+            tokio::spawn(pop3::serve(Box::new(stream), peer, context.clone(), stop.clone()));
+        }
+    });
+    let endpoint = Endpoint { host: "localhost".into(), port, tls: Tls::Starttls, ca: Some(lan.authority()), pin: None };
+    let log_in = async |password: &str| {
+        let mut client = Client::connect(&endpoint, Patience::default(), true).await.unwrap();
+        client.log_in("alice@office.lan", &Secret::Password(password.to_owned().into())).await.map(|()| client)
+    };
+    let mut client = log_in(PASSWORD).await.unwrap();
+    assert_eq!(client.list().await.unwrap().messages.len(), 1);
+    assert!(log_in("wrong").await.is_err());
+}
+
 #[tokio::test]
 async fn guessing_from_one_address_is_slowed_down_and_others_are_not() {
     let lan = Lan::new("login_failures = 3").await;

@@ -408,6 +408,53 @@ async fn keywords_run_out_only_while_they_are_used() {
 }
 
 #[tokio::test]
+async fn keywords_of_one_command_don_t_take_each_other_s_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = office(dir.path()).await;
+    let (folder, uid) =
+        arrive(&store, Arrival { deposits: vec![to("alice")], ..Arrival::new(inline("x", None)) }).await.unwrap().deposits[0].unwrap();
+    let set = async |action, names: Vec<String>| {
+        let change = FlagChange { action, flags: 0, keywords: names, unchanged_since: None };
+        store.flag(folder, vec![uid..=uid], change).await.unwrap()
+    };
+    let fill = async || {
+        set(FlagAction::Replace, vec![]).await;
+        set(FlagAction::Replace, (0..60).map(|n| format!("k{n}")).collect()).await;
+        set(FlagAction::Replace, vec![]).await;
+    };
+    // All are known, none is in use: the first is found, the second needs room.
+    fill().await;
+    let flagged = set(FlagAction::Add, vec!["k0".into(), "new".into()]).await;
+    let names: Vec<_> = flagged
+        .folder
+        .keywords
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| flagged.rows[0].keywords & 1 << bit != 0)
+        .map(|(_, name)| name)
+        .collect();
+    assert_eq!(names, ["k0", "new"]);
+    fill().await;
+    let new = |keyword: &str| Append { content: inline(keyword, None), flags: 0, keywords: vec![keyword.into()], internal_date: 0 };
+    let uids = store.append(folder, vec![new("k0"), new("k1"), new("new")]).await.unwrap();
+    for (uid, keyword) in uids.iter().zip(["k0", "k1", "new"]) {
+        assert_eq!(store.search(folder, Filter { keyword: vec![keyword.into()], ..Filter::default() }).await.unwrap(), [*uid], "{keyword}");
+    }
+    // A copy brings keywords along into a folder that is full as well.
+    let trash = store.folder_by_name(account(&store, "alice").await.id, "Trash").await.unwrap().unwrap().id;
+    let copied = store.copy(folder, vec![uid..=uid], trash).await.unwrap();
+    let there = copied.uids[0].1;
+    for names in [(0..60).map(|n| format!("k{n}")).collect(), vec![]] {
+        let change = FlagChange { action: FlagAction::Replace, flags: 0, keywords: names, unchanged_since: None };
+        store.flag(trash, vec![there..=there], change).await.unwrap();
+    }
+    let copied = store.copy(folder, uids.iter().map(|uid| *uid..=*uid).collect(), trash).await.unwrap();
+    for ((_, uid), keyword) in copied.uids.iter().zip(["k0", "k1", "new"]) {
+        assert_eq!(store.search(trash, Filter { keyword: vec![keyword.into()], ..Filter::default() }).await.unwrap(), [*uid], "{keyword}");
+    }
+}
+
+#[tokio::test]
 async fn unchanged_since_protects_newer_flags() {
     let dir = tempfile::tempdir().unwrap();
     let store = office(dir.path()).await;

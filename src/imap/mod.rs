@@ -2,6 +2,7 @@
 //! (RFC 9051, RFC 3501 and extensions). Pure but for the client; names neither the store nor the other protocols.
 
 pub mod bodystructure;
+mod casemap;
 pub mod client;
 pub mod command;
 pub mod date;

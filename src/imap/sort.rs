@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::casemap::casemap;
 use super::command::{SortCriterion, SortKey};
 
 /// What is compared of one message.
@@ -29,8 +30,13 @@ pub struct SortRow {
     pub display_to: String,
 }
 
-/// Sorts by the criteria, the first deciding first.
+/// Sorts by the criteria, the first deciding first. Texts that are compared are left as they were compared.
 pub fn sort(rows: &mut [SortRow], criteria: &[SortCriterion]) {
+    for (at, criterion) in criteria.iter().enumerate() {
+        if criteria[..at].iter().all(|earlier| earlier.key != criterion.key) {
+            rows.iter_mut().filter_map(|row| text(row, criterion.key)).for_each(|text| *text = casemap(text));
+        }
+    }
     rows.sort_by(|one, other| {
         criteria
             .iter()
@@ -44,23 +50,29 @@ pub fn sort(rows: &mut [SortRow], criteria: &[SortCriterion]) {
 }
 
 fn compare(one: &SortRow, other: &SortRow, key: SortKey) -> Ordering {
-    let text = |one: &str, other: &str| casemap(one).cmp(casemap(other));
     match key {
         SortKey::Arrival => one.arrival.cmp(&other.arrival),
         SortKey::Date => one.date.cmp(&other.date),
         SortKey::Size => one.size.cmp(&other.size),
-        SortKey::Subject => text(&one.subject, &other.subject),
-        SortKey::From => text(&one.from, &other.from),
-        SortKey::To => text(&one.to, &other.to),
-        SortKey::Cc => text(&one.cc, &other.cc),
-        SortKey::DisplayFrom => text(&one.display_from, &other.display_from),
-        SortKey::DisplayTo => text(&one.display_to, &other.display_to),
+        SortKey::Subject => one.subject.cmp(&other.subject),
+        SortKey::From => one.from.cmp(&other.from),
+        SortKey::To => one.to.cmp(&other.to),
+        SortKey::Cc => one.cc.cmp(&other.cc),
+        SortKey::DisplayFrom => one.display_from.cmp(&other.display_from),
+        SortKey::DisplayTo => one.display_to.cmp(&other.display_to),
     }
 }
 
-/// Without regard to case (RFC 5051 asks for title case; upper and title case differ in a few ligatures only).
-fn casemap(text: &str) -> impl Iterator<Item = char> {
-    text.chars().flat_map(char::to_uppercase)
+fn text(row: &mut SortRow, key: SortKey) -> Option<&mut String> {
+    match key {
+        SortKey::Arrival | SortKey::Date | SortKey::Size => None,
+        SortKey::Subject => Some(&mut row.subject),
+        SortKey::From => Some(&mut row.from),
+        SortKey::To => Some(&mut row.to),
+        SortKey::Cc => Some(&mut row.cc),
+        SortKey::DisplayFrom => Some(&mut row.display_from),
+        SortKey::DisplayTo => Some(&mut row.display_to),
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +86,13 @@ mod tests {
         let by = |key, reverse| SortCriterion { key, reverse };
         sort(&mut rows, &[by(SortKey::Size, true), by(SortKey::Subject, false)]);
         assert_eq!(rows.iter().map(|row| row.uid).collect::<Vec<_>>(), [3, 2, 4, 1]);
+    }
+
+    #[test]
+    fn accents_stand_with_their_letters() {
+        let row = |uid, subject: &str| SortRow { uid, subject: subject.into(), ..SortRow::default() };
+        let mut rows = vec![row(1, "Zoo"), row(2, "Ärger"), row(3, "öl"), row(4, "arm"), row(5, "ÄRGER"), row(6, "Eis")];
+        sort(&mut rows, &[SortCriterion { key: SortKey::Subject, reverse: false }]);
+        assert_eq!(rows.iter().map(|row| row.uid).collect::<Vec<_>>(), [4, 2, 5, 6, 3, 1]);
     }
 }

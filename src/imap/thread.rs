@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use super::casemap::casemap;
 use super::command::ThreadAlgorithm;
 
 /// What is compared of one message.
@@ -53,10 +54,11 @@ fn ordered_subject(rows: &[ThreadRow]) -> Forest {
     let mut by_subject: HashMap<String, usize> = HashMap::new();
     for at in order {
         let node = forest.add(Some(at));
-        match by_subject.get(&rows[at].subject.to_lowercase()) {
+        let subject = casemap(&rows[at].subject);
+        match by_subject.get(&subject) {
             Some(first) => forest.adopt(*first, node),
             None => {
-                by_subject.insert(rows[at].subject.to_lowercase(), node);
+                by_subject.insert(subject, node);
                 forest.roots.push(node);
             }
         }
@@ -196,7 +198,7 @@ impl Forest {
     /// Step 5: threads whose first messages share a base subject become one.
     fn gather_subjects(&mut self, rows: &[ThreadRow]) {
         let subject = |forest: &Forest, root: usize| {
-            forest.speaker(root).map(|row| rows[row].subject.to_lowercase()).filter(|subject| !subject.is_empty())
+            forest.speaker(root).map(|row| casemap(&rows[row].subject)).filter(|subject| !subject.is_empty())
         };
         let is_reply = |forest: &Forest, root: usize| forest.nodes[root].row.is_some_and(|row| rows[row].reply);
         let is_dummy = |forest: &Forest, root: usize| forest.nodes[root].row.is_none();

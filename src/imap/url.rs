@@ -59,7 +59,7 @@ pub fn shown(url: &str) -> String {
 
 fn name_of(encoded: &str) -> Option<String> {
     let bytes = decoded(encoded)?;
-    Lexer::new(b"", Dialect { utf8: true }).mailbox_name(&bytes).ok()
+    Lexer::new(b"", Dialect { utf8: true, ..Dialect::default() }).mailbox_name(&bytes).ok()
 }
 
 fn section_of(encoded: &str) -> Option<Section> {

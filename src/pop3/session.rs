@@ -189,7 +189,9 @@ impl Session {
             },
             Command::Stls if self.tls => Step::Reply(Reply::err("TLS is on already")),
             Command::Stls => Step::StartTls(Reply::ok("begin TLS")),
-            // Deviation from RFC 6856 §2: mail is never downgraded, so the command changes nothing.
+            // Deviation from RFC 6856 §2.1: mail is never downgraded nor kept back, so the command changes nothing. Raw 8-bit text comes
+            // from senders who never heard of it; a surrogate would break signatures, and a refusal would hide the mail for good from a
+            // program without UTF8, which is nearly every one.
             Command::Utf8 => Step::Reply(Reply::ok("UTF-8 it is")),
             _ => Step::Reply(Reply::err("log in first")),
         }

@@ -102,7 +102,7 @@ impl Dialogue {
             State::ScramFirst { plus } => self.challenge(login, message, plus).await,
             State::ScramProof { name, account, server } => {
                 let proved = server.verify(message);
-                match login.settle(self.from, &name, account.map(|account| *account), proved.is_ok(), message) {
+                match login.settle(self.from, &name, account.map(|account| *account), proved.is_ok()).await {
                     Ok(account) => {
                         self.state = State::Acknowledged(Box::new(account));
                         Next::Ask(proved.unwrap_or_default())

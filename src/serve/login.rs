@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::config::Current;
@@ -48,7 +48,9 @@ pub struct Login {
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     /// Log-ins with the same name and password that are being checked: one hash serves all of them, if it is right.
     underway: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
-    failures: Mutex<Failures>,
+    attempts: Mutex<Attempts>,
+    /// One of them is over: whoever waits for it looks again.
+    settled: Notify,
 }
 
 struct Remembered {
@@ -61,23 +63,18 @@ impl Login {
     pub fn new(store: Store, current: watch::Receiver<Arc<Current>>) -> Result<Login, std::io::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| std::io::Error::other(error.to_string()))?;
-        Ok(Login { store, current, key, remembered: Mutex::default(), underway: Mutex::default(), failures: Mutex::default() })
+        let (remembered, underway, attempts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Login { store, current, key, remembered, underway, attempts, settled: Notify::new() })
     }
 
     /// The user who is logged in by that name (`alice`, `alice@` the LAN domain, or an address that maps to that user alone) and password
     /// from that address. Failures are logged here.
     pub async fn check(&self, from: IpAddr, name: &str, password: &SecretString) -> Result<Account, Refused> {
-        let now = Instant::now();
-        let current = self.current.borrow().clone();
-        if self.failures().of(from, now) >= current.config.access.login_failures as usize {
-            tracing::warn!(client = %from, name = shown(name), "log-in not looked at: too many failures from this address");
-            return Err(Refused::Throttled);
-        }
         // A name that leads nowhere is checked all the same, against no account: the answer takes as long as any other.
-        let user = current.mapping.login(name).unwrap_or_else(|| name.to_owned());
+        let user = self.user(name);
         let key = self.hash(&user, password);
-        // It counts as a failure until it has succeeded: guesses side by side must not all slip in before the first one is counted.
-        self.failures().add(from, key, now);
+        let place = self.admit(from, name, key, usize::MAX).await?;
+        let now = Instant::now();
         let outcome = match self.recall(&user, &key, now).await {
             Ok(Some(account)) => Ok(account),
             Ok(None) => self.in_turn(&user, password, key, now).await,
@@ -88,8 +85,9 @@ impl Login {
             Err(Refused::Disabled) => tracing::warn!(client = %from, %user, "log-in refused: the user is disabled"),
             _ => (),
         }
-        if !matches!(outcome, Err(Refused::Wrong)) {
-            self.failures().forget(from, &key);
+        match outcome {
+            Err(Refused::Wrong) => place.was_wrong(),
+            _ => place.was_right(),
         }
         outcome
     }
@@ -97,12 +95,11 @@ impl Login {
     /// The keys by which somebody of that name proves his password without saying it, and whose they are. Nobody of that name, or nobody who
     /// may log in: keys that nothing fits, for one name always the same, so that a stranger learns nothing from them.
     pub async fn keys(&self, from: IpAddr, name: &str) -> Result<(Option<Account>, ScramKeys), Refused> {
-        let current = self.current.borrow().clone();
-        if self.failures().of(from, Instant::now()) >= current.config.access.login_failures as usize {
-            tracing::warn!(client = %from, name = shown(name), "log-in not looked at: too many failures from this address");
-            return Err(Refused::Throttled);
+        let user = self.user(name);
+        let limit = self.limit();
+        if self.attempts().are_too_many(from, &self.hash_of_name(&user), (limit, limit), Instant::now()) {
+            return Err(throttled(from, name));
         }
-        let user = current.mapping.login(name).unwrap_or_else(|| name.to_owned());
         let found = self.store.scram_keys(&user, ScramHash::Sha256).await.map_err(|error| temporary(&error))?;
         let whole = |key: Vec<u8>| <[u8; 32]>::try_from(key).ok();
         if let Some((account, keys)) = found
@@ -117,16 +114,44 @@ impl Login {
         Ok((None, ScramKeys { salt: salt.to_vec(), iterations: ITERATIONS, stored_key, server_key: self.key }))
     }
 
-    /// The end of a log-in that began with [`Login::keys`]: `proved` says whether `proof` was right.
-    pub fn settle(&self, from: IpAddr, name: &str, account: Option<Account>, proved: bool, proof: &[u8]) -> Result<Account, Refused> {
+    /// The end of a log-in that began with [`Login::keys`]: `proved` says whether the proof was right. However many began side by side, no
+    /// more are looked at than other log-ins.
+    ///
+    /// A proof does not tell one wrong password from another. All of one name's count as one against the address, so that a telephone with
+    /// last year's password keeps nobody else out; and so many of one name's alone are too many for that name, until the last is forgotten.
+    pub async fn settle(&self, from: IpAddr, name: &str, account: Option<Account>, proved: bool) -> Result<Account, Refused> {
+        let place = self.admit(from, name, self.hash_of_name(&self.user(name)), self.limit()).await?;
         match account {
             Some(account) if proved => Ok(account),
             _ => {
                 tracing::warn!(client = %from, name = shown(name), "log-in refused: wrong name or password");
-                self.failures().add(from, *blake3::hash(proof).as_bytes(), Instant::now());
+                place.was_wrong();
                 Err(Refused::Wrong)
             }
         }
+    }
+
+    /// Lets a log-in be looked at; waits while as many from that address are as may still fail, so that guesses side by side don't all slip
+    /// in before the first one is counted. `of_key`: so many failures with this very key are too many.
+    async fn admit(&self, from: IpAddr, name: &str, key: [u8; 32], of_key: usize) -> Result<Place<'_>, Refused> {
+        loop {
+            let settled = self.settled.notified();
+            let admission = self.attempts().admit(from, key, (self.limit(), of_key), Instant::now());
+            match admission {
+                Admission::Granted => return Ok(Place { login: self, from, key }),
+                Admission::Refused => return Err(throttled(from, name)),
+                Admission::Later => settled.await,
+            }
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.current.borrow().config.access.login_failures as usize
+    }
+
+    /// Who that is; a name that leads nowhere stands for itself.
+    fn user(&self, name: &str) -> String {
+        self.current.borrow().mapping.login(name).unwrap_or_else(|| name.to_owned())
     }
 
     /// The account, if this very password was right a short while ago and nothing has changed since.
@@ -180,8 +205,36 @@ impl Login {
         *hasher.finalize().as_bytes()
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, Failures> {
-        lock(&self.failures)
+    fn hash_of_name(&self, user: &str) -> [u8; 32] {
+        *blake3::Hasher::new_keyed(&self.key).update(b"a proof by ").update(user.as_bytes()).finalize().as_bytes()
+    }
+
+    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+        lock(&self.attempts)
+    }
+}
+
+/// A log-in that is being looked at.
+struct Place<'a> {
+    login: &'a Login,
+    from: IpAddr,
+    key: [u8; 32],
+}
+
+impl Place<'_> {
+    fn was_wrong(self) {
+        self.login.attempts().note(self.from, &self.key, Some(Instant::now()));
+    }
+
+    fn was_right(self) {
+        self.login.attempts().note(self.from, &self.key, None);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.login.attempts().leave(self.from, &self.key);
+        self.login.settled.notify_waiters();
     }
 }
 
@@ -194,46 +247,104 @@ fn temporary(error: &StoreError) -> Refused {
     Refused::Temporary
 }
 
+fn throttled(from: IpAddr, name: &str) -> Refused {
+    tracing::warn!(client = %from, name = shown(name), "log-in not looked at: too many failures from this address");
+    Refused::Throttled
+}
+
 /// A name as a stranger sent it, for the log: bounded, and escaped by the log's own quoting.
 fn shown(name: &str) -> String {
     name.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-/// Wrong log-ins by address. The same wrong password again counts once: a forgotten telephone with last year's password is no attack.
+/// Log-ins by address that were wrong or are being looked at. The same wrong password again counts once: a forgotten telephone with last
+/// year's password is no attack.
 #[derive(Default)]
-struct Failures {
-    by_address: HashMap<IpAddr, HashMap<[u8; 32], Instant>>,
+struct Attempts {
+    by_address: HashMap<IpAddr, HashMap<[u8; 32], Attempt>>,
 }
 
-impl Failures {
-    fn of(&mut self, from: IpAddr, now: Instant) -> usize {
-        let Some(tries) = self.by_address.get_mut(&network(from)) else { return 0 };
-        tries.retain(|_, at| now.duration_since(*at) < MEMORY);
-        tries.len()
+/// Log-ins with one name and password, or with proofs of one name.
+#[derive(Default)]
+struct Attempt {
+    /// The last one, and how many.
+    wrong: Option<(Instant, usize)>,
+    underway: usize,
+}
+
+impl Attempt {
+    fn failures(&self, now: Instant) -> usize {
+        self.wrong.filter(|(at, _)| now.duration_since(*at) < MEMORY).map_or(0, |(_, times)| times)
     }
 
-    fn forget(&mut self, from: IpAddr, key: &[u8; 32]) {
-        if let Some(tries) = self.by_address.get_mut(&network(from)) {
-            tries.remove(key);
-            if tries.is_empty() {
-                self.by_address.remove(&network(from));
+    fn matters(&self, now: Instant) -> bool {
+        self.underway > 0 || self.failures(now) > 0
+    }
+}
+
+enum Admission {
+    Granted,
+    /// If those before it turn out right.
+    Later,
+    Refused,
+}
+
+impl Attempts {
+    /// Whether so much failed from there (different keys, this key) that nothing more is looked at.
+    fn are_too_many(&self, from: IpAddr, key: &[u8; 32], limits: (usize, usize), now: Instant) -> bool {
+        let Some(tries) = self.by_address.get(&network(from)) else { return false };
+        let wrong = tries.values().filter(|attempt| attempt.failures(now) > 0).count();
+        wrong >= limits.0 || tries.get(key).is_some_and(|attempt| attempt.failures(now) >= limits.1)
+    }
+
+    fn admit(&mut self, from: IpAddr, key: [u8; 32], limits: (usize, usize), now: Instant) -> Admission {
+        if self.are_too_many(from, &key, limits, now) {
+            return Admission::Refused;
+        }
+        if self.by_address.len() >= MAX_ADDRESSES {
+            self.by_address.retain(|_, tries| tries.values().any(|attempt| attempt.matters(now)));
+            if self.by_address.len() >= MAX_ADDRESSES {
+                return Admission::Granted;
             }
         }
+        let tries = self.by_address.entry(network(from)).or_default();
+        tries.retain(|_, attempt| attempt.matters(now));
+        let room = tries.len() < limits.0;
+        match tries.get(&key) {
+            None if !room => return Admission::Later,
+            Some(known) if known.failures(now) + known.underway >= limits.1 => return Admission::Later,
+            _ => {}
+        }
+        tries.entry(key).or_default().underway += 1;
+        Admission::Granted
     }
 
-    fn add(&mut self, from: IpAddr, key: [u8; 32], now: Instant) {
-        if self.by_address.len() >= MAX_ADDRESSES {
-            self.by_address.retain(|_, tries| tries.values().any(|at| now.duration_since(*at) < MEMORY));
+    /// It was wrong at that time; or right.
+    fn note(&mut self, from: IpAddr, key: &[u8; 32], wrong: Option<Instant>) {
+        if let Some(attempt) = self.by_address.get_mut(&network(from)).and_then(|tries| tries.get_mut(key)) {
+            attempt.wrong = wrong.map(|now| (now, attempt.failures(now) + 1));
         }
-        if self.by_address.len() < MAX_ADDRESSES {
-            self.by_address.entry(network(from)).or_default().insert(key, now);
+    }
+
+    /// It is no longer being looked at.
+    fn leave(&mut self, from: IpAddr, key: &[u8; 32]) {
+        let Some(tries) = self.by_address.get_mut(&network(from)) else { return };
+        if let Some(attempt) = tries.get_mut(key) {
+            attempt.underway = attempt.underway.saturating_sub(1);
+            if attempt.underway == 0 && attempt.wrong.is_none() {
+                tries.remove(key);
+            }
+        }
+        if tries.is_empty() {
+            self.by_address.remove(&network(from));
         }
     }
 }
 
-/// An IPv6 customer has a whole /64 to guess from.
+/// A customer of an ISP has a whole IPv6 /64 to guess from. On a LAN, a /64 is everybody.
 fn network(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
+        IpAddr::V6(address) if address.is_unique_local() || address.is_unicast_link_local() || address.is_loopback() => address.into(),
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
         address => address,
     }
@@ -247,37 +358,74 @@ mod tests {
         text.parse().unwrap()
     }
 
+    const TEN: (usize, usize) = (10, usize::MAX);
+
+    impl Attempts {
+        fn fail(&mut self, from: IpAddr, key: u8, now: Instant) {
+            assert!(matches!(self.admit(from, [key; 32], TEN, now), Admission::Granted));
+            self.note(from, &[key; 32], Some(now));
+            self.leave(from, &[key; 32]);
+        }
+
+        fn of(&self, from: IpAddr, now: Instant) -> usize {
+            (0..).take_while(|limit| self.are_too_many(from, &[0; 32], (*limit, usize::MAX), now)).count().saturating_sub(1)
+        }
+    }
+
     #[test]
     fn failures_count_by_address_and_age() {
-        let mut failures = Failures::default();
+        let mut attempts = Attempts::default();
         let start = Instant::now();
-        failures.add(from("192.0.2.1"), [1; 32], start);
-        failures.add(from("192.0.2.1"), [2; 32], start + MEMORY / 2);
-        assert_eq!(failures.of(from("192.0.2.1"), start + MEMORY / 2), 2);
-        assert_eq!(failures.of(from("::ffff:192.0.2.1"), start + MEMORY / 2), 2);
-        assert_eq!(failures.of(from("192.0.2.2"), start), 0);
-        assert_eq!(failures.of(from("192.0.2.1"), start + MEMORY), 1);
-        assert_eq!(failures.of(from("192.0.2.1"), start + 2 * MEMORY), 0);
+        attempts.fail(from("192.0.2.1"), 1, start);
+        attempts.fail(from("192.0.2.1"), 2, start + MEMORY / 2);
+        assert_eq!(attempts.of(from("192.0.2.1"), start + MEMORY / 2), 2);
+        assert_eq!(attempts.of(from("::ffff:192.0.2.1"), start + MEMORY / 2), 2);
+        assert_eq!(attempts.of(from("192.0.2.2"), start), 0);
+        assert_eq!(attempts.of(from("192.0.2.1"), start + MEMORY), 1);
+        assert_eq!(attempts.of(from("192.0.2.1"), start + 2 * MEMORY), 0);
     }
 
     #[test]
     fn one_old_password_again_and_again_is_one_failure() {
-        let mut failures = Failures::default();
+        let mut attempts = Attempts::default();
         let start = Instant::now();
         for n in 0..50 {
-            failures.add(from("192.0.2.1"), [7; 32], start + Duration::from_secs(n));
+            attempts.fail(from("192.0.2.1"), 7, start + Duration::from_secs(n));
         }
-        assert_eq!(failures.of(from("192.0.2.1"), start + Duration::from_secs(50)), 1);
+        assert_eq!(attempts.of(from("192.0.2.1"), start + Duration::from_secs(50)), 1);
+        assert!(attempts.are_too_many(from("192.0.2.1"), &[7; 32], (10, 10), start + Duration::from_secs(50)));
     }
 
     #[test]
-    fn neighbours_in_one_ipv6_network_are_one() {
-        let mut failures = Failures::default();
+    fn what_is_being_looked_at_makes_others_wait_and_is_no_failure() {
+        let (mut attempts, now, here) = (Attempts::default(), Instant::now(), from("192.0.2.1"));
+        for key in 0..10 {
+            assert!(matches!(attempts.admit(here, [key; 32], TEN, now), Admission::Granted));
+        }
+        assert!(matches!(attempts.admit(here, [10; 32], TEN, now), Admission::Later));
+        assert!(matches!(attempts.admit(here, [9; 32], TEN, now), Admission::Granted));
+        assert_eq!(attempts.of(here, now), 0);
+        attempts.note(here, &[0; 32], None);
+        attempts.leave(here, &[0; 32]);
+        assert!(matches!(attempts.admit(here, [10; 32], TEN, now), Admission::Granted));
+        for key in 1..=10 {
+            attempts.note(here, &[key; 32], Some(now));
+            attempts.leave(here, &[key; 32]);
+        }
+        assert!(matches!(attempts.admit(here, [11; 32], TEN, now), Admission::Refused));
+    }
+
+    #[test]
+    fn neighbours_in_one_ipv6_network_are_one_but_for_a_lan() {
+        let mut attempts = Attempts::default();
         let now = Instant::now();
-        failures.add(from("2001:db8::1"), [1; 32], now);
-        failures.add(from("2001:db8::2"), [2; 32], now);
-        failures.forget(from("2001:db8::3"), &[2; 32]);
-        assert_eq!(failures.of(from("2001:db8::ffff:2"), now), 1);
-        assert_eq!(failures.of(from("2001:db8:0:1::1"), now), 0);
+        attempts.fail(from("2001:db8::1"), 1, now);
+        attempts.fail(from("2001:db8::2"), 2, now);
+        assert_eq!(attempts.of(from("2001:db8::ffff:2"), now), 2);
+        assert_eq!(attempts.of(from("2001:db8:0:1::1"), now), 0);
+        for (guesser, neighbour) in [("fe80::1", "fe80::2"), ("fd00::1", "fd00::2")] {
+            attempts.fail(from(guesser), 1, now);
+            assert_eq!((attempts.of(from(guesser), now), attempts.of(from(neighbour), now)), (1, 0));
+        }
     }
 }

@@ -79,22 +79,7 @@ impl Server {
         let greeting = self.session.greeting();
         self.say(&greeting);
         loop {
-            let line = match self.next_line().await {
-                Ok(Some(line)) => line,
-                Ok(None) => {
-                    self.say(&Reply::refused(Code::SysTemp, "the server is stopping"));
-                    break;
-                }
-                Err(WireError::LineTooLong(_)) => {
-                    self.say(&Reply::err("the line is too long"));
-                    break;
-                }
-                Err(WireError::TimedOut) => {
-                    self.say(&Reply::err("you said nothing for too long"));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
+            let Some(line) = self.next_line().await? else { break };
             let step = self.session.line(&line);
             if let Step::StartTls(reply) = step {
                 self = self.start_tls(&reply).await?;
@@ -109,7 +94,8 @@ impl Server {
         Ok(())
     }
 
-    /// The next line. What is queued goes out first, unless the client has sent more commands already (RFC 2449 §6.6).
+    /// The next line; `None` if the session ends instead, and why has been said. What is queued goes out first, unless the client has sent
+    /// more commands already (RFC 2449 §6.6).
     async fn next_line(&mut self) -> Result<Option<Bytes>, WireError> {
         if self.connection.is_full() || !self.connection.buffered().contains(&b'\n') {
             self.flush().await?;
@@ -117,11 +103,20 @@ impl Server {
         }
         let patience = if self.maildrop.is_some() { IDLE } else { LOG_IN };
         let line = self.connection.line(MAX_LINE, LineEnd::Tolerant, Instant::now() + patience);
-        tokio::select! {
+        let line = tokio::select! {
             biased;
-            line = line => line.map(Some),
-            () = self.stop.requested() => Ok(None),
-        }
+            line = line => Some(line),
+            () = self.stop.requested() => None,
+        };
+        let goodbye = match line {
+            Some(Ok(line)) => return Ok(Some(line)),
+            Some(Err(WireError::LineTooLong(_))) => Reply::err("the line is too long"),
+            Some(Err(WireError::TimedOut)) => Reply::err("you said nothing for too long"),
+            Some(Err(error)) => return Err(error),
+            None => Reply::refused(Code::SysTemp, "the server is stopping"),
+        };
+        self.say(&goodbye);
+        Ok(None)
     }
 
     async fn perform(&mut self, step: Step) -> Result<Flow, WireError> {
@@ -136,7 +131,10 @@ impl Server {
                 self.connection.hush(true);
                 let outcome = self.authenticate(mechanism, initial).await;
                 self.connection.hush(false);
-                return Ok(self.log_in(outcome?).await);
+                return match outcome? {
+                    Some(outcome) => Ok(self.log_in(outcome).await),
+                    None => Ok(Flow::End),
+                };
             }
             Step::Send(at, lines) => self.send_message(at, lines).await?,
             Step::Update(marked) => {
@@ -175,29 +173,29 @@ impl Server {
         Flow::Go
     }
 
-    /// The SASL dialogue (RFC 5034 §4).
-    async fn authenticate(&mut self, mechanism: &str, initial: Option<SecretString>) -> Result<Result<Account, Reply>, WireError> {
+    /// The SASL dialogue (RFC 5034 §4); `None` if the session ends in it.
+    async fn authenticate(&mut self, mechanism: &str, initial: Option<SecretString>) -> Result<Option<Result<Account, Reply>>, WireError> {
         const NONSENSE: &str = "this log-in makes no sense";
         let Some(mut dialogue) = Dialogue::begin(mechanism, self.connection.get_ref().channel(), self.peer.ip()) else {
-            return Ok(Err(Reply::err("this mechanism is not offered")));
+            return Ok(Some(Err(Reply::err("this mechanism is not offered"))));
         };
         let mut message = match initial.map(|initial| sasl_answer(initial.expose_secret().as_bytes())).transpose() {
             Ok(initial) => initial.flatten(),
-            Err(error) => return Ok(Err(Reply::err(error.to_string()))),
+            Err(error) => return Ok(Some(Err(Reply::err(error.to_string())))),
         };
         loop {
             let challenge = match dialogue.step(&self.context.login, message.as_deref()).await {
                 Next::Ask(challenge) => challenge,
-                Next::In(account) => return Ok(Ok(*account)),
-                Next::Refused(refused) => return Ok(Err(refusal(refused))),
-                Next::Broken => return Ok(Err(Reply::refused(Code::Auth, NONSENSE))),
+                Next::In(account) => return Ok(Some(Ok(*account))),
+                Next::Refused(refused) => return Ok(Some(Err(refusal(refused)))),
+                Next::Broken => return Ok(Some(Err(Reply::refused(Code::Auth, NONSENSE)))),
             };
             self.connection.queue(format!("+ {}\r\n", STANDARD.encode(challenge)).as_bytes());
-            let Some(line) = self.next_line().await? else { return Err(WireError::Closed) };
+            let Some(line) = self.next_line().await? else { return Ok(None) };
             message = match sasl_answer(&line) {
                 Ok(Some(answer)) => Some(answer),
-                Ok(None) => return Ok(Err(Reply::err("cancelled"))),
-                Err(error) => return Ok(Err(Reply::err(error.to_string()))),
+                Ok(None) => return Ok(Some(Err(Reply::err("cancelled")))),
+                Err(error) => return Ok(Some(Err(Reply::err(error.to_string())))),
             };
         }
     }

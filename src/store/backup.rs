@@ -20,6 +20,9 @@ const SKIPPED_UIDS: u32 = 1_000_000;
 /// Likewise for the counter of changes (RFC 7162), of which one message uses up many.
 const SKIPPED_CHANGES: i64 = 1 << 40;
 
+/// Likewise for the numbers that EMAILID is made of (RFC 8474 §5.1), of which every mail to anybody uses up some.
+const SKIPPED_CONTENTS: i64 = 1 << 24;
+
 impl Store {
     /// Writes a copy as of now into `dir`, which must be new or empty. Bytes of the database.
     ///
@@ -104,6 +107,9 @@ fn bring_forward(file: &Path, from: &Path) -> Result<(), StoreError> {
          DELETE FROM vanished;
          UPDATE folder SET uidnext = uidnext + {SKIPPED_UIDS}, modseq = modseq + {SKIPPED_CHANGES}, vanished_from = modseq + {SKIPPED_CHANGES};
          UPDATE message SET modseq = (SELECT modseq FROM folder WHERE folder.id = message.id >> 32);
+         INSERT INTO sqlite_sequence (name, seq)
+             SELECT column1, 0 FROM (VALUES ('content'), ('prefix')) WHERE column1 NOT IN (SELECT name FROM sqlite_sequence);
+         UPDATE sqlite_sequence SET seq = seq + {SKIPPED_CONTENTS} WHERE name IN ('content', 'prefix');
          COMMIT;"
     ))?;
     Ok(())

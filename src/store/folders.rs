@@ -441,15 +441,15 @@ pub fn keyword_bit(connection: &Connection, folder: FolderId, name: &str) -> Res
     Ok(select.query_row(params![folder.0, name], |row| row.get::<_, u32>(0)).optional()?.map(|bit| 1 << bit))
 }
 
-/// The bit of a keyword in a folder, made if missing. If all bits are taken, those that no message has any more are freed; `None` if
-/// that does not help.
-pub fn make_keyword(work: &mut Work<'_>, folder: FolderId, name: &str) -> Result<Option<u64>, StoreError> {
+/// The bit of a keyword in a folder, made if missing. If all bits are taken, those that no message has any more are freed, but for
+/// `promised`: these are about to be given to messages. `None` if that does not help.
+pub fn make_keyword(work: &mut Work<'_>, folder: FolderId, name: &str, promised: u64) -> Result<Option<u64>, StoreError> {
     if let Some(bit) = keyword_bit(work, folder, name)? {
         return Ok(Some(bit));
     }
     let mut bit = free_bit(work, folder)?;
     if bit.is_none() {
-        let used = messages::used_keywords(work, folder)?;
+        let used = messages::used_keywords(work, folder)? | promised;
         let mut delete = work.prepare_cached("DELETE FROM keyword WHERE folder = ?1 AND bit = ?2")?;
         for unused in (0..MAX_KEYWORDS).filter(|bit| used & (1 << bit) == 0) {
             delete.execute(params![folder.0, unused])?;

@@ -116,7 +116,8 @@ impl Answer {
     }
 
     /// What the two say differently.
-    pub fn difference(&self, theirs: &Answer, command: &str) -> Option<String> {
+    /// What came `unasked` has to be the same as well: flags that somebody else changed, behind NOOP.
+    pub fn difference(&self, theirs: &Answer, command: &str, unasked: bool) -> Option<String> {
         let word = |tagged: &str| tagged.split(' ').next().unwrap_or_default().to_owned();
         let differ = |what: &str, ours: &dyn std::fmt::Debug, theirs: &dyn std::fmt::Debug| {
             Some(format!("{what} of {command:.200}\n ours   {ours:?}\n theirs {theirs:?}"))
@@ -146,10 +147,14 @@ impl Answer {
         for number in self.fetched.keys().chain(theirs.fetched.keys()) {
             let (ours, theirs) = (self.fetched.get(number).unwrap_or(&empty), theirs.fetched.get(number).unwrap_or(&empty));
             for item in ours.keys().chain(theirs.keys()) {
-                // Flags may come unasked, from one or from both.
+                // Flags may come along with what was asked for, from one or from both; a UID always may.
                 let (ours, theirs) = (ours.get(item), theirs.get(item));
-                let unasked = matches!(item.as_str(), "FLAGS" | "UID") && (ours.is_none() || theirs.is_none());
-                if ours != theirs && !unasked {
+                let may_miss = match item.as_str() {
+                    "FLAGS" => !unasked,
+                    "UID" => !unasked || ours.is_some(),
+                    _ => false,
+                };
+                if ours != theirs && !(may_miss && (ours.is_none() || theirs.is_none())) {
                     return differ(&format!("{item} of message {number}"), &ours, &theirs);
                 }
             }

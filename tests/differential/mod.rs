@@ -130,6 +130,15 @@ impl Both {
 
     /// To both, who have to say the same.
     async fn same(&mut self, command: &[u8]) -> Answer {
+        self.compared(command, false).await
+    }
+
+    /// The same of what somebody else did meanwhile.
+    async fn hear(&mut self) -> Answer {
+        self.compared(b"NOOP", true).await
+    }
+
+    async fn compared(&mut self, command: &[u8], unasked: bool) -> Answer {
         let (ours, theirs) = self.tell(command).await;
         if theirs.tagged == HUNG_UP && ours.tagged != HUNG_UP {
             println!("Dovecot hung up at {}", String::from_utf8_lossy(command));
@@ -138,7 +147,7 @@ impl Both {
         if self.alone {
             return ours;
         }
-        if let Some(difference) = ours.difference(&theirs, &String::from_utf8_lossy(command)) {
+        if let Some(difference) = ours.difference(&theirs, &String::from_utf8_lossy(command), unasked) {
             let telling = self.asked.iter().filter(|line| *line != "NOOP").map(|line| format!("{line:.300}\n")).collect::<Vec<_>>();
             println!("{difference}\nafter\n{}", telling[telling.len().saturating_sub(25)..].concat());
             self.differences += 1;

@@ -172,7 +172,7 @@ pub fn create(lexer: &mut Lexer) -> Result<Command, Invalid> {
         lexer.space()?;
         special_use = parenthesised(lexer, |lexer| {
             let name = attribute(lexer)?;
-            SpecialUse::from_name(&name).ok_or(Invalid { text: "There is no such special use.", code: Some("USEATTR") })
+            SpecialUse::from_name(&name).ok_or(Invalid::with_code("There is no such special use.", "USEATTR"))
         })?;
         lexer.expect(b')')?;
     }

@@ -35,6 +35,8 @@ pub const MAX_LIST: usize = 1000;
 pub struct Dialect {
     /// Mailbox names are UTF-8: IMAP4rev2 or UTF8=ACCEPT was enabled.
     pub utf8: bool,
+    /// All strings are UTF-8 and say so by themselves: UTF8=ACCEPT was enabled.
+    pub utf8_strings: bool,
 }
 
 /// What is wrong, in words for the tagged BAD.
@@ -44,11 +46,17 @@ pub struct Invalid {
     pub text: &'static str,
     /// `BADCHARSET` and such, if the answer is NO with this code rather than BAD.
     pub code: Option<&'static str>,
+    /// It would have changed what `$` stands for (RFC 5182 §2.1).
+    pub saves: bool,
 }
 
 impl Invalid {
     pub(in crate::imap) const fn new(text: &'static str) -> Self {
-        Self { text, code: None }
+        Self { text, code: None, saves: false }
+    }
+
+    const fn with_code(text: &'static str, code: &'static str) -> Self {
+        Self { text, code: Some(code), saves: false }
     }
 }
 

@@ -63,10 +63,10 @@ pub struct Events {
 }
 
 /// Such as we know. There are no annotations of messages here.
-const BAD_EVENT: Invalid = Invalid {
-    text: "There is no such event here.",
-    code: Some("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)"),
-};
+const BAD_EVENT: Invalid = Invalid::with_code(
+    "There is no such event here.",
+    "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)",
+);
 
 /// `notify = "NOTIFY" SP ("SET" [SP "STATUS"] SP event-group *(SP event-group) / "NONE")`
 pub fn notify(lexer: &mut Lexer) -> Result<Notify, Invalid> {
@@ -108,7 +108,7 @@ pub fn notify(lexer: &mut Lexer) -> Result<Notify, Invalid> {
         lexer.expect(b')')
     })?;
     if groups.len() > MAX_GROUPS {
-        return Err(Invalid { text: "This is too much to watch.", code: Some("NOTIFICATIONOVERFLOW") });
+        return Err(Invalid::with_code("This is too much to watch.", "NOTIFICATIONOVERFLOW"));
     }
     Ok(notify)
 }

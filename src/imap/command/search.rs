@@ -119,14 +119,22 @@ pub enum ThreadAlgorithm {
 /// `search = "SEARCH" [search-return-opts] SP search-program`
 pub fn search(lexer: &mut Lexer) -> Result<Search, Invalid> {
     let returns = returns(lexer)?;
-    let mut charset = None;
-    if lexer.take_word("CHARSET") {
-        lexer.space()?;
-        charset = Some(Charset::from_name(&lexer.astring_text()?)?);
-        lexer.space()?;
+    if !lexer.take_word("CHARSET") {
+        let keys = program(lexer, &Charset("UTF-8".into()))?;
+        return Ok(Search { returns, keys });
     }
-    let keys = program(lexer, &charset.unwrap_or_else(|| Charset("UTF-8".into())))?;
+    lexer.space()?;
+    let conflicting = lexer.dialect.utf8_strings && !lexer.clone().astring_text()?.eq_ignore_ascii_case("UTF-8");
+    if conflicting {
+        // Deviation: RFC 6855 §3 would have any CHARSET refused for the conflict of labels. There is none with UTF-8, and clients send it.
+        return Err(Invalid::new("Strings are UTF-8 since UTF8=ACCEPT was enabled."));
+    }
+    let keys = charset_and_program(lexer).map_err(|invalid| refused(invalid, returns.as_deref()))?;
     Ok(Search { returns, keys })
+}
+
+fn refused(invalid: Invalid, returns: Option<&[ResultOption]>) -> Invalid {
+    Invalid { saves: returns.is_some_and(|options| options.contains(&ResultOption::Save)), ..invalid }
 }
 
 /// `sort = "SORT" [search-return-opts] SP "(" sort-criterion *(SP sort-criterion) ")" SP charset SP search-program`
@@ -155,7 +163,7 @@ pub fn sort(lexer: &mut Lexer) -> Result<(Vec<SortCriterion>, Search), Invalid> 
         return Err(Invalid::new("SORT by what?"));
     }
     lexer.space()?;
-    let keys = charset_and_program(lexer)?;
+    let keys = charset_and_program(lexer).map_err(|invalid| refused(invalid, returns.as_deref()))?;
     Ok((criteria, Search { returns, keys }))
 }
 
@@ -347,7 +355,7 @@ impl Charset {
     fn from_name(name: &str) -> Result<Charset, Invalid> {
         match words::charset(name.as_bytes(), b"") {
             Some(_) => Ok(Charset(name.to_owned())),
-            None => Err(Invalid { text: "This character set is not known; use UTF-8.", code: Some("BADCHARSET (UTF-8 US-ASCII)") }),
+            None => Err(Invalid::with_code("This character set is not known; use UTF-8.", "BADCHARSET (UTF-8 US-ASCII)")),
         }
     }
 

@@ -222,7 +222,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes, Dialect::default());
-        let _ = append::start(&bytes, Dialect { utf8: true });
+        let _ = append::start(&bytes, Dialect { utf8: true, ..Dialect::default() });
         let _ = append::Reader::new(Dialect::default()).read(&bytes);
         let _ = append::announced(&bytes);
     }

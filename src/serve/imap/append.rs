@@ -1,18 +1,18 @@
 //! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 4469, RFC 7889) and REPLACE (RFC 8508): messages stream into the store; all of one
 //! command become visible together.
+//!
+//! Deviation from RFC 6855 §4: raw 8-bit text in a header is taken as it comes, with or without UTF8=ACCEPT. Mail that arrives has it as
+//! well, and who is refused here loses the copy of what he sent, or a mailbox that he moves in.
 
-use tokio::time::Instant;
-
+use super::Session;
 use super::assembly::Assembly;
 use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use super::search::now;
-use super::{AUTOLOGOUT, Session};
 use crate::imap::command::append::{self, Ahead, Literal, Piece, Reader, Replaced, Start};
 use crate::imap::response;
 use crate::store::messages::changing::Append;
 use crate::store::{Folder, FolderId};
-use crate::wire::WireError;
 
 /// Messages of one command.
 const MAX_MESSAGES: usize = 1000;
@@ -78,7 +78,7 @@ impl Session {
                     },
                 };
                 match taken {
-                    Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => return Err(failure),
+                    Err(failure @ (Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) => return Err(failure),
                     Err(failure) => return self.refuse_behind(&stretch, failure).await,
                     Ok(()) => {}
                 }
@@ -101,10 +101,10 @@ impl Session {
                     return self.refuse(RECEIVED, Failure::no("UNKNOWN-CTE", "Messages that hold NUL are not kept here.")).await;
                 }
                 Ok(_) => {}
-                Err(Refusal::Gone(error)) => return Err(error.into()),
+                Err(Refusal::Gone(failure)) => return Err(failure),
                 Err(Refusal::Store(failure, left)) => return self.refuse(Literal { length: left, ..RECEIVED }, failure).await,
             }
-            stretch = self.read_line(MAX_LINE).await?.ok_or(WireError::Closed)?.to_vec();
+            stretch = self.read_line(MAX_LINE).await?.ok_or(Failure::Ended)?.to_vec();
         }
         finish(&mut assembly, &mut messages).await?;
         if let Some(selected) = &mut self.selected {
@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Appends a URL that comes as a literal, and what follows it on its line; or says why not.
-    async fn take_in_place(&mut self, stretch: &mut Vec<u8>, literal: Literal) -> Result<Option<Failure>, WireError> {
+    async fn take_in_place(&mut self, stretch: &mut Vec<u8>, literal: Literal) -> Result<Option<Failure>, Failure> {
         if literal.length > MAX_LINE as u64 || stretch.len() > MAX_STRETCH {
             return Ok(Some(Failure::no("TOOBIG", "This command is too long.")));
         }
@@ -156,11 +156,11 @@ impl Session {
         stretch.extend_from_slice(b"\r\n");
         let mut left = usize::try_from(literal.length).unwrap_or(0);
         while left > 0 {
-            let piece = self.wire.chunk(left, Instant::now() + AUTOLOGOUT).await?;
+            let piece = self.read_piece(left).await?.ok_or(Failure::Ended)?;
             left -= piece.len();
             stretch.extend_from_slice(&piece);
         }
-        let line = self.read_line(MAX_LINE).await?.ok_or(WireError::Closed)?;
+        let line = self.read_line(MAX_LINE).await?.ok_or(Failure::Ended)?;
         stretch.extend_from_slice(&line);
         Ok(None)
     }
@@ -170,7 +170,7 @@ impl Session {
         let (mut left, mut has_nul) = (length, false);
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX);
-            let piece = self.wire.chunk(wanted, Instant::now() + AUTOLOGOUT).await.map_err(Refusal::Gone)?;
+            let piece = self.read_piece(wanted).await.map_err(|error| Refusal::Gone(error.into()))?.ok_or(Refusal::Gone(Failure::Ended))?;
             left -= piece.len() as u64;
             has_nul |= memchr::memchr(0, &piece).is_some();
             assembly.write(&piece).await.map_err(|error| Refusal::Store(error.into(), left))?;
@@ -191,9 +191,10 @@ impl Session {
         if literal.synchronizing {
             return Err(failure);
         }
-        if literal.length > self.max_message_size() || !self.drain(literal.length).await? {
+        if literal.length > self.max_message_size() {
             return Err(Failure::Bye("[TOOBIG] This message is too large.".into()));
         }
+        self.drain(literal.length).await?;
         Err(failure)
     }
 }
@@ -233,7 +234,7 @@ fn appenduid(target: &Folder, uids: &[u32]) -> String {
 /// Why a message could not be taken.
 enum Refusal {
     /// Nobody is there to be told.
-    Gone(WireError),
+    Gone(Failure),
     /// The store's failure, and how many bytes of the message are still to come.
     Store(Failure, u64),
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::Session;
 use super::outcome::{Done, Failure, Performed};
 use super::preview::preview;
-use super::section::{FIRST, Message, Piece, listed};
+use super::section::{FIRST, Measured, Message, Piece, listed};
 use crate::imap::command::{FetchItem, FetchModifiers, Section, SectionText};
 use crate::imap::response;
 use crate::imap::sequence::{Ranges, SequenceSet};
@@ -82,7 +82,6 @@ impl Session {
         for row in rows {
             if let Ok(at) = flagged.rows.binary_search_by_key(&row.view.uid, |now| now.uid) {
                 row.view = flagged.rows[at];
-                selected.told.insert((row.view.uid, row.view.modseq));
             }
         }
         // Somebody else may have made keywords that these rows have.
@@ -125,6 +124,15 @@ impl Session {
         let Some(number) = selected.view.number(row.view.uid) else { return Ok(()) };
         let recent = selected.is_recent(row.view.uid) && !rev2;
         let shown = selected.changed(&row.view);
+        // What may be refused is asked for while nothing of the row is out.
+        let mut measured = Vec::new();
+        for item in plan.items {
+            if let FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } = item {
+                measured.push(message.measure(part).await?);
+            }
+        }
+        let mut measured = measured.into_iter();
+        let mut begun = false;
         let mut out = Vec::with_capacity(ROW + row.envelope.len() + row.bodystructure.len() + row.body.len());
         out.extend_from_slice(self.fetch_start(number, row.view.uid).as_bytes());
         let mut first = true;
@@ -142,11 +150,19 @@ impl Session {
         }
         if seen_now && !plan.has_flags {
             text(&mut out, &format!("FLAGS ({})", flags::render(shown.flags, &shown.keywords, recent)));
-            if condstore && !plan.modseq {
+        }
+        // RFC 7162 §3.2.4: with every change of flags, also that of a FETCH.
+        if seen_now && condstore {
+            if !plan.modseq {
                 text(&mut out, &format!("MODSEQ ({})", row.view.modseq));
+            }
+            if !plan.has_uid && !uid_only {
+                text(&mut out, &format!("UID {}", row.view.uid));
             }
         }
         for item in plan.items {
+            // A piece that went out took with it what was rendered before.
+            begun |= out.is_empty();
             match item {
                 FetchItem::Flags => text(&mut out, &format!("FLAGS ({})", flags::render(shown.flags, &shown.keywords, recent))),
                 FetchItem::Uid => text(&mut out, &format!("UID {}", row.view.uid)),
@@ -158,7 +174,8 @@ impl Session {
                 FetchItem::ThreadId => text(&mut out, "THREADID NIL"),
                 FetchItem::Preview => {
                     text(&mut out, "PREVIEW ");
-                    response::string(&mut out, preview(&mut message).await?.as_bytes());
+                    let shown = preview(&mut message).await.map_err(|failure| or_hang_up(begun, failure))?;
+                    response::string(&mut out, shown.as_bytes());
                 }
                 FetchItem::Envelope => {
                     text(&mut out, "ENVELOPE ");
@@ -178,7 +195,7 @@ impl Session {
                         out.extend_from_slice(format!("<{offset}>").as_bytes());
                     }
                     out.push(b' ');
-                    self.section(&mut out, &mut message, section, *partial).await?;
+                    self.section(&mut out, &mut message, section, *partial).await.map_err(|failure| or_hang_up(begun, failure))?;
                 }
                 FetchItem::Rfc822 { section, .. } => {
                     text(
@@ -189,7 +206,7 @@ impl Session {
                             _ => "RFC822 ",
                         },
                     );
-                    self.section(&mut out, &mut message, section, None).await?;
+                    self.section(&mut out, &mut message, section, None).await.map_err(|failure| or_hang_up(begun, failure))?;
                 }
                 FetchItem::Binary { part, partial, .. } => {
                     let number = part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
@@ -198,29 +215,35 @@ impl Session {
                         out.extend_from_slice(format!("<{offset}>").as_bytes());
                     }
                     out.push(b' ');
-                    self.binary(&mut out, &mut message, part, *partial).await?;
+                    let measured = measured.next().flatten();
+                    self.binary(&mut out, &mut message, part, measured, *partial).await.map_err(|failure| or_hang_up(begun, failure))?;
                 }
                 FetchItem::BinarySize { part } => {
                     let number = part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
-                    let size = message.measure(part).await?.map_or(0, |measured| measured.length);
+                    let size = measured.next().flatten().map_or(0, |measured| measured.length);
                     text(&mut out, &format!("BINARY.SIZE[{number}] {size}"));
                 }
             }
         }
         out.extend_from_slice(b")\r\n");
         self.send(&out).await?;
+        if seen_now {
+            self.selected()?.told.insert((row.view.uid, row.view.modseq));
+        }
         Ok(())
     }
 
-    /// A part without its transfer encoding: `literal8` if it holds NUL (RFC 3516 §4.2). Read twice, since its length comes first.
+    /// A part without its transfer encoding: `literal8` if it holds NUL (RFC 3516 §4.2). Read twice, since its length comes first:
+    /// `measured` is what the first time gave.
     async fn binary(
         &mut self,
         out: &mut Vec<u8>,
         message: &mut Message<'_>,
         part: &[u32],
+        measured: Option<Measured>,
         partial: Option<(u64, u64)>,
     ) -> Result<(), Failure> {
-        let Some(measured) = message.measure(part).await? else {
+        let Some(measured) = measured else {
             out.extend_from_slice(b"NIL");
             return Ok(());
         };
@@ -277,6 +300,14 @@ impl Session {
     }
 }
 
+/// Behind half of a row no answer can be read: the only honest way to say that the rest can't be had is to hang up.
+fn or_hang_up(begun: bool, failure: Failure) -> Failure {
+    match failure {
+        Failure::No { .. } | Failure::Bad(_) | Failure::Bye(_) if begun => Failure::Wire(WireError::Closed),
+        failure => failure,
+    }
+}
+
 /// `<offset.length>` of bytes; beyond the end there is nothing.
 fn cut(bytes: &[u8], partial: Option<(u64, u64)>) -> &[u8] {
     let Some((offset, length)) = partial else { return bytes };
@@ -295,6 +326,8 @@ struct Plan<'a> {
     items: &'a [FetchItem],
     wanted: Wanted,
     adds_uid: bool,
+    /// Asked for or added.
+    has_uid: bool,
     has_flags: bool,
     modseq: bool,
     asks_modseq: bool,
@@ -325,6 +358,7 @@ impl<'a> Plan<'a> {
                 fields: any(&listed),
             },
             adds_uid: by_uid && !has(&FetchItem::Uid),
+            has_uid: by_uid || has(&FetchItem::Uid),
             has_flags: has(&FetchItem::Flags),
             modseq: has(&FetchItem::ModSeq),
             asks_modseq: has(&FetchItem::ModSeq),

@@ -73,12 +73,13 @@ impl Session {
                 let deadline = Instant::now() + self.patience();
                 let piece = tokio::select! {
                     biased;
-                    piece = self.wire.chunk(left, deadline) => piece?,
+                    piece = self.wire.chunk(left, deadline) => piece,
                     () = self.stop.requested() => {
                         self.queue(STOPPING);
                         return Ok(Input::End);
                     }
                 };
+                let Some(piece) = self.or_goodbye(piece)? else { return Ok(Input::End) };
                 left -= piece.len();
                 command.extend_from_slice(&piece);
             }
@@ -104,7 +105,7 @@ impl Session {
                 return Ok(None);
             }
         };
-        self.line_or_goodbye(line)
+        self.or_goodbye(line)
     }
 
     /// The first line of a command of a client that is told of changes meanwhile (RFC 5465).
@@ -114,11 +115,11 @@ impl Session {
         mapping.mark_unchanged();
         loop {
             match self.wake(&mut mapping, max, deadline).await {
-                Woken::Line(line) => return self.line_or_goodbye(line),
+                Woken::Line(line) => return self.or_goodbye(line),
                 Woken::Changed(change) => self.note(change),
                 Woken::Remapped => self.note_mapping(),
                 Woken::Stopping => {
-                    self.queue("* BYE The server is stopping.\r\n");
+                    self.queue(STOPPING);
                     return Ok(None);
                 }
             }
@@ -136,10 +137,16 @@ impl Session {
         }
     }
 
-    /// A line that came; or what is said to a client that sends none, and `None`.
-    fn line_or_goodbye(&mut self, line: Result<bytes::Bytes, WireError>) -> Result<Option<bytes::Bytes>, WireError> {
-        let goodbye = match line {
-            Ok(line) => return Ok(Some(line)),
+    /// Some of a literal, at most `max` bytes; `None` if the session ends instead, goodbye said.
+    pub(super) async fn read_piece(&mut self, max: usize) -> Result<Option<bytes::Bytes>, WireError> {
+        let piece = self.wire.chunk(max, Instant::now() + self.patience()).await;
+        self.or_goodbye(piece)
+    }
+
+    /// What came; or what is said to a client that sends nothing, or a line without end, and `None`.
+    fn or_goodbye(&mut self, came: Result<bytes::Bytes, WireError>) -> Result<Option<bytes::Bytes>, WireError> {
+        let goodbye = match came {
+            Ok(bytes) => return Ok(Some(bytes)),
             Err(WireError::LineTooLong(_)) => "* BAD The line is too long.\r\n* BYE Please start again.\r\n",
             Err(WireError::TimedOut) => "* BYE You said nothing for too long.\r\n",
             Err(error) => return Err(error),
@@ -157,27 +164,33 @@ impl Session {
         if literal.synchronizing {
             return Ok(Input::Refused { tag, failure });
         }
-        if literal.length > MAX_DRAINED || !self.drain(literal.length).await? {
-            return Ok(Input::Refused { tag, failure: Failure::Bye("[TOOBIG] This command is too long.".into()) });
-        }
+        let failure = match literal.length <= MAX_DRAINED {
+            true => self.drain(literal.length).await.map_or_else(|ended| ended, |()| failure),
+            false => too_long(),
+        };
         Ok(Input::Refused { tag, failure })
     }
 
-    /// Reads a literal and the rest of its command without keeping them. False: the rest can't be told from the next command.
-    pub(super) async fn drain(&mut self, length: u64) -> Result<bool, WireError> {
+    /// Reads a literal and the rest of its command without keeping them. A failure ends the session: the rest can't be told from the next
+    /// command.
+    pub(super) async fn drain(&mut self, length: u64) -> Result<(), Failure> {
         let mut left = length;
         loop {
             while left > 0 {
-                let piece = self.wire.chunk(usize::try_from(left).unwrap_or(usize::MAX), Instant::now() + self.patience()).await?;
+                let piece = self.read_piece(usize::try_from(left).unwrap_or(usize::MAX)).await?.ok_or(Failure::Ended)?;
                 left -= piece.len() as u64;
             }
-            let Some(line) = self.read_line(MAX_LINE).await? else { return Ok(false) };
+            let line = self.read_line(MAX_LINE).await?.ok_or(Failure::Ended)?;
             match append::announced(&line) {
-                Some(next) if next.synchronizing => return Ok(true),
+                Some(next) if next.synchronizing => return Ok(()),
                 Some(next) if next.length <= MAX_DRAINED => left = next.length,
-                Some(_) => return Ok(false),
-                None => return Ok(true),
+                Some(_) => return Err(too_long()),
+                None => return Ok(()),
             }
         }
     }
+}
+
+fn too_long() -> Failure {
+    Failure::Bye("[TOOBIG] This command is too long.".into())
 }

@@ -117,7 +117,7 @@ impl Session {
             message = match self.read_line(MAX_SASL_LINE).await? {
                 Some(line) if *line == *b"*" => return Err(Failure::Bad("Log-in cancelled.".into())),
                 Some(line) => Some(decode(&line)?),
-                None => return Err(Failure::Wire(WireError::Closed)),
+                None => return Err(Failure::Ended),
             };
         }
     }

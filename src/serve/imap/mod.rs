@@ -39,6 +39,7 @@ use super::{Context, Peer, Stop, Stream};
 use crate::imap::command::{Command, Dialect};
 use crate::imap::legal::{self, State};
 use crate::imap::response::{self, Outcome};
+use crate::imap::sequence::Ranges;
 use crate::store::{Account, Change, Store};
 use crate::wire::{Connection, WireError};
 use input::Input;
@@ -180,6 +181,7 @@ impl Session {
                 self.queue(&format!("* BYE {text}\r\n"));
                 return Ok(Flow::End);
             }
+            Err(Failure::Ended) => return Ok(Flow::End),
         };
         self.queue(&response::tagged(tag, outcome, code.as_deref(), &text));
         if self.bad >= MAX_BAD {
@@ -194,7 +196,11 @@ impl Session {
     }
 
     async fn perform(&mut self, tag: &str, bytes: &[u8]) -> Performed {
-        let command = crate::imap::command::parse(bytes, self.dialect())?;
+        let command = crate::imap::command::parse(bytes, self.dialect()).inspect_err(|invalid| {
+            if let Some(selected) = self.selected.as_deref_mut().filter(|_| invalid.saves && invalid.code.is_some()) {
+                selected.saved = Ranges::default();
+            }
+        })?;
         if let Some(objection) = legal::objection(&command, self.state()) {
             return Err(Failure::Bad(objection.into()));
         }
@@ -205,7 +211,7 @@ impl Session {
         let leaves = matches!(command, Command::Logout);
         let performed = self.execute(tag, command).await;
         // Behind BYE there is nothing to be told.
-        if !leaves && !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_))) {
+        if !leaves && !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) {
             self.sync_behind(may_expunge, look).await?;
         }
         performed
@@ -353,7 +359,7 @@ impl Session {
     }
 
     fn dialect(&self) -> Dialect {
-        Dialect { utf8: self.enabled.utf8 || self.enabled.rev2 }
+        Dialect { utf8: self.enabled.utf8 || self.enabled.rev2, utf8_strings: self.enabled.utf8 }
     }
 
     /// A mailbox name as this client reads it.

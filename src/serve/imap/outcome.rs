@@ -35,6 +35,8 @@ pub enum Failure {
     Bad(String),
     /// An untagged BYE, and the end.
     Bye(String),
+    /// The same, said already.
+    Ended,
 }
 
 impl Done {

@@ -18,7 +18,7 @@ impl Session {
     /// [`Session::sync`] behind a command that has succeeded or failed already: a store that can't tell what changed does not change that.
     pub(super) async fn sync_behind(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
         match self.sync(may_expunge, look).await {
-            Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) => Err(failure),
+            Err(failure @ (Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) => Err(failure),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -73,7 +73,7 @@ impl Session {
             }
             if is_new && !wanted.items.is_empty() {
                 let new = SequenceSet::Ranges(vec![(End::Number(last.saturating_add(1)), End::Star)]);
-                if let Err(failure @ (Failure::Wire(_) | Failure::Bye(_))) =
+                if let Err(failure @ (Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) =
                     Box::pin(self.fetch(&new, &wanted.items, FetchModifiers::default(), true)).await
                 {
                     return Err(failure);
@@ -121,7 +121,8 @@ impl Session {
             }
             Notice::Fetch(_, changed) if told.contains(&(changed.uid, changed.modseq)) => {}
             Notice::Fetch(number, changed) => {
-                let line = self.flags_line(number, &changed, false)?;
+                // RFC 9051 §7.5.2: what was not asked for names its UID.
+                let line = self.flags_line(number, &changed, self.enabled.rev2)?;
                 self.send(line.as_bytes()).await?;
             }
         }
@@ -141,12 +142,12 @@ impl Session {
         Ok(())
     }
 
-    /// `* n FETCH (FLAGS (…))` with what else this client wants beside it.
-    pub(super) fn flags_line(&mut self, number: u32, changed: &Changed, by_uid: bool) -> Result<String, Failure> {
+    /// `* n FETCH (FLAGS (…))` with what else this client wants beside it; UID and MODSEQ always once it uses CONDSTORE (RFC 7162 §3.2.4).
+    pub(super) fn flags_line(&mut self, number: u32, changed: &Changed, with_uid: bool) -> Result<String, Failure> {
         let enabled = self.enabled;
         let recent = self.selected()?.is_recent(changed.uid);
         let mut line = self.fetch_start(number, changed.uid);
-        if (by_uid || enabled.qresync || self.notify.is_some()) && !enabled.uid_only {
+        if (with_uid || enabled.condstore || self.notify.is_some()) && !enabled.uid_only {
             line.push_str(&format!("UID {} ", changed.uid));
         }
         if enabled.condstore {

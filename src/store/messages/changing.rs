@@ -148,13 +148,15 @@ fn weight(messages: &[Append]) -> usize {
 /// Files the originals and their keywords.
 fn file(work: &mut Work<'_>, folder: FolderId, messages: &[Append]) -> Result<Vec<NewRow>, StoreError> {
     let mut rows = Vec::with_capacity(messages.len());
+    let mut promised = 0;
     for message in messages {
         let (content, size) = arrival::file(work, &message.content)?;
         let mut keywords = 0;
         for name in &message.keywords {
             // APPEND has no way to say that one keyword did not fit.
-            keywords |= folders::make_keyword(work, folder, name)?.unwrap_or(0);
+            keywords |= folders::make_keyword(work, folder, name, promised | keywords)?.unwrap_or(0);
         }
+        promised |= keywords;
         rows.push(NewRow { content, prefix: None, size, flags: message.flags, keywords, internal_date: message.internal_date });
     }
     Ok(rows)
@@ -279,7 +281,7 @@ fn flag(work: &mut Work<'_>, folder: FolderId, uids: &Uids, change: &FlagChange)
     for name in &change.keywords {
         keywords |= match change.action {
             FlagAction::Remove => folders::keyword_bit(work, folder, name)?.unwrap_or(0),
-            _ => folders::make_keyword(work, folder, name)?
+            _ => folders::make_keyword(work, folder, name, keywords)?
                 .ok_or_else(|| StoreError::Conflict(format!("this folder has {MAX_KEYWORDS} keywords already, all in use")))?,
         };
     }
@@ -352,9 +354,11 @@ pub fn copy(work: &mut Work<'_>, folder: FolderId, uids: &Uids, target: FolderId
 /// From the bits of one folder to those of another. A copy does not fail because a keyword has no room there.
 fn translate_keywords(work: &mut Work<'_>, from: &Folder, target: FolderId, rows: &mut [NewRow]) -> Result<(), StoreError> {
     let used = rows.iter().fold(0, |used, row| used | row.keywords);
-    let mut bits = Vec::new();
+    let (mut bits, mut promised) = (Vec::new(), 0);
     for (bit, name) in from.keywords.iter().enumerate().filter(|(bit, _)| used & (1 << bit) != 0) {
-        bits.push((1 << bit, folders::make_keyword(work, target, name)?.unwrap_or(0)));
+        let given = folders::make_keyword(work, target, name, promised)?.unwrap_or(0);
+        promised |= given;
+        bits.push((1 << bit, given));
     }
     for row in rows {
         row.keywords = bits.iter().filter(|(bit, _)| row.keywords & bit != 0).fold(0, |keywords, (_, bit)| keywords | bit);
