@@ -194,8 +194,9 @@ async fn a_421_in_the_middle_delays_what_is_open() {
 /// Each of them would cost a log-in, and the server has said that it wants nobody now.
 #[tokio::test]
 async fn trap_61_who_is_sent_away_behind_the_log_in_does_not_come_again_at_once() {
-    for fault in [Fault::Always("MAIL", "421 4.7.0 too many mails today"), Fault::Matching("MAIL", "421 4.7.0 slow down")] {
-        let server = Smarthost::start([fault]).await;
+    let away = Fault::Always("MAIL", "421 4.7.0 too many mails today");
+    for faults in [vec![away.clone()], vec![away.clone(), Fault::With("CHUNKING")], vec![away, Fault::Without("PIPELINING")]] {
+        let server = Smarthost::start(faults).await;
         let mut office = Office::new(&[&server], "connections = 1").await;
         for n in 0..12 {
             office.queue(&[&format!("to{n}@customer.example")]).await;
