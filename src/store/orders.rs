@@ -1,9 +1,26 @@
 //! What people see of the queue, and what they can ask of it.
 
-use super::queue::{Approval, DOT_UNANSWERED, DOT_UNDERWAY, HOLD_ASKED, MailId, State, address};
+use super::queue::{Approval, DOT_UNANSWERED, DOT_UNDERWAY, HOLD_ASKED, MailId, address};
 use super::{Change, ContentId, SMALL, Store, StoreError, Work, handed_on, now, trace};
 use crate::address::Address;
 use rusqlite::params;
+
+/// Where one recipient of a queued mail stands. The words are those of `queue list --json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Due, not tried yet.
+    Queued,
+    /// Leased by the gateway.
+    Sending,
+    /// Tried; due again later.
+    Delayed,
+    /// Waits for a person.
+    Held,
+    /// A smarthost has taken it.
+    Relayed,
+    /// It never will; the bounce is stored.
+    Failed,
+}
 
 /// What a person can ask of a queued mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,6 +210,26 @@ impl Store {
             Ok(done)
         })
         .await
+    }
+}
+
+impl State {
+    /// The word of `queue list --json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Sending => "sending",
+            State::Delayed => "delayed",
+            State::Held => "held",
+            State::Relayed => "relayed",
+            State::Failed => "failed",
+        }
+    }
+
+    /// The other way round.
+    fn parse(text: &str) -> State {
+        const ALL: [State; 6] = [State::Queued, State::Sending, State::Delayed, State::Held, State::Relayed, State::Failed];
+        ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(State::Held)
     }
 }
 

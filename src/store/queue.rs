@@ -2,7 +2,7 @@
 //!
 //! What the states mean and who moves a recipient from one to the next stands in [`crate::outbound`]; here is only the durable side.
 
-pub use super::orders::{Done, Order, Queued, QueuedRecipient};
+pub use super::orders::{Done, Order, Queued, QueuedRecipient, State};
 use super::tray::{self, NewHeld};
 use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, handed_on, now, sent_copies, trace};
 use crate::address::Address;
@@ -54,23 +54,6 @@ const LETTERS_WAITING: usize = 20;
 /// Of one mail in the queue; shown to people as its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailId(pub i64);
-
-/// Where one recipient of a queued mail stands. The words are those of `queue list --json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Due, not tried yet.
-    Queued,
-    /// Leased by the gateway.
-    Sending,
-    /// Tried; due again later.
-    Delayed,
-    /// Waits for a person.
-    Held,
-    /// A smarthost has taken it.
-    Relayed,
-    /// It never will; the bounce is stored.
-    Failed,
-}
 
 /// A queued mail taken for one attempt: these recipients are [`State::Sending`] until [`Store::queue_settle`].
 #[derive(Debug, Clone)]
@@ -184,26 +167,6 @@ impl Settlement {
     /// Nothing has happened yet; the rest is filled in by struct update.
     pub fn of(id: MailId) -> Self {
         Self { id, outcomes: vec![], attempted: false, notices: vec![], tray: None, notified: false, unanswered: false }
-    }
-}
-
-impl State {
-    /// The word of `queue list --json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::Sending => "sending",
-            State::Delayed => "delayed",
-            State::Held => "held",
-            State::Relayed => "relayed",
-            State::Failed => "failed",
-        }
-    }
-
-    /// The other way round.
-    pub(super) fn parse(text: &str) -> State {
-        const ALL: [State; 6] = [State::Queued, State::Sending, State::Delayed, State::Held, State::Relayed, State::Failed];
-        ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(State::Held)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::oauth;
 use crate::outbound::judge::{Ruling, judge, milliseconds};
 use crate::outbound::size;
 use crate::smtp::client::{self, Client, ClientError, Credentials, WINDOW};
-use crate::smtp::reply::Reply;
 use crate::wire::sasl::Secret;
 use crate::wire::{Stream, WireError};
 use secrecy::ExposeSecret;
@@ -348,7 +347,7 @@ impl Lane {
         under_way: &mut VecDeque<Job>,
         standing: &mut Standing,
     ) -> Result<(), ClientError> {
-        if let Some(refusal) = unfit(connection, &prepared) {
+        if let Some(refusal) = prepared.misfit(connection.capabilities()) {
             match prepared.job.candidates.len() {
                 0 | 1 => self.shared.settle_all(prepared.job, &Ruling::Refused(refusal)),
                 // Another smarthost may be larger.
@@ -482,17 +481,4 @@ impl Lane {
 /// Whether the server has decided about a recipient, rather than about the connection.
 fn is_about_the_mail(verdict: &client::Verdict) -> bool {
     matches!(verdict, client::Verdict::Answer(_, reply) if reply.code != 421)
-}
-
-/// Why this server can't take this mail at all.
-fn unfit(connection: &Client<Stream>, prepared: &Prepared) -> Option<Reply> {
-    let can = connection.capabilities();
-    if let Some(limit) = can.limit().filter(|limit| prepared.envelope.size > *limit) {
-        let text = format!("The message has {} bytes, and the smarthost takes no more than {limit}", prepared.envelope.size);
-        return Some(Reply::new(552, "5.3.4", text));
-    }
-    if prepared.envelope.smtputf8 && !can.smtputf8 {
-        return Some(Reply::new(553, "5.6.7", "An address has letters outside ASCII, and the smarthost does not take such addresses"));
-    }
-    None
 }

@@ -5,7 +5,8 @@ use crate::message::layout::Layout;
 use crate::message::wish::{Wish, Wishes};
 use crate::outbound::judge::milliseconds;
 use crate::outbound::recode::recode;
-use crate::smtp::client::Envelope;
+use crate::smtp::client::{Capabilities, Envelope};
+use crate::smtp::reply::Reply;
 use crate::store::queue::Lease;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -33,6 +34,18 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Why this server can't take this mail at all.
+    pub(super) fn misfit(&self, can: &Capabilities) -> Option<Reply> {
+        if let Some(limit) = can.limit().filter(|limit| self.envelope.size > *limit) {
+            let text = format!("The message has {} bytes, and the smarthost takes no more than {limit}", self.envelope.size);
+            return Some(Reply::new(552, "5.3.4", text));
+        }
+        if self.envelope.smtputf8 && !can.smtputf8 {
+            return Some(Reply::new(553, "5.6.7", "An address has letters outside ASCII, and the smarthost does not take such addresses"));
+        }
+        None
+    }
+
     /// Makes the message fit for a server without 8BITMIME, or without patience for long lines. One of more than [`RECODED`] bytes, or
     /// one that is signed, goes as it is.
     pub(super) async fn recode(&mut self, store: &Store, takes_eight_bit: bool) -> Result<(), StoreError> {
