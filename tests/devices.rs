@@ -11,9 +11,11 @@ const PROVIDER: &str = "127.0.0.25";
 const NOBODY: &str = "127.0.0.99";
 
 const MAPPING: &str = "[addresses]\n\"sales@example.com\" = [\"alice\", \"bob\"]\n\"sarah@example.com\" = \"remote\"\n\
-                       \"staff@example.com\" = \"group:staff\"\n\"*@example.com\" = \"hold\"\n\
+                       \"staff@example.com\" = \"group:staff\"\n\"mixed@example.com\" = \"group:mixed\"\n\"*@example.com\" = \"hold\"\n\
                        [groups]\nstaff = { members = [\"alice\", \"bob\"], senders = \"local\" }\n\
-                       [[rule]]\nname = \"flagged\"\nwhen = { header = { \"X-Spam-Flag\" = \"YES\" } }\nfolder = \"Junk\"\n";
+                       mixed = { members = [\"alice\", \"sarah@example.com\"] }\n\
+                       [[rule]]\nname = \"flagged\"\nwhen = { header = { \"X-Spam-Flag\" = \"YES\" } }\nfolder = \"Junk\"\n\
+                       [[rule]]\nwhen = { direction = \"out\", to = \"*@press.example\" }\napprove = \"alice\"\n";
 
 /// An office with a copier, an alarm system, a provider that brings mail, and a smarthost.
 struct Site {
@@ -80,6 +82,20 @@ fn a_copier_that_can_only_helo_sends_to_people_here_and_outside() {
 }
 
 #[test]
+fn what_a_copier_sends_outside_is_under_the_rules_too() {
+    let site = Site::new(vec![]);
+    let gateway = site.office.run();
+    let mut copier = site.connect(&gateway, COPIER);
+    copier.reply();
+    copier.say("HELO copier\r\n");
+    assert!(copier.mail("<scan@copier>", "hi@press.example", "Subject: Scan\r\n\r\npage").starts_with("250"));
+    let alice = mails(&gateway, "alice");
+    assert!(alice.len() == 1 && alice[0].contains("copier wants to send the mail below to hi@press.example"), "{alice:?}");
+    let queue = site.office.json(&["queue", "list", "--json"]);
+    assert_eq!((&queue[0]["approval"], &queue[0]["recipients"][0]["state"]), (&"alice".into(), &"held".into()), "{queue}");
+}
+
+#[test]
 fn what_a_copier_can_not_deliver_comes_back_to_a_person() {
     let site = Site::new(vec![Fault::Matching("gone@far.example", "550 5.1.1 no such user")]);
     let gateway = site.office.run();
@@ -102,6 +118,8 @@ fn a_machine_that_may_write_to_people_here_only_is_held_to_it() {
     alarm.say("EHLO alarm\r\n");
     let refused = alarm.mail("<alarm>", "customer@far.example", "");
     assert!(refused.starts_with("550 5.7.1 The device alarm may send to people here only"), "{refused}");
+    let mixed = alarm.mail("<alarm>", "mixed@example.com", "");
+    assert!(mixed.starts_with("550 5.7.1 The device alarm may send to people here only"), "{mixed}");
     let unknown = alarm.mail("<alarm>", "alcie@office.lan", "");
     assert!(unknown.contains("do you mean alice@office.lan?"), "{unknown}");
     assert!(alarm.mail("<alarm>", "alice@office.lan", "Subject: Door\r\n\r\nopen").starts_with("250"));

@@ -1,6 +1,7 @@
 //! The store, on real directories: what it promises about loss, duplicates, numbers and full disks.
 
 use bytes::Bytes;
+use mailroom::address::Address;
 use mailroom::mapping::Mailbox;
 use mailroom::store::housekeeping::Ages;
 use mailroom::store::ledger::{Row, Source, State};
@@ -498,7 +499,6 @@ async fn the_tray_gives_and_drops() {
 
 #[tokio::test]
 async fn the_queue_keeps_each_recipients_state_through_a_crash() {
-    use mailroom::address::Address;
     let dir = tempfile::tempdir().unwrap();
     let store = office(dir.path()).await;
     let address = |text: &str| Address::parse(text).unwrap();
@@ -519,7 +519,7 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.queue_recover(now - 5).await.unwrap(), 1);
-    assert_eq!(store.queue_next_due().await.unwrap(), Some(now - 5));
+    assert_eq!(store.queue_next_due(0).await.unwrap(), Some(now - 5));
     let lease = store.queue_lease(now, 10, 10).await.unwrap().remove(0);
     assert!(lease.data_sent, "possibly sent twice");
     let settle = |outcomes: Vec<(&str, queue::Outcome)>| queue::Settlement {
@@ -534,13 +534,74 @@ async fn the_queue_keeps_each_recipients_state_through_a_crash() {
     let queued = store.queue().await.unwrap().remove(0);
     let states: Vec<_> = queued.recipients.iter().map(|recipient| (recipient.state.as_str(), recipient.attempts)).collect();
     assert_eq!(states, [("relayed", 1), ("delayed", 1)]);
-    assert_eq!(store.queue_order(None, queue::Order::Hold, now).await.unwrap(), 1);
-    assert_eq!(store.queue_next_due().await.unwrap(), None);
-    assert_eq!(store.queue_order(Some(id), queue::Order::Release, now).await.unwrap(), 1);
+    assert_eq!(store.queue_order(None, queue::Order::Hold, now).await.unwrap().mails, 1);
+    assert_eq!(store.queue_next_due(0).await.unwrap(), None);
+    assert_eq!(store.queue_order(Some(id), queue::Order::Release, now).await.unwrap().mails, 1);
     assert_eq!(store.queue_lease(now, 10, 10).await.unwrap()[0].recipients.len(), 1);
     store.queue_settle(settle(vec![("two@x.example", queue::Outcome::Failed)])).await.unwrap();
     assert_eq!(store.queue().await.unwrap(), []);
     assert!(store.trace("1@x").await.unwrap().iter().any(|line| line.event == "failed"));
+}
+
+/// A relay that has no room for more mailings would otherwise look for them again and again.
+#[tokio::test]
+async fn what_is_due_and_found_no_room_is_not_what_comes_due_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = office(dir.path()).await;
+    let many = (0..11).map(|n| Address::parse(&format!("to{n}@x.example")).unwrap()).collect();
+    let mailing = queue::NewMail { owner: "alice".into(), recipients: many, ..queue::NewMail::default() };
+    arrive(&store, Arrival { queue: vec![mailing], ..Arrival::new(inline(&message(1), Some("1@x"))) }).await.unwrap();
+    let now = i64::MAX / 2;
+    assert!(store.queue_lease(now, 10, 0).await.unwrap().is_empty());
+    assert_eq!(store.queue_next_due(now).await.unwrap(), None);
+    assert_eq!(store.queue_lease(now, 10, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hold_reaches_leased_mail_before_it_departs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = office(dir.path()).await;
+    let to = Address::parse("a@x.example").unwrap();
+    let mail = queue::NewMail { owner: "alice".into(), recipients: vec![to.clone()], ..queue::NewMail::default() };
+    let arrival = Arrival { queue: vec![mail], ..Arrival::new(inline(&message(1), Some("1@x"))) };
+    let id = arrive(&store, arrival).await.unwrap().queue[0];
+    let now = i64::MAX / 2;
+    let lease_and_hold = async || {
+        assert_eq!(store.queue_lease(now, 10, 10).await.unwrap().len(), 1);
+        assert_eq!(store.queue_order(Some(id), queue::Order::Hold, now).await.unwrap(), queue::Done { mails: 1, too_late: 0 });
+        assert_eq!(store.queue().await.unwrap()[0].recipients[0].state, queue::State::Held);
+    };
+    let is_held_until_released = async || {
+        assert_eq!(store.queue().await.unwrap()[0].recipients[0].state, queue::State::Held);
+        assert!(store.queue_lease(now, 10, 10).await.unwrap().is_empty());
+        assert_eq!(store.queue_order(Some(id), queue::Order::Release, now).await.unwrap().mails, 1);
+    };
+    // It was about to depart; its smarthost was away; the gateway ended.
+    lease_and_hold().await;
+    assert!(!store.queue_data_sent(id, None).await.unwrap());
+    is_held_until_released().await;
+    lease_and_hold().await;
+    let outcomes = vec![(to, queue::Outcome::Delayed(now), "away".into())];
+    store.queue_settle(queue::Settlement { outcomes, ..queue::Settlement::of(id) }).await.unwrap();
+    is_held_until_released().await;
+    lease_and_hold().await;
+    store.queue_recover(now).await.unwrap();
+    is_held_until_released().await;
+    assert_eq!(store.queue_lease(now, 10, 10).await.unwrap().len(), 1);
+    assert!(store.queue_data_sent(id, None).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_renamed_manager_still_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = office(dir.path()).await;
+    let approval = Some(queue::Approval { manager: "bob".into(), question: "q@x".into() });
+    let recipients = vec![Address::parse("a@x.example").unwrap()];
+    let mail = queue::NewMail { owner: "alice".into(), recipients, approval, ..queue::NewMail::default() };
+    arrive(&store, Arrival { queue: vec![mail], ..Arrival::new(inline(&message(1), Some("1@x"))) }).await.unwrap();
+    let bob = store.account(&Mailbox::User("bob".into())).await.unwrap().unwrap();
+    store.account_rename(bob.id, "robert").await.unwrap();
+    assert_eq!(store.queue().await.unwrap()[0].approval.as_ref().unwrap().manager, "robert");
 }
 
 #[tokio::test]

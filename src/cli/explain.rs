@@ -181,7 +181,7 @@ fn outgoing(current: &Current, user: &str, to: &str, json: bool) -> anyhow::Resu
         return Ok(Exit::Done);
     }
     // What the mail itself says, such as its subject, is not known here; rules that ask for it say nothing.
-    let ruled = recipients::decide_outgoing(mapping, &user, std::slice::from_ref(&to), mail);
+    let ruled = recipients::decide_outgoing(mapping, Sender::User(&user), std::slice::from_ref(&to), mail);
     let recipient = Rcpt { to: Path::Mailbox(to.clone()), wish: Wish::default() };
     let identity = match submit::check_recipient(current, &Submitter::User(user.clone()), &recipient, true) {
         Ok(()) => route::identity(config, mapping, &user, None),

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::mapping::LmtpServer;
 use crate::outbound::approval;
 use crate::outbound::subject::subject;
-use crate::store::queue::{MailId, Order, Queued};
+use crate::store::queue::{Done, MailId, Order, Queued};
 
 /// `queue`
 #[derive(Debug, Args)]
@@ -103,7 +103,7 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
         let (store, id) = (store.clone(), which.id.id());
         async move { store.queue_order(id, order, Timestamp::now().as_millisecond()).await }
     };
-    let (which, done, what) = match arguments.action {
+    let (json, Done { mails, too_late }, what) = match arguments.action {
         Action::List { json } => {
             let mut mails = Vec::new();
             for mail in store.queue().await? {
@@ -118,10 +118,10 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
             let subject = subject(&store, mail).await?;
             return one(&subject, mail, json, &zone);
         }
-        Action::Retry(which) => (which.json, order(&which, Order::Retry).await?, "is tried again now"),
-        Action::Hold(which) => (which.json, order(&which, Order::Hold).await?, "is held"),
-        Action::Release(which) => (which.json, order(&which, Order::Release).await?, "is released"),
-        Action::Approve(which) => (which.json, order(&which, Order::Approve("the admin".to_owned())).await?, "is approved"),
+        Action::Retry(which) => (which.json, order(&which, Order::Retry).await?, "tried again now"),
+        Action::Hold(which) => (which.json, order(&which, Order::Hold).await?, "held"),
+        Action::Release(which) => (which.json, order(&which, Order::Release).await?, "released"),
+        Action::Approve(which) => (which.json, order(&which, Order::Approve("the admin".to_owned())).await?, "approved"),
         Action::Reject { id, reason } => return reject(global, id, &reason).await,
         Action::Reroute { which, smarthost } => {
             let new = match smarthost.as_deref().and_then(|name| name.strip_prefix("lmtp:")) {
@@ -134,13 +134,18 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
                     Order::Reroute(smarthost)
                 }
             };
-            (which.json, order(&which, new).await?, "is rerouted")
+            (which.json, order(&which, new).await?, "rerouted")
         }
-        Action::Delete(which) => (which.json, store.queue_delete(which.id.id(), "the admin").await?, "is deleted"),
+        Action::Delete(which) => (which.json, store.queue_delete(which.id.id(), "the admin").await?, "deleted"),
     };
-    match which {
-        true => println!("{}", json!({ "mails": done })),
-        false => println!("{} {what}", show::count(done as u64, "mail", "mails")),
+    let are = |count: usize| format!("{} {}", show::count(count as u64, "mail", "mails"), if count == 1 { "is" } else { "are" });
+    match json {
+        true => println!("{}", json!({ "mails": mails, "too_late": too_late })),
+        false => println!("{} {what}", are(mails)),
+    }
+    if too_late > 0 {
+        eprintln!("mailroom: {} on the way to the smarthost this moment and can't be {what} any more", are(too_late));
+        return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
 }
@@ -151,8 +156,11 @@ async fn reject(global: &Global, id: i64, reason: &str) -> anyhow::Result<Exit> 
     let mail = mails.iter().find(|mail| mail.id == MailId(id)).ok_or_else(|| anyhow::anyhow!("there is no mail {id} in the queue"))?;
     anyhow::ensure!(mail.approval.is_some(), "mail {id} does not wait for approval; `queue delete {id}` takes it out");
     let reason = show::safe(reason);
-    approval::reject(&office.store, &office.compiled.current, mail, "the admin", &reason, Timestamp::now().as_millisecond()).await?;
-    println!("mail {id} is not sent; {} is told so", mail.owner);
+    let now = Timestamp::now().as_millisecond();
+    match approval::reject(&office.store, &office.compiled.current, mail, "the admin", &reason, now).await? {
+        true => println!("mail {id} is not sent; {} is told so", mail.owner),
+        false => println!("mail {id} is not sent; {}, who wrote it, is no user any more", mail.owner),
+    }
     Ok(Exit::Done)
 }
 

@@ -96,7 +96,7 @@ fn outgoing(current: &Current, expectation: &Expectation, user: &str) -> Option<
     {
         let facts = Facts::of(format!("From: {user}\r\nTo: {to}\r\n\r\n").as_bytes());
         let mail = Mail { header: &facts.header(), size: facts.size, returned: None };
-        let decision = recipients::decide_outgoing(&current.mapping, user, std::slice::from_ref(to), mail).decision;
+        let decision = recipients::decide_outgoing(&current.mapping, Sender::User(user), std::slice::from_ref(to), mail).decision;
         if let Some(wrong) = compare(expectation, &decision) {
             return Some((wrong, Some(told(&decision))));
         }

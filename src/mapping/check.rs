@@ -95,10 +95,12 @@ fn steps(mapping: &Mapping, node: &str) -> Vec<String> {
         if let Some(group) = mapping.groups.get(group) {
             group.members.iter().for_each(|member| nodes(member, &[], &mut steps));
         }
-    } else if let Ok(address) = Address::parse(node)
-        && let Some(Hit::Entry(entry, captures)) = mapping.addresses.look_up(&address, &mapping.implied)
-    {
-        nodes(&entry.target, &captures, &mut steps);
+    } else if let Ok(address) = Address::parse(node) {
+        match mapping.addresses.look_up(&address, &mapping.implied) {
+            Some(Hit::Entry(entry, captures)) => nodes(&entry.target, &captures, &mut steps),
+            Some(Hit::Bound(target)) => nodes(target, &[], &mut steps),
+            Some(Hit::User(_)) | None => {}
+        }
     }
     steps
 }
@@ -251,6 +253,9 @@ pub(super) fn mention(mapping: &Mapping, mention: &Mention) -> Option<Problem> {
             wrong(unknown("shared mailbox", name, mapping.shared.keys().map(String::as_str)))
         }
         Target::Address(text) if !Address::parse(text).is_ok_and(|address| mapping.is_ours(&address)) => wrong(neither(text)),
+        Target::Address(text) if circle(mapping, &mut vec![text.clone()], &mut HashSet::new()).is_some() => {
+            wrong((format!("\"{text}\" leads in a circle"), Some("let one of them lead to a user".to_owned())))
+        }
         Target::Forward(address) => wrong(no_way_out(mapping, address)?),
         _ => None,
     }

@@ -194,7 +194,9 @@ impl Mapping {
     fn leading_to(&self, user: &str) -> &[Address] {
         let leading = self.leading.get_or_init(|| {
             let mut leading: HashMap<String, Vec<Address>> = HashMap::new();
-            for address in self.addresses.exact().filter_map(|entry| Address::parse(&entry.left).ok()) {
+            let written = self.addresses.exact().map(|entry| &entry.left);
+            let bound = self.implied.bound.keys().filter(|key| !self.addresses.has(key));
+            for address in written.chain(bound).filter_map(|key| Address::parse(key).ok()) {
                 if self.implied.lan.as_ref() == Some(address.domain()) {
                     continue;
                 }

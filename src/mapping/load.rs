@@ -134,6 +134,7 @@ fn read(documents: &[Document], office: &Office) -> Mapping {
             ours: office.domains.iter().cloned().collect(),
             lan: Some(office.lan_domain.clone()),
             postmaster: office.postmaster.clone(),
+            bound: bound(office),
         },
         full_names: full_names.clone().map(|(name, user)| (user, name)).collect(),
         domains: office.domains.clone(),
@@ -153,6 +154,12 @@ fn read(documents: &[Document], office: &Office) -> Mapping {
     mapping.unknown = check::unknown_users(&marks, &users);
     check::all(&mapping, &marks, office);
     mapping
+}
+
+/// Where the addresses of the collectors lead that are bound; of two for one mailbox, the first has a say.
+fn bound(office: &Office) -> HashMap<String, Target> {
+    let bound = office.collectors.iter().rev();
+    bound.filter_map(|collector| Some((collector.address.as_ref()?.key().to_owned(), collector.deliver.clone()?))).collect()
 }
 
 impl<'d> Sections<'d> {

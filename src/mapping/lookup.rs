@@ -1,5 +1,5 @@
-//! Looking an address up: exact entry; implied user; patterns with a `+`; the first two without `+tag`; the other patterns, the one with
-//! the most literal characters first, then in byte order.
+//! Looking an address up: exact entry; implied user; mailbox that a collector fetches for somebody; patterns with a `+`; the first three
+//! without `+tag`; the other patterns, the one with the most literal characters first, then in byte order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,11 +22,13 @@ pub(super) struct Entry {
 pub(super) enum Hit<'m> {
     /// A user's own name, without an entry.
     User(&'m str),
+    /// Where a collector brings all that comes to this address.
+    Bound(&'m Target),
     /// An entry, with what its stars stand for.
     Entry(&'m Entry, Vec<String>),
 }
 
-/// Whose name at which domain makes an address without being written down.
+/// Which addresses lead somewhere without being written down: a user's name at some domains, and a mailbox that is fetched for somebody.
 #[derive(Debug, Default)]
 pub(super) struct Implied {
     pub(super) users: HashSet<String>,
@@ -34,6 +36,8 @@ pub(super) struct Implied {
     pub(super) ours: HashSet<Domain>,
     pub(super) lan: Option<Domain>,
     pub(super) postmaster: String,
+    /// Of the collectors that are bound, by their addresses: mail that goes there by way of the ISP, or is kept from going, is for the same.
+    pub(super) bound: HashMap<String, Target>,
 }
 
 impl Implied {
@@ -86,10 +90,10 @@ impl Addresses {
 
     fn by_name<'m>(&'m self, address: &Address, implied: &'m Implied) -> Option<Hit<'m>> {
         let entry = self.exact.get(address.key()).map(|entry| Hit::Entry(entry, Vec::new()));
-        entry.or_else(|| implied.user(address).map(Hit::User))
+        entry.or_else(|| implied.user(address).map(Hit::User)).or_else(|| implied.bound.get(address.key()).map(Hit::Bound))
     }
 
-    /// Whether an exact entry or a user has this name, with a tag or without.
+    /// Whether an exact entry, a user or a bound mailbox has this name, with a tag or without.
     pub(super) fn names_exactly(&self, address: &Address, implied: &Implied) -> bool {
         let named = |address: &Address| self.by_name(address, implied).is_some();
         named(address) || address.without_tag().is_some_and(|address| named(&address))
@@ -121,6 +125,11 @@ impl Addresses {
             });
         }
         named
+    }
+
+    /// Whether it is the left side of an exact entry.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.exact.contains_key(key)
     }
 
     pub(super) fn exact(&self) -> impl Iterator<Item = &Entry> {

@@ -171,7 +171,8 @@ impl Mapping {
         let here = |left: &str| left.rsplit_once('@').filter(|(_, at)| *at == domain).map(|(local, _)| local.to_owned());
         let exact = self.addresses.exact().filter_map(|entry| here(&entry.left));
         let users = self.implied.users.iter().filter(|user| !user.contains('@')).cloned();
-        let known: Vec<String> = exact.chain(users).collect();
+        let bound = self.implied.bound.keys().filter_map(|key| here(key));
+        let known: Vec<String> = exact.chain(users).chain(bound).collect();
         let near = crate::document::nearest(local, known.iter().map(String::as_str))?;
         let near = Address::new(near, address.domain()).ok()?;
         self.addresses.look_up(&near, &self.implied).map(|_| near)
@@ -202,7 +203,8 @@ impl Mapping {
         &self.domains
     }
 
-    /// Whether somebody claims an address by name: by an exact entry, or as a user's own, with a `+tag` or without.
+    /// Whether somebody claims an address by name: by an exact entry, as a user's own, or as a mailbox that is fetched for him, with a `+tag`
+    /// or without.
     pub(crate) fn claims(&self, address: &Address) -> bool {
         self.addresses.names_exactly(address, &self.implied)
     }
@@ -311,5 +313,8 @@ mod tests {
         check("abuse@old.example", "alice");
         check("anna@beta.example", "anna@beta.example");
         check("anna@example.com", "nobody");
+        check("bob@isp.example", "bob");
+        check("BOB+news@isp.example", "bob");
+        check("carol@isp.example", "nobody");
     }
 }

@@ -102,6 +102,7 @@ impl Mapping {
     fn walk_hit(&self, hit: Hit<'_>, way: Way<'_>, found: &mut Found, asker: &mut Asker<'_>) {
         match hit {
             Hit::User(name) => self.deliver(Mailbox::User(name.to_owned()), way, found),
+            Hit::Bound(target) => self.walk(target, way, found, asker),
             Hit::Entry(entry, captures) => {
                 found.entry = Some(entry.place.clone());
                 self.walk(&entry.target, Way { captures: &captures, ..way }, found, asker);

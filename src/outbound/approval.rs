@@ -38,7 +38,7 @@ enum Answer {
 pub struct Asked<'a> {
     /// The user who decides.
     pub manager: &'a str,
-    /// The user who wants to send.
+    /// The user or device that wants to send.
     pub sender: &'a str,
 }
 
@@ -124,14 +124,14 @@ pub async fn answered(store: &Store, current: &Current, submission: &Submission<
     };
     let done = match answer(&submission.taken) {
         Answer::Yes => store.queue_order(Some(mail.id), Order::Approve(user.clone()), submission.now).await.map(drop),
-        Answer::No(words) => reject(store, current, mail, user, &words, submission.now).await,
+        Answer::No(words) => reject(store, current, mail, user, &words, submission.now).await.map(drop),
         Answer::Unclear => return Some(Reply::new(550, "5.6.0", "Please begin your answer with yes or no, as plain text")),
     };
     done.err().map(|error| temporary(&error))
 }
 
-/// The mail is not sent; who wrote it hears who said so, and why.
-pub async fn reject(store: &Store, current: &Current, mail: &Queued, by: &str, words: &str, now: i64) -> Result<(), StoreError> {
+/// The mail is not sent; who wrote it hears who said so, and why. Whether he was still there to be told.
+pub async fn reject(store: &Store, current: &Current, mail: &Queued, by: &str, words: &str, now: i64) -> Result<bool, StoreError> {
     let held = mail.recipients.iter().filter(|recipient| recipient.state == State::Held);
     let outcomes: Vec<_> = held.map(|recipient| (recipient.address.clone(), Outcome::Failed, format!("{by} did not approve it"))).collect();
     let subject = subject(store, mail).await?;
@@ -157,7 +157,12 @@ pub async fn reject(store: &Store, current: &Current, mail: &Queued, by: &str, w
         text_mail.push_str(&text.replace('\n', "\r\n"));
         Some((Told::Failure, letter::arrival(owner, &to, text_mail.into_bytes(), now)))
     });
-    store.queue_settle(Settlement { outcomes, notices: notice.into_iter().collect(), ..Settlement::of(mail.id) }).await
+    let settlement = Settlement { outcomes, notices: notice.into_iter().collect(), ..Settlement::of(mail.id) };
+    match store.queue_settle(settlement.clone()).await {
+        // Its owner was removed while it waited.
+        Err(StoreError::NotFound(_)) => store.queue_settle(Settlement { notices: vec![], ..settlement }).await.map(|()| false),
+        settled => settled.map(|()| !settlement.notices.is_empty()),
+    }
 }
 
 fn desk(current: &Current) -> Option<Address> {

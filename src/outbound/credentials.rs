@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::config::{Auth, Collector, Config, SecretSource, Smarthost, SmarthostLogin};
 use crate::oauth::{self, Consent, OAuthError};
+use crate::outbound::route;
 use crate::smtp::client::Credentials;
 use crate::store::Store;
 use crate::wire::sasl::Secret;
@@ -25,17 +26,14 @@ impl Account {
         match &smarthost.login {
             SmarthostLogin::None => Ok(Self::None),
             SmarthostLogin::Own(user, _) => Ok(Self::Own(user.clone())),
-            SmarthostLogin::Collector => {
-                let own = |address: &Option<Address>| address.is_some() && address.as_ref() == sender;
-                match config.collectors.iter().find(|collector| own(&collector.address)) {
-                    Some(collector) => Ok(Self::Collector(collector.name.clone(), collector.username.clone())),
-                    None => Err(format!(
-                        "smarthost “{}” logs in as the sender's own collector, and no collector has the address {}",
-                        smarthost.name,
-                        sender.map_or_else(|| "<>".to_owned(), Address::to_string)
-                    )),
-                }
-            }
+            SmarthostLogin::Collector => match sender.and_then(|sender| route::collector_of(config, sender)) {
+                Some(collector) => Ok(Self::Collector(collector.name.clone(), collector.username.clone())),
+                None => Err(format!(
+                    "smarthost “{}” logs in as the sender's own collector, and no collector has the address {}",
+                    smarthost.name,
+                    sender.map_or_else(|| "<>".to_owned(), Address::to_string)
+                )),
+            },
         }
     }
 

@@ -19,6 +19,8 @@ pub enum Ruling {
     Relayed(String),
     /// Again later, not before so long from now.
     Later(String, Duration),
+    /// This server takes no more recipients in one mail: those who are left go in the next, at once if this one was taken for others.
+    TooMany(String),
     /// Everything was sent and no answer came: again later, and it may be a second copy.
     Unanswered(String),
     /// The log-in or the smarthost's settings are at fault: again later, and the postmaster should know.
@@ -42,8 +44,8 @@ pub fn judge(verdict: &Verdict) -> Ruling {
     match (reply.class(), reply.code, stage) {
         (Class::Done, _, Stage::Message) => Ruling::Relayed(shown),
         (Class::Permanent, 530 | 534 | 535 | 538, _) => Ruling::Login(shown),
-        // Too many recipients in one mail (RFC 5321 §4.5.3.1.10): the rest goes in the next attempt.
-        (Class::Permanent, 552, Stage::Recipient) => Ruling::Later(shown, Duration::ZERO),
+        // RFC 5321 §4.5.3.1.10; old servers say 552.
+        (Class::Temporary, 452, Stage::Recipient) | (Class::Permanent, 552, Stage::Recipient) => Ruling::TooMany(shown),
         // "I don't know that command", "not now": the conversation went wrong, not the mail.
         (Class::Permanent, 500 | 502..=504, _) => Ruling::Later(shown, Duration::ZERO),
         (Class::Permanent, ..) => Ruling::Refused(reply.clone()),
@@ -74,6 +76,7 @@ mod tests {
             Ruling::Relayed(_) => "relayed",
             Ruling::Later(_, wait) if wait.is_zero() => "later",
             Ruling::Later(..) => "greylisted",
+            Ruling::TooMany(_) => "too many",
             Ruling::Unanswered(_) => "unanswered",
             Ruling::Login(_) => "login",
             Ruling::Refused(_) => "refused",
@@ -86,7 +89,8 @@ mod tests {
         check(Stage::Message, 250, "relayed");
         check(Stage::Recipient, 250, "later");
         check(Stage::Recipient, 550, "refused");
-        check(Stage::Recipient, 552, "later");
+        check(Stage::Recipient, 552, "too many");
+        check(Stage::Recipient, 452, "too many");
         check(Stage::Message, 552, "refused");
         check(Stage::Sender, 553, "refused");
         check(Stage::Recipient, 450, "greylisted");

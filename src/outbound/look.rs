@@ -43,14 +43,14 @@ pub fn outgoing_header(mapping: &Mapping, lan_domain: &Domain, user: &str, ident
     rewrite.finish()
 }
 
-/// Whether From names somebody, and nobody by a LAN or bare form.
+/// Whether From names somebody, and nobody by a LAN or bare form, or by what is no address.
 fn is_written_outside(entries: &[address_list::Entry], inside: impl Fn(&RawMailbox) -> Option<Address>) -> bool {
     let mut mailboxes = entries.iter().filter_map(|entry| match entry {
         address_list::Entry::Mailbox(raw) => Some(raw),
         _ => None,
     });
-    let first = mailboxes.next();
-    first.is_some_and(|raw| raw.address().is_some() && inside(raw).is_none()) && mailboxes.all(|raw| inside(raw).is_none())
+    let is_outside = |raw: &RawMailbox| raw.address().is_some() && inside(raw).is_none();
+    mailboxes.next().is_some_and(is_outside) && mailboxes.all(is_outside)
 }
 
 /// The LAN address that stands there, in full or as a bare name.

@@ -1,7 +1,7 @@
 //! The way out: as whom a message leaves, and through which smarthosts. Pure. What its header looks like then is [`super::look`]'s.
 
 use crate::address::Address;
-use crate::config::{Config, Smarthost};
+use crate::config::{Collector, Config, Smarthost, SmarthostLogin};
 use crate::mapping::{Identity, Mapping};
 
 /// How closely a smarthost's `senders` name an address; the closest first.
@@ -17,11 +17,20 @@ enum Fit {
 
 /// The smarthosts that let this identity send, the best first; the others are fall-backs.
 pub fn smarthosts<'c>(config: &'c Config, identity: &Identity) -> Vec<&'c Smarthost> {
-    let enabled = config.smarthosts.iter().filter(|smarthost| smarthost.enabled);
-    let mut fitting: Vec<(Fit, &Smarthost)> = enabled.filter_map(|smarthost| Some((fit(smarthost, identity)?, smarthost))).collect();
+    let usable = config.smarthosts.iter().filter(|smarthost| smarthost.enabled && has_login(config, smarthost, &identity.address));
+    let mut fitting: Vec<(Fit, &Smarthost)> = usable.filter_map(|smarthost| Some((fit(smarthost, identity)?, smarthost))).collect();
     // Stable: file order among equals.
     fitting.sort_by_key(|(fit, _)| *fit);
     fitting.into_iter().map(|(_, smarthost)| smarthost).collect()
+}
+
+/// Whose log-in a smarthost with `login = "collector"` gets: that of the mailbox with the sender's address.
+pub fn collector_of<'c>(config: &'c Config, sender: &Address) -> Option<&'c Collector> {
+    config.collectors.iter().find(|collector| collector.address.as_ref() == Some(sender))
+}
+
+fn has_login(config: &Config, smarthost: &Smarthost, sender: &Address) -> bool {
+    !matches!(smarthost.login, SmarthostLogin::Collector) || collector_of(config, sender).is_some()
 }
 
 fn fit(smarthost: &Smarthost, identity: &Identity) -> Option<Fit> {

@@ -145,6 +145,7 @@ impl Store {
             work.prepare_cached("UPDATE account SET name = ?2, generation = generation + 1 WHERE id = ?1")?.execute(params![id.0, name])?;
             if let Mailbox::User(old) = &old.mailbox {
                 work.prepare_cached("UPDATE queue SET owner = ?2 WHERE owner = ?1")?.execute([old, &name])?;
+                work.prepare_cached("UPDATE approval SET manager = ?2 WHERE manager = ?1")?.execute([old, &name])?;
             }
             work.changed(Change::Users);
             Ok(())

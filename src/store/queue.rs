@@ -2,7 +2,7 @@
 //!
 //! What the states mean and who moves a recipient from one to the next stands in [`crate::outbound`]; here is only the durable side.
 
-pub use super::orders::{Order, Queued, QueuedRecipient};
+pub use super::orders::{Done, Order, Queued, QueuedRecipient, State};
 use super::tray::{self, NewHeld};
 use super::{Arrival, Change, ContentId, SMALL, Store, StoreError, Work, arrival, handed_on, now, sent_copies, trace};
 use crate::address::Address;
@@ -54,23 +54,6 @@ const LETTERS_WAITING: usize = 20;
 /// Of one mail in the queue; shown to people as its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailId(pub i64);
-
-/// Where one recipient of a queued mail stands. The words are those of `queue list --json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Due, not tried yet.
-    Queued,
-    /// Leased by the gateway.
-    Sending,
-    /// Tried; due again later.
-    Delayed,
-    /// Waits for a person.
-    Held,
-    /// A smarthost has taken it.
-    Relayed,
-    /// It never will; the bounce is stored.
-    Failed,
-}
 
 /// A queued mail taken for one attempt: these recipients are [`State::Sending`] until [`Store::queue_settle`].
 #[derive(Debug, Clone)]
@@ -153,6 +136,8 @@ pub enum Outcome {
     Relayed,
     /// To be tried again at this time, milliseconds since 1970.
     Delayed(i64),
+    /// To be tried in the next mail, from this time on: the smarthost took this one for others, and that was no attempt for him.
+    LeftOver(i64),
     /// Waits for a person.
     Held,
     /// Refused for good, expired or deleted.
@@ -185,29 +170,10 @@ impl Settlement {
     }
 }
 
-impl State {
-    /// The word of `queue list --json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::Sending => "sending",
-            State::Delayed => "delayed",
-            State::Held => "held",
-            State::Relayed => "relayed",
-            State::Failed => "failed",
-        }
-    }
-
-    /// The other way round.
-    pub(super) fn parse(text: &str) -> State {
-        const ALL: [State; 6] = [State::Queued, State::Sending, State::Delayed, State::Held, State::Relayed, State::Failed];
-        ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(State::Held)
-    }
-}
-
-/// Bits of `queue.data_sent`: the final dot is about to go; an earlier one got no answer.
-const DOT_UNDERWAY: i64 = 1;
-const DOT_UNANSWERED: i64 = 2;
+/// Bits of `queue.data_sent`: the final dot is about to go; an earlier one got no answer; a person wants it held, and it is leased.
+pub(super) const DOT_UNDERWAY: i64 = 1;
+pub(super) const DOT_UNANSWERED: i64 = 2;
+pub(super) const HOLD_ASKED: i64 = 4;
 
 impl Store {
     /// Takes up to `limit` mails that have due recipients, letters before mailings and then the longest due first, each with all its due
@@ -232,26 +198,40 @@ impl Store {
         .await
     }
 
-    /// When the next recipient that is neither held nor leased comes due, milliseconds since 1970.
-    pub async fn queue_next_due(&self) -> Result<Option<i64>, StoreError> {
-        self.read(|connection| {
-            let mut select = connection.prepare_cached("SELECT min(due) FROM queue_recipient WHERE state IN ('queued', 'delayed')")?;
-            Ok(select.query_row([], |row| row.get(0))?)
+    /// When the next recipient that is neither held nor leased comes due after this time, milliseconds since 1970. What is due already
+    /// waits for room, not for a time.
+    pub async fn queue_next_due(&self, after: i64) -> Result<Option<i64>, StoreError> {
+        self.read(move |connection| {
+            let mut select =
+                connection.prepare_cached("SELECT min(due) FROM queue_recipient WHERE state IN ('queued', 'delayed') AND due > ?1")?;
+            Ok(select.query_row([after], |row| row.get(0))?)
         })
         .await
     }
 
     /// Everything of this mail is about to be on the wire, and only the answer to the final dot is missing: durable before that dot goes.
-    /// `departure`: through a smarthost that counts mails, from this time on for so long (milliseconds).
-    pub async fn queue_data_sent(&self, id: MailId, departure: Option<(String, i64, i64)>) -> Result<(), StoreError> {
+    /// `departure`: through a smarthost that counts mails, from this time on for so long (milliseconds). `false`: somebody held or deleted
+    /// it while it waited for its turn; it must not go, and its lease is over.
+    pub async fn queue_data_sent(&self, id: MailId, departure: Option<(String, i64, i64)>) -> Result<bool, StoreError> {
         self.write(SMALL, move |work| {
+            let marked = work
+                .prepare_cached("UPDATE queue SET data_sent = data_sent | ?2 WHERE id = ?1 AND data_sent & ?3 = 0")?
+                .execute([id.0, DOT_UNDERWAY, HOLD_ASKED])?;
+            if marked == 0 {
+                work.prepare_cached(
+                    "UPDATE queue_recipient SET state = 'held', due = NULL, changed = ?2 WHERE mail = ?1 AND state = 'sending'",
+                )?
+                .execute([id.0, now()])?;
+                work.prepare_cached("UPDATE queue SET data_sent = data_sent & ~?2 WHERE id = ?1")?.execute([id.0, HOLD_ASKED])?;
+                work.changed(Change::Queue);
+                return Ok(false);
+            }
             if let Some((smarthost, time, period)) = &departure {
                 work.prepare_cached("INSERT INTO departure (smarthost, time) VALUES (?1, ?2)")?.execute(params![smarthost, time])?;
                 let mut forget = work.prepare_cached("DELETE FROM departure WHERE smarthost = ?1 AND time <= ?2")?;
                 forget.execute(params![smarthost, time - period])?;
             }
-            work.prepare_cached("UPDATE queue SET data_sent = data_sent | ?2 WHERE id = ?1")?.execute([id.0, DOT_UNDERWAY])?;
-            Ok(())
+            Ok(true)
         })
         .await
     }
@@ -280,11 +260,13 @@ impl Store {
             drop(select);
             for (id, data_sent) in &left {
                 let underway = data_sent & DOT_UNDERWAY != 0;
-                let due = if underway { not_before } else { now() };
-                work.prepare_cached(
-                    "UPDATE queue_recipient SET state = 'delayed', due = ?2, changed = ?3 WHERE mail = ?1 AND state = 'sending'",
-                )?
-                .execute(params![id, due, now()])?;
+                let (state, due) = match (data_sent & HOLD_ASKED != 0, underway) {
+                    (true, _) => ("held", None),
+                    (false, true) => ("delayed", Some(not_before)),
+                    (false, false) => ("delayed", Some(now())),
+                };
+                work.prepare_cached("UPDATE queue_recipient SET state = ?4, due = ?2, changed = ?3 WHERE mail = ?1 AND state = 'sending'")?
+                    .execute(params![id, due, now(), state])?;
                 set_data_sent(work, MailId(*id), underway)?;
             }
             if !left.is_empty() {
@@ -357,26 +339,28 @@ pub(super) fn address(text: Option<String>) -> Option<Address> {
 }
 
 fn settle(work: &mut Work<'_>, settlement: &Settlement) -> Result<(), StoreError> {
-    let mut select = work.connection.prepare_cached("SELECT content FROM queue WHERE id = ?1")?;
-    let content: Option<i64> = select.query_row([settlement.id.0], |row| row.get(0)).optional()?;
-    // Somebody deleted it while it was on its way: what happened is told, but nothing waits for it any more.
-    let Some(content) = content.map(ContentId) else { return Ok(()) };
+    let mut select = work.connection.prepare_cached("SELECT content, data_sent & ?2 FROM queue WHERE id = ?1")?;
+    let found = select.query_row([settlement.id.0, HOLD_ASKED], |row| Ok((ContentId(row.get(0)?), row.get(1)?))).optional()?;
+    // Somebody deleted it before its turn.
+    let Some((content, hold_asked)): Option<(ContentId, bool)> = found else { return Ok(()) };
     for (address, outcome, reply) in &settlement.outcomes {
         let (state, due) = match outcome {
             Outcome::Relayed => (State::Relayed, None),
-            Outcome::Delayed(due) => (State::Delayed, Some(*due)),
+            Outcome::Delayed(_) | Outcome::LeftOver(_) if hold_asked => (State::Held, None),
+            Outcome::Delayed(due) | Outcome::LeftOver(due) => (State::Delayed, Some(*due)),
             Outcome::Held => (State::Held, None),
             Outcome::Failed => (State::Failed, None),
         };
+        let attempted = settlement.attempted && !matches!(outcome, Outcome::LeftOver(_));
         work.prepare_cached(
             "UPDATE queue_recipient SET state = ?3, due = ?4, attempts = attempts + ?5, last_reply = ?6, changed = ?7
              WHERE mail = ?1 AND address = ?2",
         )?
-        .execute(params![settlement.id.0, address.to_string(), state.as_str(), due, settlement.attempted, reply, now()])?;
+        .execute(params![settlement.id.0, address.to_string(), state.as_str(), due, attempted, reply, now()])?;
         if *outcome == Outcome::Failed {
             handed_on::forget(work, settlement.id, Some(address))?;
         }
-        if settlement.attempted || *outcome == Outcome::Failed {
+        if attempted || *outcome == Outcome::Failed {
             trace::about(work, content, state.as_str(), format!("{address}: {reply}"))?;
         }
     }

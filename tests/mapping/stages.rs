@@ -141,7 +141,7 @@ fn rules_know_directions() {
     );
     let header = Header::parse(b"From: dora@office.lan\r\n\r\n");
     let mail = Mail { header: &header, size: 10, returned: None };
-    let out = |user: &str, to: &str| recipients::decide_outgoing(&mapping, user, &[Address::parse(to).unwrap()], mail);
+    let out = |user: &str, to: &str| recipients::decide_outgoing(&mapping, Sender::User(user), &[Address::parse(to).unwrap()], mail);
     assert_eq!(gets(&out("bob", "x@y.example").decision), ["alice"]);
     assert!(!out("bob", "x@y.example").instead);
     assert!(out("carol", "x@y.example").decision.recipients.is_empty());

@@ -1,6 +1,7 @@
 //! The relay between a real store and smarthosts that misbehave: every recipient ends relayed, delayed or failed, once.
 
 mod elsewhere;
+mod orders;
 mod reports;
 mod sequences;
 mod turns;
@@ -55,7 +56,7 @@ impl Office {
                 format!("[[smarthost]]\nname = \"isp{n}\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\ninsecure = true\n{more}\n")
             })
             .collect();
-        let lan = Lan::with(&tables, "").await;
+        let lan = Lan::without_passwords(&tables, "").await;
         let clock = Arc::new(AtomicI64::new(jiff::Timestamp::now().as_millisecond()));
         let now = clock.clone();
         let relay = Relay::new(lan.store.clone(), lan.context.current.clone(), Arc::new(move || now.load(Ordering::SeqCst)), patience);
@@ -190,6 +191,55 @@ async fn a_421_in_the_middle_delays_what_is_open() {
     assert_eq!(server.received()[0].recipients.len(), 2);
 }
 
+/// Each of them would cost a log-in, and the server has said that it wants nobody now.
+#[tokio::test]
+async fn trap_61_who_is_sent_away_behind_the_log_in_does_not_come_again_at_once() {
+    let away = Fault::Always("MAIL", "421 4.7.0 too many mails today");
+    for faults in [vec![away.clone()], vec![away.clone(), Fault::With("CHUNKING")], vec![away, Fault::Without("PIPELINING")]] {
+        let server = Smarthost::start(faults).await;
+        let mut office = Office::new(&[&server], "connections = 1").await;
+        for n in 0..12 {
+            office.queue(&[&format!("to{n}@customer.example")]).await;
+        }
+        office.pass().await;
+        assert!(server.connections() <= 2, "{} connections", server.connections());
+        let waiting = office.waiting().await;
+        assert!(waiting.len() == 12 && waiting.iter().all(|(_, state, due, _)| *state == State::Delayed && *due > 0), "{waiting:?}");
+        assert!(waiting.iter().any(|(.., reply)| reply.contains("421")), "{waiting:?}");
+    }
+    // One that hangs up without a word, always.
+    let server = Smarthost::start((0..40).map(|n| Fault::HangUp("MAIL", n))).await;
+    let mut office = Office::new(&[&server], "connections = 1").await;
+    for n in 0..12 {
+        office.queue(&[&format!("to{n}@customer.example")]).await;
+    }
+    office.pass().await;
+    assert!(server.connections() <= 2, "{} connections", server.connections());
+    assert_eq!(office.waiting().await.len(), 12);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_few_recipients_in_a_mail_gets_the_others_in_the_next_one() {
+    let all = ["a", "b", "c", "d", "e"].map(|name| format!("{name}@customer.example"));
+    let all = all.each_ref().map(String::as_str);
+    for (faults, asked) in [(vec![Fault::Recipients(2)], 5 + 3 + 1), (vec![Fault::With("LIMITS RCPTMAX=2")], 5)] {
+        let server = Smarthost::start(faults).await;
+        let mut office = Office::new(&[&server], "").await;
+        office.queue(&all).await;
+        office.pass().await;
+        let counts: Vec<_> = server.received().iter().map(|mail| mail.recipients.len()).collect();
+        assert_eq!(counts, [2, 2, 1]);
+        assert_eq!(server.commands().iter().filter(|command| command.starts_with("RCPT")).count(), asked);
+        assert!(office.waiting().await.is_empty() && office.bounces().await.is_empty());
+    }
+    // Nobody was taken: that is a matter of time.
+    let server = Smarthost::start([Fault::Always("RCPT", "452 4.3.1 no room")]).await;
+    let mut office = Office::new(&[&server], "").await;
+    office.queue(&all).await;
+    office.pass().await;
+    assert!(office.waiting().await.iter().all(|(_, state, due, _)| *state == State::Delayed && *due > 0));
+}
+
 #[tokio::test]
 async fn trap_59_a_refused_log_in_holds_the_mail_and_alarms_the_postmaster_once() {
     let server = Smarthost::start([Fault::With("AUTH PLAIN"), Fault::Always("AUTH", "535 5.7.8 wrong password")]).await;
@@ -233,6 +283,21 @@ async fn after_four_hours_the_sender_hears_of_it_once() {
     office.later(4 * 60 + 1).await;
     office.later(5 * 60).await;
     assert_eq!(office.bounces().await.iter().filter(|mail| mail.contains("Action: delayed")).count(), 1);
+}
+
+#[tokio::test]
+async fn the_notice_of_delay_does_not_wait_for_the_next_attempt() {
+    let server = Smarthost::start([Fault::Always("RCPT", "451 4.3.0 later")]).await;
+    let mut office = Office::new(&[&server], "retry = [\"3h\"]").await;
+    office.queue(&["a@customer.example"]).await;
+    office.pass().await;
+    let mut minutes = 0;
+    while office.bounces().await.is_empty() {
+        let pause = office.waiting().await[0].2 + 1;
+        minutes += pause;
+        office.later(pause).await;
+    }
+    assert!((240..=245).contains(&minutes), "{minutes} minutes");
 }
 
 #[tokio::test]

@@ -9,12 +9,15 @@ use mailroom::message::wish::{Notify, Wish, Wishes};
 use mailroom::smtp::client::Patience;
 use mailroom::store::queue::NewMail;
 use mailroom::wire::dial;
+use tokio::task::JoinSet;
 
 use super::{Office, mail};
 use crate::support::smarthost::{Fault, Smarthost};
 
-/// Sequences tried; each takes a second or two, for servers that fall silent and for the users' passwords.
-const SEQUENCES: u64 = 24;
+/// Sequences tried.
+const SEQUENCES: u64 = 72;
+/// So many at once: most of the time a server has fallen silent.
+const AT_ONCE: usize = 24;
 
 /// Numbers that are the same in every run.
 struct Dice(u64);
@@ -77,69 +80,86 @@ fn wish(dice: &mut Dice) -> Option<Notify> {
 
 #[tokio::test]
 async fn every_recipient_ends_once_and_is_told_of_as_wished() {
+    let (mut ends, mut taken) = ([0, 0], [0, 0]);
+    let (mut seeds, mut running) = (0..SEQUENCES, JoinSet::new());
+    loop {
+        while running.len() < AT_ONCE
+            && let Some(seed) = seeds.next()
+        {
+            running.spawn(sequence(seed));
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (ended, received) = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        for which in 0..2 {
+            ends[which] += ended[which];
+            taken[which] += received[which];
+        }
+    }
+    assert!(ends.iter().chain(&taken).all(|count| *count > 0), "only one kind: {ends:?}, or only one server: {taken:?}");
+}
+
+/// One of them: how many recipients ended as failed and as relayed, and how many mails each server took.
+async fn sequence(seed: u64) -> ([usize; 2], [usize; 2]) {
     let moment = Duration::from_millis(400);
     let dial = dial::Patience { greeting: moment, ..dial::Patience::default() };
     let patience = Patience { dial, command: moment, data: moment, piece: moment, end: moment };
-    let (mut ends, mut taken) = ([0, 0], [0, 0]);
-    for seed in 0..SEQUENCES {
-        let mut dice = Dice(seed);
-        let kind = kind(&mut dice);
-        let faults = [faults(&mut dice, &kind), faults(&mut dice, &kind)];
-        let [first, other] = faults.clone();
-        let servers = [Smarthost::start(first).await, Smarthost::start(other).await];
-        let received = || servers.iter().flat_map(Smarthost::received).collect::<Vec<_>>();
-        let lmtp = kind.contains(&Fault::Lmtp);
-        let reports_itself = kind.contains(&Fault::With("DSN"));
-        let mut office = Office::patient(&servers.each_ref(), "connections = 1", patience).await;
-        let mut all = Vec::new();
-        for n in 0..3 {
-            let addresses = ["a", "b"].map(|name| format!("{name}{n}@customer.example"));
-            let mut mail = mail(&addresses.each_ref().map(String::as_str));
-            let each: Vec<_> = mail.recipients.iter().map(|to| (to.clone(), Wish { notify: wish(&mut dice), original: None })).collect();
-            all.extend(each.iter().map(|(to, wish)| (n, to.to_string(), wish.notify())));
-            mail = NewMail { wishes: Wishes { each, ..Wishes::default() }, lmtp: lmtp.then(|| servers[0].address.to_string()), ..mail };
-            office.queue_mail(&format!("From: alice@example.com\r\nMessage-ID: <{n}@office.lan>\r\n\r\n{n}\r\n"), mail).await;
-        }
-        let context = format!("seed {seed}: {faults:?}");
-        let (mut minutes, mut marked) = (0, HashSet::new());
-        for pause in [0, 1, 15, 15, 30, 60, 6 * 24 * 60] {
-            minutes += pause;
-            office.later(pause).await;
-            let queue = office.lan.store.queue().await.unwrap();
-            for (n, address, _) in &all {
-                let waits = queue.iter().flat_map(|mail| mail.recipients.iter().map(move |one| (mail, one)));
-                let open: Vec<_> = waits.filter(|(_, one)| one.address.to_string() == *address && one.due.is_some()).collect();
-                let ended = ends_of(&office, *n, address).await;
-                assert_eq!(open.len() + ended.len(), 1, "{address} after {minutes} minutes, {ended:?}; {context}");
-                let unanswered = received().iter().any(|mail| !mail.answered && mail.recipients.contains(address));
-                marked.extend(open.iter().filter(|(mail, _)| mail.data_sent).map(|_| address.clone()));
-                assert!(
-                    open.iter().all(|(mail, _)| mail.data_sent || !unanswered),
-                    "{address} may be there twice, and is not marked; {context}"
-                );
-            }
-        }
-        let told = office.bounces().await;
-        for (n, address, wished) in &all {
-            let ended = ends_of(&office, *n, address).await;
-            let relayed = ended == ["relayed"];
-            ends[usize::from(relayed)] += 1;
-            let answered = received().iter().filter(|mail| mail.answered && mail.recipients.contains(address)).count();
-            // An answer that was given may get lost with its connection: then, and only then, there may be one copy more.
-            let as_said = answered == usize::from(relayed) || answered > 0 && marked.contains(address);
-            assert!(as_said, "{address} {ended:?} {answered} times; {context}");
-            let times = |action: &str| {
-                let field = format!("Final-Recipient: rfc822; {address}\r\nAction: {action}\r\n");
-                told.iter().map(|mail| mail.matches(&field).count()).sum::<usize>()
-            };
-            let success = if lmtp { "delivered" } else { "relayed" };
-            assert_eq!(times("failed"), usize::from(!relayed && wished.failure), "{address}; {context}\n{told:#?}");
-            assert_eq!(times(success), usize::from(relayed && wished.success && !reports_itself), "{address}; {context}\n{told:#?}");
-            assert!(wished.delay || times("delayed") == 0, "{address}; {context}");
-        }
-        servers.iter().zip(&mut taken).for_each(|(server, taken)| *taken += server.received().len());
+    let mut ends = [0, 0];
+    let mut dice = Dice(seed);
+    let kind = kind(&mut dice);
+    let faults = [faults(&mut dice, &kind), faults(&mut dice, &kind)];
+    let [first, other] = faults.clone();
+    let servers = [Smarthost::start(first).await, Smarthost::start(other).await];
+    let received = || servers.iter().flat_map(Smarthost::received).collect::<Vec<_>>();
+    let lmtp = kind.contains(&Fault::Lmtp);
+    let reports_itself = kind.contains(&Fault::With("DSN"));
+    let mut office = Office::patient(&servers.each_ref(), "connections = 1", patience).await;
+    let mut all = Vec::new();
+    for n in 0..3 {
+        let addresses = ["a", "b"].map(|name| format!("{name}{n}@customer.example"));
+        let mut mail = mail(&addresses.each_ref().map(String::as_str));
+        let each: Vec<_> = mail.recipients.iter().map(|to| (to.clone(), Wish { notify: wish(&mut dice), original: None })).collect();
+        all.extend(each.iter().map(|(to, wish)| (n, to.to_string(), wish.notify())));
+        mail = NewMail { wishes: Wishes { each, ..Wishes::default() }, lmtp: lmtp.then(|| servers[0].address.to_string()), ..mail };
+        office.queue_mail(&format!("From: alice@example.com\r\nMessage-ID: <{n}@office.lan>\r\n\r\n{n}\r\n"), mail).await;
     }
-    assert!(ends.iter().chain(&taken).all(|count| *count > 0), "only one kind: {ends:?}, or only one server: {taken:?}");
+    let context = format!("seed {seed}: {faults:?}");
+    let (mut minutes, mut marked) = (0, HashSet::new());
+    for pause in [0, 1, 15, 15, 30, 60, 6 * 24 * 60] {
+        minutes += pause;
+        office.later(pause).await;
+        let queue = office.lan.store.queue().await.unwrap();
+        for (n, address, _) in &all {
+            let waits = queue.iter().flat_map(|mail| mail.recipients.iter().map(move |one| (mail, one)));
+            let open: Vec<_> = waits.filter(|(_, one)| one.address.to_string() == *address && one.due.is_some()).collect();
+            let ended = ends_of(&office, *n, address).await;
+            assert_eq!(open.len() + ended.len(), 1, "{address} after {minutes} minutes, {ended:?}; {context}");
+            let unanswered = received().iter().any(|mail| !mail.answered && mail.recipients.contains(address));
+            marked.extend(open.iter().filter(|(mail, _)| mail.data_sent).map(|_| address.clone()));
+            assert!(
+                open.iter().all(|(mail, _)| mail.data_sent || !unanswered),
+                "{address} may be there twice, and is not marked; {context}"
+            );
+        }
+    }
+    let told = office.bounces().await;
+    for (n, address, wished) in &all {
+        let ended = ends_of(&office, *n, address).await;
+        let relayed = ended == ["relayed"];
+        ends[usize::from(relayed)] += 1;
+        let answered = received().iter().filter(|mail| mail.answered && mail.recipients.contains(address)).count();
+        // An answer that was given may get lost with its connection: then, and only then, there may be one copy more.
+        let as_said = answered == usize::from(relayed) || answered > 0 && marked.contains(address);
+        assert!(as_said, "{address} {ended:?} {answered} times; {context}");
+        let times = |action: &str| {
+            let field = format!("Final-Recipient: rfc822; {address}\r\nAction: {action}\r\n");
+            told.iter().map(|mail| mail.matches(&field).count()).sum::<usize>()
+        };
+        let success = if lmtp { "delivered" } else { "relayed" };
+        assert_eq!(times("failed"), usize::from(!relayed && wished.failure), "{address}; {context}\n{told:#?}");
+        assert_eq!(times(success), usize::from(relayed && wished.success && !reports_itself), "{address}; {context}\n{told:#?}");
+        assert!(wished.delay || times("delayed") == 0, "{address}; {context}");
+    }
+    (ends, servers.each_ref().map(|server| server.received().len()))
 }
 
 /// How it ended with a recipient, as the trace has it.

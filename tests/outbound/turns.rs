@@ -39,7 +39,7 @@ async fn the_rate_counts_across_a_restart() {
     let now = clock.clone();
     let relay = Relay::new(store.clone(), current, Arc::new(move || now.load(Ordering::SeqCst)), Patience::default());
     let has_a_turn = async {
-        while store.queue_next_due().await.unwrap().is_none_or(|due| due < clock.load(Ordering::SeqCst) + 50 * MINUTE) {
+        while store.queue_next_due(0).await.unwrap().is_none_or(|due| due < clock.load(Ordering::SeqCst) + 50 * MINUTE) {
             tokio::task::yield_now().await;
         }
     };
@@ -116,4 +116,24 @@ async fn outside_its_hours_a_smarthost_is_not_even_asked() {
     assert_eq!(server.connections(), 0);
     office.later(waiting[0].2 + 1).await;
     assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_smarthost_outside_its_hours_takes_nobodys_place() {
+    let hour = jiff::Zoned::now().hour();
+    let window = format!("name = \"isp1\"\nwindow = \"{}-{}\"", (hour + 2) % 24, (hour + 3) % 24);
+    for (count, taken) in [(3, vec![0, 0, 1]), (2, vec![0, 0])] {
+        let mut servers = Vec::new();
+        for _ in 0..count {
+            servers.push(Smarthost::start([]).await);
+        }
+        let mut office = Office::new(&servers.iter().collect::<Vec<_>>(), "").await;
+        office.lan.reconfigure("name = \"isp1\"", &window).await;
+        servers[0].close(true);
+        office.queue(&["a@customer.example"]).await;
+        office.pass().await;
+        assert_eq!(servers.iter().map(|server| server.received().len()).collect::<Vec<_>>(), taken);
+        assert_eq!(servers[1].connections(), 0);
+        assert_eq!(office.waiting().await.iter().map(|one| one.1).collect::<Vec<_>>(), vec![State::Delayed; 3 - count]);
+    }
 }

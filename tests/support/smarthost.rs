@@ -16,10 +16,16 @@ pub enum Fault {
     Always(&'static str, &'static str),
     /// Answers every command whose line has that text so.
     Matching(&'static str, &'static str),
-    /// Hangs up instead of answering the nth command of that verb; `.` is the end of a message, which was taken.
+    /// Hangs up instead of answering the nth command of that verb; `.` and the last
+    /// BDAT are the end of a message, which was taken.
     HangUp(&'static str, usize),
-    /// Says nothing more when the nth command of that verb comes; `.` is the end of a message, which was taken.
+    /// Says nothing more when the nth command of that verb comes; `.` and the
+    /// last BDAT are the end of a message, which was taken.
     Stall(&'static str, usize),
+    /// Answers the nth command of that verb once the test says so: [`Smarthost::go_on`].
+    Pause(&'static str, usize),
+    /// Takes so many recipients in one mail.
+    Recipients(usize),
     /// Hangs up behind its answer to the nth message (from 0, over all connections), with these last words.
     Leaves(usize, &'static str),
     /// Offers PIPELINING and throws away what came ahead.
@@ -57,6 +63,7 @@ struct Seen {
     connections: usize,
     ended: usize,
     closed: bool,
+    going_on: bool,
 }
 
 /// A listening server; ends with the test.
@@ -105,6 +112,22 @@ impl Smarthost {
         self.seen.lock().unwrap().closed = closed;
     }
 
+    /// Ends every [`Fault::Pause`].
+    pub fn go_on(&self) {
+        self.seen.lock().unwrap().going_on = true;
+    }
+
+    /// Waits until it has seen a command of that verb.
+    pub async fn until(&self, verb: &str) {
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while !self.commands().iter().any(|command| command.starts_with(verb)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the command never came");
+    }
+
     /// Of these, those that have ended.
     pub fn ended(&self) -> usize {
         self.seen.lock().unwrap().ended
@@ -129,13 +152,20 @@ enum Act {
     HangUp,
 }
 
+/// Commands of that verb so far.
+fn count(seen: &Mutex<Seen>, verb: &str) -> usize {
+    let seen = seen.lock().unwrap();
+    seen.commands.iter().filter(|c| c.split([' ', ':']).next().is_some_and(|v| v.eq_ignore_ascii_case(verb))).count()
+}
+
+/// Says nothing more, or hangs up.
+async fn silence(act: Act) -> std::io::Result<()> {
+    if matches!(act, Act::Stall) { std::future::pending().await } else { Ok(()) }
+}
+
 fn act(faults: &[Fault], seen: &Mutex<Seen>, verb: &str, line: &str, good: &str) -> Act {
-    let before = {
-        let mut seen = seen.lock().unwrap();
-        let before = seen.commands.iter().filter(|c| c.split([' ', ':']).next().is_some_and(|v| v.eq_ignore_ascii_case(verb))).count();
-        seen.commands.push(line.to_owned());
-        before
-    };
+    let before = count(seen, verb);
+    seen.lock().unwrap().commands.push(line.to_owned());
     for fault in faults {
         match fault {
             Fault::Answer(v, n, answer) if *v == verb && *n == before => return Act::Answer(format!("{answer}\r\n")),
@@ -190,6 +220,7 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
             }
             "MAIL" if sender.is_some() => "503 5.5.1 nested\r\n".into(),
             "RCPT" if sender.is_none() => "503 5.5.1 MAIL first\r\n".into(),
+            "RCPT" if faults.contains(&Fault::Recipients(recipients.len())) => "452 4.5.3 too many recipients\r\n".into(),
             "DATA" | "BDAT" if recipients.is_empty() => "554 5.5.1 no recipients\r\n".into(),
             "DATA" => "354 go on\r\n".into(),
             "STARTTLS" => "220 2.0.0 begin\r\n".into(),
@@ -199,9 +230,19 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
         };
         let answer = match act(faults, seen, &verb, &line, &good) {
             Act::Answer(answer) => answer,
-            Act::Stall => return std::future::pending().await,
-            Act::HangUp => return Ok(()),
+            silent => {
+                if last && !recipients.is_empty() {
+                    message.extend(chunk);
+                    take(seen, &mut sender, &mut recipients, message, false, connection);
+                }
+                return silence(silent).await;
+            }
         };
+        if faults.iter().any(|fault| matches!(fault, Fault::Pause(v, n) if *v == verb && count(seen, v) == n + 1)) {
+            while !seen.lock().unwrap().going_on {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         if faults.contains(&Fault::FalsePipelining) && verb != "EHLO" {
             // What is in the buffer already came ahead of this answer.
             let ahead = stream.buffer().len();
@@ -231,8 +272,10 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
                     for recipient in std::mem::take(&mut recipients) {
                         let answer = match act(faults, seen, ".", &format!(". {recipient}"), "250 2.0.0 taken\r\n") {
                             Act::Answer(answer) => answer,
-                            Act::Stall => return std::future::pending().await,
-                            Act::HangUp => return Ok(()),
+                            silent => {
+                                take(seen, &mut sender.clone(), &mut vec![recipient], message, false, connection);
+                                return silence(silent).await;
+                            }
                         };
                         if answer.starts_with('2') {
                             take(seen, &mut sender.clone(), &mut vec![recipient], message.clone(), true, connection);
@@ -249,7 +292,7 @@ async fn converse(stream: TcpStream, faults: &[Fault], seen: &Mutex<Seen>, conne
                     Act::Answer(answer) => answer,
                     silent => {
                         take(seen, &mut sender, &mut recipients, message, false, connection);
-                        return if matches!(silent, Act::Stall) { std::future::pending().await } else { Ok(()) };
+                        return silence(silent).await;
                     }
                 };
                 if answer.starts_with('2') {

@@ -115,7 +115,7 @@ async fn send<'a>(current: &'a Current, store: Result<&Store, &str>, attempt: Tr
         Some(Ruling::Later(reply, wait)) if !wait.is_zero() => {
             return Err(format!("it wants the mail from {sender} to {recipient} later, as greylisting servers do: {reply}"));
         }
-        Some(Ruling::Later(reply, _) | Ruling::Unanswered(reply) | Ruling::Login(reply)) => {
+        Some(Ruling::Later(reply, _) | Ruling::TooMany(reply) | Ruling::Unanswered(reply) | Ruling::Login(reply)) => {
             return Err(format!("it did not take a mail from {sender} to {recipient} now: {reply}"));
         }
         None => return Err("it gave no answer".into()),

@@ -119,15 +119,16 @@ pub fn decide_for(
     case.ruled(direction, &[recipient.key().to_owned()], &|| users_of(stages()), &|| stages().clone())
 }
 
-/// What the rules with `direction = "out"` make of a message that a user sends outside.
-pub fn decide_outgoing(mapping: &Mapping, user: &str, to: &[Address], mail: Mail<'_>) -> Outgoing {
+/// What the rules with `direction = "out"` make of a message that one of ours sends outside.
+pub fn decide_outgoing(mapping: &Mapping, sender: Sender<'_>, to: &[Address], mail: Mail<'_>) -> Outgoing {
     let mut case = Case::new(mapping, mail, Source::default(), &|_| None);
-    case.sender = Some(Sender::User(user));
+    case.sender = Some(sender);
     let keys: Vec<String> = to.iter().map(|address| address.key().to_owned()).collect();
-    let users = || vec![user.to_owned()];
+    let user = if let Sender::User(user) = sender { Some(user) } else { None };
+    let users = || user.map(str::to_owned).into_iter().collect();
     let rules = case.matching(Direction::Out, &keys, &users);
     let instead = rules.iter().any(|rule| rule.to.is_some() && rule.stop);
-    let approve = rules.iter().find_map(|rule| rule.approve.clone()).filter(|manager| manager != user);
+    let approve = rules.iter().find_map(|rule| rule.approve.clone()).filter(|manager| Some(manager.as_str()) != user);
     Outgoing { instead, approve, decision: case.ruled(Direction::Out, &keys, &users, &Decision::default) }
 }
 

@@ -67,6 +67,23 @@ pub fn writers(header: &Header<'_>) -> Vec<Address> {
     fields.flat_map(|field| mailboxes(field.value)).map(|mailbox| mailbox.address).collect()
 }
 
+/// What `From` and `Sender` of a message name that is no address: the pieces, or the name of a group (RFC 6854). Empty forms, in which
+/// nobody stands at all, are left out; a list that is cut short counts as one such.
+pub fn odd_writers(header: &Header<'_>) -> Vec<RawMailbox> {
+    let fields = header.all("From").chain(header.all("Sender"));
+    let odd = fields.flat_map(|field| {
+        let entries = entries(field.value);
+        let cut = (entries.len() >= MAX_ENTRIES).then(|| RawMailbox { local: b"...".to_vec(), ..RawMailbox::default() });
+        let odd = entries.into_iter().filter_map(|entry| match entry {
+            Entry::Mailbox(raw) => (raw.address().is_none() && !raw.is_empty()).then_some(raw),
+            Entry::GroupStart(name) => Some(RawMailbox { name: Some(name), ..RawMailbox::default() }),
+            Entry::GroupEnd => None,
+        });
+        odd.chain(cut).collect::<Vec<_>>()
+    });
+    odd.collect()
+}
+
 /// The list's pieces in order, groups balanced, at most [`MAX_ENTRIES`] and the end of the last group.
 pub fn entries(value: &[u8]) -> Vec<Entry> {
     let mut list = List::default();
@@ -100,6 +117,11 @@ impl RawMailbox {
         }
         let host = Domain::parse(std::str::from_utf8(&self.host).ok()?).ok()?;
         Address::new(std::str::from_utf8(&self.local).ok()?, &host).ok()
+    }
+
+    /// Whether it names nobody by anything: `<>`.
+    fn is_empty(&self) -> bool {
+        self.name.is_none() && self.route.is_none() && self.local.is_empty() && self.host.is_empty()
     }
 
     /// The name, decoded.

@@ -9,7 +9,6 @@ use crate::oauth;
 use crate::outbound::judge::{Ruling, judge, milliseconds};
 use crate::outbound::size;
 use crate::smtp::client::{self, Client, ClientError, Credentials, WINDOW};
-use crate::smtp::reply::Reply;
 use crate::wire::sasl::Secret;
 use crate::wire::{Stream, WireError};
 use secrecy::ExposeSecret;
@@ -59,12 +58,21 @@ enum Health {
     Answers,
 }
 
+/// How it stands with a connection.
+struct Standing {
+    health: Health,
+    /// The server has decided about a mail on it.
+    served: bool,
+}
+
 /// How a connection's work ended.
 enum End {
     /// Nothing is left to do.
     Idle,
     /// The connection is of no more use.
     Broken(ClientError),
+    /// The same, and the next one would come to the same end.
+    SentAway(ClientError),
 }
 
 impl Lane {
@@ -210,6 +218,12 @@ impl Lane {
                     tracing::info!(smarthost = self.key.smarthost, %error, "the connection to the smarthost ended");
                     return;
                 }
+                End::SentAway(error) => {
+                    tracing::warn!(smarthost = self.key.smarthost, %error, "the smarthost sends us away behind the log-in");
+                    let reason = "the other server ends the connection before it takes a mail";
+                    let rest = self.lock().backlog.take_all();
+                    return rest.into_iter().for_each(|job| self.shared.settle_all(job, &Ruling::Later(reason.into(), Duration::ZERO)));
+                }
                 End::Idle => {}
             }
             fresh = false;
@@ -293,7 +307,7 @@ impl Lane {
         let mut under_way: VecDeque<Job> = VecDeque::new();
         let mut first = Some(first);
         let depth = if connection.chunking() { WINDOW } else { AHEAD };
-        let mut health = if fresh { Health::LoggedIn } else { Health::Idled };
+        let mut standing = Standing { health: if fresh { Health::LoggedIn } else { Health::Idled }, served: !fresh };
         let error = loop {
             while ahead.len() < depth && !connection.is_closing() {
                 let Some(job) = first.take().or_else(|| self.take()) else { break };
@@ -302,9 +316,10 @@ impl Lane {
             }
             let outcome = match ahead.pop_front() {
                 None if under_way.is_empty() => return End::Idle,
-                None => self.oldest(connection, &mut under_way).await,
+                None => self.oldest(connection, &mut under_way, &mut standing).await,
                 Some(preparing) => match preparing.ready().await {
-                    Ok(prepared) => self.one(connection, prepared, &mut under_way, &mut health).await,
+                    Ok(None) => continue,
+                    Ok(Some(prepared)) => self.one(connection, prepared, &mut under_way, &mut standing).await,
                     Err((job, why)) => {
                         self.shared.settle_all(job, &Ruling::Later(why, Duration::ZERO));
                         continue;
@@ -318,8 +333,10 @@ impl Lane {
                 break ClientError::Wire(client::Phase::Command, WireError::Closed);
             }
         };
-        self.clean_up(connection, under_way, ahead, &error, health).await;
-        End::Broken(error)
+        let worthwhile = self.clean_up(connection, under_way, ahead, &error, standing.health).await;
+        // 421 is about the connection (RFC 5321 §3.8), and so is an end without any answer: a log-in for each mail would only meet it again.
+        let sent_away = connection.is_closing() && !standing.served || standing.health == Health::LoggedIn;
+        if sent_away && !worthwhile { End::SentAway(error) } else { End::Broken(error) }
     }
 
     /// Puts one mail on the wire.
@@ -328,9 +345,9 @@ impl Lane {
         connection: &mut Client<Stream>,
         mut prepared: Prepared,
         under_way: &mut VecDeque<Job>,
-        health: &mut Health,
+        standing: &mut Standing,
     ) -> Result<(), ClientError> {
-        if let Some(refusal) = unfit(connection, &prepared) {
+        if let Some(refusal) = prepared.misfit(connection.capabilities()) {
             match prepared.job.candidates.len() {
                 0 | 1 => self.shared.settle_all(prepared.job, &Ruling::Refused(refusal)),
                 // Another smarthost may be larger.
@@ -346,16 +363,16 @@ impl Lane {
             return Ok(());
         }
         // A message that goes ahead of all answers over a connection that nobody listens to any more might have been taken.
-        let speculate = *health != Health::Idled && connection.may_speculate(&prepared.envelope);
+        let speculate = standing.health != Health::Idled && connection.may_speculate(&prepared.envelope);
         connection.begin(&prepared.envelope);
         prepared.job.server_reports = connection.capabilities().dsn;
         let lease = prepared.job.lease.clone();
         under_way.push_back(prepared.job);
         let go = speculate || connection.ready().await?;
-        if *health == Health::Idled && connection.is_closing() {
+        if standing.health == Health::Idled && connection.is_closing() {
             return Err(ClientError::Wire(client::Phase::Command, WireError::Closed));
         }
-        *health = Health::Answers;
+        standing.health = Health::Answers;
         if go {
             loop {
                 match prepared.text.next(&self.shared.store, &lease).await {
@@ -371,16 +388,23 @@ impl Lane {
             connection.end().await?;
         }
         while let Some(verdicts) = connection.verdict_at_hand() {
+            standing.served |= verdicts.iter().any(is_about_the_mail);
             self.settle(under_way.pop_front(), verdicts);
         }
         while connection.is_full() {
-            self.oldest(connection, under_way).await?;
+            self.oldest(connection, under_way, standing).await?;
         }
         Ok(())
     }
 
-    async fn oldest(&self, connection: &mut Client<Stream>, under_way: &mut VecDeque<Job>) -> Result<(), ClientError> {
+    async fn oldest(
+        &self,
+        connection: &mut Client<Stream>,
+        under_way: &mut VecDeque<Job>,
+        standing: &mut Standing,
+    ) -> Result<(), ClientError> {
         let verdicts = connection.verdict().await?;
+        standing.served |= verdicts.iter().any(is_about_the_mail);
         self.settle(under_way.pop_front(), verdicts);
         Ok(())
     }
@@ -391,7 +415,8 @@ impl Lane {
         }
     }
 
-    /// After the end of a connection: every mail under way gets its verdict, those that had no turn wait for the next connection.
+    /// After the end of a connection: every mail under way gets its verdict, those that had no turn wait for the next connection. Whether
+    /// that one is worth making: something is tried again, or in another way.
     async fn clean_up(
         &self,
         connection: &mut Client<Stream>,
@@ -399,7 +424,7 @@ impl Lane {
         ahead: VecDeque<Preparing>,
         error: &ClientError,
         health: Health,
-    ) {
+    ) -> bool {
         let confused = matches!(error, ClientError::Answer(_) | ClientError::Wire(_, WireError::TimedOut | WireError::LineTooLong(_)));
         let out_of_step = match health {
             Health::LoggedIn => confused || !connection.is_closing(),
@@ -428,13 +453,15 @@ impl Lane {
                 self.settle(Some(job), verdicts);
             }
         }
+        let worthwhile = distrust || !again.is_empty();
         for preparing in ahead {
             match preparing.ready().await {
-                Ok(prepared) => again.push(prepared.job),
+                Ok(prepared) => again.extend(prepared.map(|prepared| prepared.job)),
                 Err((job, why)) => self.shared.settle_all(job, &Ruling::Later(why, Duration::ZERO)),
             }
         }
         self.put_back(again);
+        worthwhile
     }
 
     /// Counts a mail against the smarthost's `rate`; one too many goes back to the queue until its turn.
@@ -451,15 +478,7 @@ impl Lane {
     }
 }
 
-/// Why this server can't take this mail at all.
-fn unfit(connection: &Client<Stream>, prepared: &Prepared) -> Option<Reply> {
-    let can = connection.capabilities();
-    if let Some(limit) = can.limit().filter(|limit| prepared.envelope.size > *limit) {
-        let text = format!("The message has {} bytes, and the smarthost takes no more than {limit}", prepared.envelope.size);
-        return Some(Reply::new(552, "5.3.4", text));
-    }
-    if prepared.envelope.smtputf8 && !can.smtputf8 {
-        return Some(Reply::new(553, "5.6.7", "An address has letters outside ASCII, and the smarthost does not take such addresses"));
-    }
-    None
+/// Whether the server has decided about a recipient, rather than about the connection.
+fn is_about_the_mail(verdict: &client::Verdict) -> bool {
+    matches!(verdict, client::Verdict::Answer(_, reply) if reply.code != 421)
 }

@@ -5,7 +5,8 @@ use crate::message::layout::Layout;
 use crate::message::wish::{Wish, Wishes};
 use crate::outbound::judge::milliseconds;
 use crate::outbound::recode::recode;
-use crate::smtp::client::Envelope;
+use crate::smtp::client::{Capabilities, Envelope};
+use crate::smtp::reply::Reply;
 use crate::store::queue::Lease;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -33,6 +34,18 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Why this server can't take this mail at all.
+    pub(super) fn misfit(&self, can: &Capabilities) -> Option<Reply> {
+        if let Some(limit) = can.limit().filter(|limit| self.envelope.size > *limit) {
+            let text = format!("The message has {} bytes, and the smarthost takes no more than {limit}", self.envelope.size);
+            return Some(Reply::new(552, "5.3.4", text));
+        }
+        if self.envelope.smtputf8 && !can.smtputf8 {
+            return Some(Reply::new(553, "5.6.7", "An address has letters outside ASCII, and the smarthost does not take such addresses"));
+        }
+        None
+    }
+
     /// Makes the message fit for a server without 8BITMIME, or without patience for long lines. One of more than [`RECODED`] bytes, or
     /// one that is signed, goes as it is.
     pub(super) async fn recode(&mut self, store: &Store, takes_eight_bit: bool) -> Result<(), StoreError> {
@@ -101,7 +114,7 @@ impl Text {
 
 /// A mail that is being made ready while others are sent.
 pub(super) struct Preparing {
-    task: JoinHandle<Result<Prepared, (Job, StoreError)>>,
+    task: JoinHandle<Result<Option<Prepared>, (Job, StoreError)>>,
     /// Of the mail, should the task come to nothing.
     spare: Job,
 }
@@ -111,8 +124,8 @@ impl Preparing {
         Self { spare: job.clone(), task: tokio::spawn(prepare(shared.clone(), job)) }
     }
 
-    /// `Err`: it has to wait, and why.
-    pub(super) async fn ready(self) -> Result<Prepared, (Job, String)> {
+    /// `None`: somebody held or deleted it, and it is none of ours any more. `Err`: it has to wait, and why.
+    pub(super) async fn ready(self) -> Result<Option<Prepared>, (Job, String)> {
         match self.task.await {
             Ok(Ok(prepared)) => Ok(prepared),
             Ok(Err((job, error))) => Err((job, error.to_string())),
@@ -126,7 +139,7 @@ impl Preparing {
 }
 
 /// Reads and looks through the text, and marks the mail as one that may have been sent.
-async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreError)> {
+async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Option<Prepared>, (Job, StoreError)> {
     match read(&shared.store, &job.lease).await {
         Ok((text, scan, size)) => {
             let lease = &job.lease;
@@ -135,10 +148,14 @@ async fn prepare(shared: Arc<Shared>, job: Job) -> Result<Prepared, (Job, StoreE
             let wishes = wishes(lease);
             let envelope = Envelope { sender: lease.sender.clone(), recipients, size, eight_bit: scan.eight_bit, smtputf8, wishes };
             // Long before the final dot, but then one commit serves all mails that are made ready together.
-            if let Err(error) = shared.store.queue_data_sent(job.id(), departure(&shared, &job)).await {
-                return Err((job, error));
+            match shared.store.queue_data_sent(job.id(), departure(&shared, &job)).await {
+                Ok(true) => Ok(Some(Prepared { job, envelope, text, long_lines: scan.long_lines })),
+                Ok(false) => {
+                    shared.settled(job.lease.bulk);
+                    Ok(None)
+                }
+                Err(error) => Err((job, error)),
             }
-            Ok(Prepared { job, envelope, text, long_lines: scan.long_lines })
         }
         Err(error) => Err((job, error)),
     }

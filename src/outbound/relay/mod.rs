@@ -4,7 +4,7 @@
 //! | state | meaning | next |
 //! |---|---|---|
 //! | `queued` | accepted, never tried | `sending` when leased; `held` by hand |
-//! | `sending` | leased by this process | by the smarthost's word: `relayed`, `failed`, `delayed`; after a crash due again, ten minutes later if everything had been sent |
+//! | `sending` | leased by this process | by the smarthost's word: `relayed`, `failed`, `delayed`; after a crash due again, ten minutes later if everything had been sent; `held` by hand as long as it waits for its turn |
 //! | `delayed` | tried, due later | `sending` when due; `failed` when expired |
 //! | `held` | waits for a person | `queued` by `queue release` |
 //! | `relayed` | the smarthost has it | — |
@@ -250,7 +250,7 @@ impl Relay {
         while let Ok((job, reason)) = self.homeless.try_recv() {
             self.next_candidate(job, reason);
         }
-        loop {
+        let now = loop {
             let room = LEASED.saturating_sub(self.shared.leased.load(Ordering::SeqCst));
             if room == 0 {
                 return LOOK;
@@ -271,10 +271,11 @@ impl Relay {
                 self.place(lease);
             }
             if !full {
-                break;
+                break now;
             }
-        }
-        match self.shared.store.queue_next_due().await {
+        };
+        // Mailings that are due and found no room wait until others have left.
+        match self.shared.store.queue_next_due(now).await {
             Ok(Some(due)) => {
                 Duration::from_millis(u64::try_from(due - self.shared.now()).unwrap_or(0)).clamp(Duration::from_millis(10), LOOK)
             }
@@ -291,17 +292,20 @@ impl Relay {
         let Some(candidate) = job.candidates.front() else {
             return self.shared.settle_all(job, &Ruling::Later(problem, Duration::ZERO));
         };
-        let zone = current.config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-        let windows = &candidate.smarthost.window;
-        let now = self.shared.now();
-        let opens = jiff::Timestamp::from_millisecond(now)
-            .map_or(now, |now| schedule::opens(windows, &now.to_zoned(zone)).timestamp().as_millisecond());
-        if opens > now {
-            let hours = windows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if let Some(opens) = self.opens_later(&candidate.smarthost) {
+            let hours = candidate.smarthost.window.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let why = format!("waits for the hours of smarthost “{}”: {hours}", candidate.smarthost.name);
             return self.shared.give_back(job, opens, &why);
         }
         self.enqueue(job);
+    }
+
+    /// When its hours begin, if it is not to be asked now.
+    fn opens_later(&self, smarthost: &Smarthost) -> Option<i64> {
+        let zone = self.shared.config().config.office.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+        let now = self.shared.now();
+        let at = jiff::Timestamp::from_millisecond(now).ok()?.to_zoned(zone);
+        Some(schedule::opens(&smarthost.window, &at).timestamp().as_millisecond()).filter(|opens| *opens > now)
     }
 
     fn enqueue(&mut self, job: Job) {
@@ -310,15 +314,19 @@ impl Relay {
         Lane::push(lane, job, candidate.smarthost);
     }
 
-    /// The smarthost in turn can't be reached: the next one, or the queue again.
+    /// The smarthost in turn can't be reached: the next one within its hours, or the queue again.
     fn next_candidate(&mut self, mut job: Job, reason: String) {
         self.trouble_over = Instant::now() + GATHER_IN_TROUBLE;
-        // The last one stays: its retry schedule counts.
-        if job.candidates.len() <= 1 {
-            return self.shared.settle_all(job, &Ruling::Later(reason, Duration::ZERO));
+        let tried = job.candidates.pop_front();
+        while let Some(candidate) = job.candidates.front() {
+            if self.opens_later(&candidate.smarthost).is_none() {
+                return self.enqueue(job);
+            }
+            job.candidates.pop_front();
         }
-        job.candidates.pop_front();
-        self.enqueue(job);
+        // The one that was tried last stays: its retry schedule counts.
+        job.candidates.extend(tried);
+        self.shared.settle_all(job, &Ruling::Later(reason, Duration::ZERO));
     }
 
     async fn end(&mut self) {

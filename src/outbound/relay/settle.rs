@@ -39,16 +39,26 @@ pub(super) async fn settlement(
     let smarthost = job.candidates.front().map(|candidate| &candidate.smarthost);
     let retry = smarthost.map_or(&DEFAULT_RETRY[..], |smarthost| &smarthost.retry);
     let expires = job.lease.queued_at.saturating_add(milliseconds(smarthost.map_or(DEFAULT_EXPIRE, |smarthost| smarthost.expire)));
+    let notice = job.lease.queued_at.saturating_add(milliseconds(NOTICE));
     let mut settlement = Settlement { attempted: true, ..Settlement::of(job.id()) };
     let (mut failed, mut delayed, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
+    let some_left = rulings.iter().any(|ruling| matches!(ruling, Ruling::Relayed(_)));
     for (due, ruling) in job.lease.recipients.iter().zip(rulings) {
-        let again = |not_before| Outcome::Delayed(next_attempt(now, due.attempts, not_before, retry, expires));
+        let again = |not_before| {
+            let next = next_attempt(now, due.attempts, not_before, retry, expires);
+            // The notice comes with an attempt: one that is due then makes it come in time.
+            let early = notice.max(now.saturating_add(milliseconds(not_before)));
+            Outcome::Delayed(if now < notice && !job.lease.notified { next.min(early) } else { next })
+        };
         let (outcome, reply) = match ruling {
             Ruling::Relayed(text) => (Outcome::Relayed, text.clone()),
             Ruling::Refused(reply) => (Outcome::Failed, reply.to_string()),
-            Ruling::Later(text, _) | Ruling::Unanswered(text) | Ruling::Login(text) if now >= expires => (Outcome::Failed, text.clone()),
+            Ruling::TooMany(text) if some_left => (Outcome::LeftOver(now), text.clone()),
+            Ruling::Later(text, _) | Ruling::TooMany(text) | Ruling::Unanswered(text) | Ruling::Login(text) if now >= expires => {
+                (Outcome::Failed, text.clone())
+            }
             Ruling::Later(text, not_before) => (again(*not_before), text.clone()),
-            Ruling::Login(text) => (again(Duration::ZERO), text.clone()),
+            Ruling::TooMany(text) | Ruling::Login(text) => (again(Duration::ZERO), text.clone()),
             Ruling::Unanswered(text) => {
                 settlement.unanswered = true;
                 (again(UNANSWERED), text.clone())
@@ -81,7 +91,7 @@ pub(super) async fn settlement(
     if !(failed.is_empty() && delayed.is_empty()) && is_automatic(store, job).await? {
         return Ok(settlement);
     }
-    let late = now - job.lease.queued_at >= milliseconds(NOTICE) && !job.lease.notified;
+    let late = now >= notice && !job.lease.notified;
     if !failed.is_empty() {
         let notice = report(store, current, job, Fate::Failed, &failed, now).await?;
         settlement.notices.extend(notice.map(|notice| (Told::Failure, notice)));

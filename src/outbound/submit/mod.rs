@@ -10,7 +10,7 @@ mod plan;
 
 use crate::address::Address;
 use crate::config::{Current, Device, DeviceSender};
-use crate::message::address_list;
+use crate::message::address_list::{self, RawMailbox};
 use crate::outbound::{approval, intake, size, vacation};
 use crate::smtp::command::{Mail, Path, Rcpt};
 use crate::smtp::reply::Reply;
@@ -24,6 +24,8 @@ pub use intake::Taken;
 
 /// Identities that a refusal lists: more would not be read.
 const LISTED: usize = 12;
+/// Characters of a writer that is none that a refusal shows.
+const SHOWN: usize = 80;
 
 /// Who hands mail in.
 #[derive(Debug, Clone)]
@@ -51,6 +53,15 @@ impl Submitter {
                 DeviceSender::SendAs(address) => Some(address.clone()),
                 DeviceSender::User(user) => current.mapping.lan_address(user),
             },
+        }
+    }
+
+    /// What people here call it.
+    fn name(&self) -> &str {
+        match self {
+            Self::User(name) => name,
+            Self::Device(device) => self.user().unwrap_or(&device.name),
+            Self::Outside => "",
         }
     }
 
@@ -106,7 +117,7 @@ pub fn check_sender(current: &Current, submitter: &Submitter, mail: &Mail) -> Re
         return Err(needs_smtputf8());
     }
     match (submitter, sender_address(current, &mail.from)) {
-        (Submitter::User(user), Some(address)) if !may_use(current, user, &address) => Err(not_yours(current, user, &address)),
+        (Submitter::User(user), Some(address)) if !may_use(current, user, &address) => Err(not_yours(current, user, &address.to_string())),
         _ => Ok(()),
     }
 }
@@ -123,6 +134,8 @@ pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, ut
         return Ok(());
     }
     match (plan::place(current, submitter, &address), submitter) {
+        // A group may have a member who is elsewhere.
+        (Place::Here, _) if plan::leaves_too(current, submitter, &address) => check_outside(current, submitter),
         (Place::Here, _) => Ok(()),
         (Place::Refused(why), _) => Err(Reply::new(550, "5.7.1", why)),
         (Place::Nobody, Submitter::Outside) => Err(Reply::new(550, "5.1.1", format!("{address}: nobody of that name here"))),
@@ -133,10 +146,17 @@ pub fn check_recipient(current: &Current, submitter: &Submitter, rcpt: &Rcpt, ut
         (Place::Outside, Submitter::Outside) => {
             Err(Reply::new(550, "5.7.1", format!("{address}: we take mail for our own addresses only")))
         }
-        (Place::Outside, Submitter::Device(device)) if device.local_only => {
+        (Place::Outside, _) => check_outside(current, submitter),
+    }
+}
+
+/// Whether it may be sent to anybody outside.
+fn check_outside(current: &Current, submitter: &Submitter) -> Result<(), Reply> {
+    match submitter {
+        Submitter::Device(device) if device.local_only => {
             Err(Reply::new(550, "5.7.1", format!("The device {} may send to people here only", device.name)))
         }
-        (Place::Outside, submitter) => limits::check_outside(current, submitter).and_then(|()| plan::may_leave(current, submitter)),
+        _ => limits::check_outside(current, submitter).and_then(|()| plan::may_leave(current, submitter)),
     }
 }
 
@@ -151,11 +171,16 @@ pub async fn check_size(store: &Store, current: &Current, submitter: &Submitter,
 
 /// Stores a message for everybody whom it is for. The reply is final: 250 means that all of it is durable.
 pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>) -> Reply {
-    let from = address_list::writers(&submission.taken.facts.header());
-    if let Submitter::User(user) = submission.submitter
-        && let Some(foreign) = from.iter().find(|address| !may_use(current, user, address))
-    {
-        return not_yours(current, user, foreign);
+    let header = submission.taken.facts.header();
+    let from = address_list::writers(&header);
+    if let Submitter::User(user) = submission.submitter {
+        if let Some(foreign) = from.iter().find(|address| !may_use(current, user, address)) {
+            return not_yours(current, user, &foreign.to_string());
+        }
+        // Colleagues see the copy as it was written, and programs make an address even of what is none.
+        if let Some(odd) = address_list::odd_writers(&header).iter().find(|odd| !is_own_name(user, odd)) {
+            return not_yours(current, user, &format!("\"{}\" in From or Sender", shown(odd)));
+        }
     }
     // Others of his may have come in since MAIL FROM.
     if let Err(reply) = limits::check_rate(store, current, submission.submitter, submission.now).await {
@@ -186,7 +211,7 @@ pub async fn submit(store: &Store, current: &Current, submission: Submission<'_>
     let (here, outside) = (plan.deposits.len(), plan.queue.iter().map(|mail| mail.recipients.len()).sum::<usize>());
     let message_id = submission.taken.facts.message_id.clone().unwrap_or_default();
     let question = plan.approve.clone().and_then(|manager| {
-        let asked = approval::Asked { manager: &manager, sender: submission.submitter.user().unwrap_or_default() };
+        let asked = approval::Asked { manager: &manager, sender: submission.submitter.name() };
         approval::ask(current, &asked, &submission.taken, &mut plan.queue, submission.now)
     });
     let owner = plan::owner(current, submission.submitter);
@@ -254,13 +279,27 @@ fn may_use(current: &Current, user: &str, address: &Address) -> bool {
     mapping.lan_address(user).as_ref() == Some(address) || mapping.identity(user, address).is_some()
 }
 
-fn not_yours(current: &Current, user: &str, address: &Address) -> Reply {
+/// Whether it is the user's bare name, which stands for his LAN address.
+fn is_own_name(user: &str, odd: &RawMailbox) -> bool {
+    odd.host.is_empty() && odd.route.is_none() && std::str::from_utf8(&odd.local).is_ok_and(|name| name.to_lowercase() == user)
+}
+
+fn shown(odd: &RawMailbox) -> String {
+    let text = match (&odd.local[..], &odd.host[..]) {
+        (b"", b"") => odd.display_name().unwrap_or_default(),
+        (local, b"") => String::from_utf8_lossy(local).into_owned(),
+        (local, host) => format!("{}@{}", String::from_utf8_lossy(local), String::from_utf8_lossy(host)),
+    };
+    text.chars().take(SHOWN).collect()
+}
+
+fn not_yours(current: &Current, user: &str, what: &str) -> Reply {
     let mut own: Vec<String> = current.mapping.identities(user).into_iter().map(|identity| identity.address.to_string()).collect();
     own.extend(current.mapping.lan_address(user).map(|address| address.to_string()));
     own.dedup();
     let more = own.len().saturating_sub(LISTED);
     own.truncate(LISTED);
-    let mut lines = vec![format!("{address} is not an address that {user} may send as. These are:")];
+    let mut lines = vec![format!("{what} is not an address that {user} may send as. These are:")];
     lines.extend(own);
     if more > 0 {
         lines.push(format!("and {more} more"));

@@ -82,6 +82,11 @@ pub(super) fn whereabouts(current: &Current, submitter: &Submitter, address: &Ad
     if here || found.remote.is_empty() { Place::Here } else { Place::Outside }
 }
 
+/// Whether mail for an address here goes outside as well, to a colleague who has his mail elsewhere. A stranger's goes there by another way.
+pub(super) fn leaves_too(current: &Current, submitter: &Submitter, address: &Address) -> bool {
+    submitter.is_trusted() && current.mapping.resolve(address).is_some_and(|found| !found.remote.is_empty())
+}
+
 /// Whether mail for a name that nobody has here may exist at the ISP.
 fn unknown_is_sent(config: &Config, domain: &Domain) -> bool {
     if *domain == config.office.lan_domain {
@@ -106,15 +111,23 @@ fn decide(
     from: &[Address],
     sent: &dyn Fn(&str) -> Option<String>,
 ) -> Decision {
-    let (direction, sender) = match submitter {
-        Submitter::Outside => (Direction::In, Sender::Outside(from)),
-        Submitter::Device(device) => match &device.sender {
-            DeviceSender::User(user) => (Direction::Local, Sender::User(user)),
-            DeviceSender::SendAs(address) => (Direction::Local, Sender::Device(address)),
-        },
-        Submitter::User(user) => (Direction::Local, Sender::User(user)),
+    let (direction, sender) = match sender(submitter) {
+        Some(sender) => (Direction::Local, sender),
+        None => (Direction::In, Sender::Outside(from)),
     };
     recipients::decide_for(&current.mapping, address, direction, sender, mail, sent)
+}
+
+/// Who of ours it is.
+fn sender(submitter: &Submitter) -> Option<Sender<'_>> {
+    match submitter {
+        Submitter::Outside => None,
+        Submitter::Device(device) => Some(match &device.sender {
+            DeviceSender::User(user) => Sender::User(user),
+            DeviceSender::SendAs(address) => Sender::Device(address),
+        }),
+        Submitter::User(user) => Some(Sender::User(user)),
+    }
 }
 
 /// As whom a mail goes out. `from` are the addresses that it names itself. `Err` says what is missing.
@@ -193,10 +206,10 @@ pub(super) fn plan(
             }
         }
     }
-    if let Some(user) = submitter.user()
+    if let Some(sender) = sender(submitter)
         && !outside.is_empty()
     {
-        let outgoing = recipients::decide_outgoing(&current.mapping, user, &outside, mail);
+        let outgoing = recipients::decide_outgoing(&current.mapping, sender, &outside, mail);
         approve = outgoing.approve;
         all.join(outgoing.decision);
         if outgoing.instead {

@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub dsn: bool,
     /// RFC 1870: `None` where SIZE is not offered, `Some(None)` where no limit is named.
     pub size: Option<Option<u64>>,
+    /// RFC 9422: the most recipients that a mail may have, if that is said.
+    pub recipients: Option<usize>,
     /// RFC 4954: mechanisms in upper case.
     pub auth: Vec<String>,
 }
@@ -38,6 +40,12 @@ impl Capabilities {
                 Some("SMTPUTF8") => found.smtputf8 = true,
                 Some("DSN") => found.dsn = true,
                 Some("SIZE") => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
+                Some("LIMITS") => {
+                    let limits: Vec<&str> = words.collect();
+                    let most =
+                        limits.chunks_exact(2).find(|pair| pair[0].eq_ignore_ascii_case("RCPTMAX")).and_then(|pair| pair[1].parse().ok());
+                    found.recipients = most.filter(|most| *most > 0);
+                }
                 Some("AUTH") => {
                     for mechanism in words.map(str::to_ascii_uppercase) {
                         if !found.auth.contains(&mechanism) {
@@ -67,6 +75,8 @@ mod tests {
         let found = Capabilities::parse(&Reply::lines(250, "", lines.map(str::to_owned).to_vec()));
         assert_eq!(found.auth, ["LOGIN", "PLAIN"]);
         assert_eq!((found.pipelining, found.chunking, found.dsn, found.limit()), (true, false, true, Some(35_882_577)));
+        let limits = ["mx", "LIMITS MAILMAX=20 rcptmax=100"].map(str::to_owned).to_vec();
+        assert_eq!(Capabilities::parse(&Reply::lines(250, "", limits)).recipients, Some(100));
         let unlimited = Capabilities::parse(&Reply::lines(250, "", vec!["mx".into(), "SIZE 0".into()]));
         assert_eq!(unlimited.size, Some(None));
     }

@@ -143,9 +143,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             unsent.push_back((Want::Reset, b"RSET\r\n".to_vec()));
         }
         unsent.push_back((Want::Mail, self.mail_command(envelope)));
-        for (at, recipient) in envelope.recipients.iter().enumerate() {
+        let most = self.capabilities.recipients.unwrap_or(usize::MAX);
+        for (at, recipient) in envelope.recipients.iter().enumerate().take(most) {
             unsent.push_back((Want::Rcpt(at), self.rcpt_command(recipient, &envelope.wishes)));
         }
+        // What it would say to the others (RFC 9422 §4.2) needs no asking.
+        let unasked = |at: usize| (at >= most).then(|| Reply::new(452, "4.5.3", format!("the server takes {most} recipients in a mail")));
         if !chunked {
             unsent.push_back((Want::Data, b"DATA\r\n".to_vec()));
         }
@@ -153,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             unsent,
             wanted: VecDeque::new(),
             sender: None,
-            answers: vec![None; envelope.recipients.len()],
+            answers: (0..envelope.recipients.len()).map(unasked).collect(),
             data: None,
             messages: vec![None; envelope.recipients.len()],
             chunked,
