@@ -134,7 +134,7 @@ const POINTS: [&str; 5] = ["job", "before_commit", "after_commit", "before_delet
 #[cfg(feature = "failpoints")]
 fn ended_at_commit_points(protocol: &str) {
     /// How often a point is passed at most before it is ended there.
-    const PASSES: usize = 12;
+    const PASSES: usize = 40;
     const SESSION: usize = 10;
     let dovecot = Dovecot::start();
     let config = format!(
