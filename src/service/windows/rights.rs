@@ -23,10 +23,15 @@ const ADMINISTRATORS: &str = "*S-1-5-32-544";
 /// Whoever owns the file: likewise, where somebody has made a store of his own.
 const OWNER: &str = "*S-1-3-4";
 
-/// Gives a directory, and what lies in it, to administrators; whatever rights were on it are gone.
+/// Gives a directory in which nothing secret lies yet, and what lies there, to administrators; whatever rights were on it are gone.
 pub fn take(dir: &Path) -> io::Result<()> {
-    icacls(dir, &["/setowner", ADMINISTRATORS, "/T", "/C", "/Q"].map(str::to_owned))?;
+    own(dir)?;
     icacls(dir, &["/reset", "/T", "/C", "/Q"].map(str::to_owned))
+}
+
+/// Who owns a directory may change the rights on it: administrators do.
+fn own(dir: &Path) -> io::Result<()> {
+    icacls(dir, &["/setowner", ADMINISTRATORS, "/T", "/C", "/Q"].map(str::to_owned))
 }
 
 /// Closes a directory to everybody but the keepers and the service, with all that will be made in it. `of_the_machine`: its owner gets
@@ -40,7 +45,11 @@ pub fn give(registration: &Registration, account: &str) -> Result<(), String> {
     let failed = |path: &Path, error: io::Error| format!("{account} can't be given rights on {}: {error}", path.display());
     let Registration { program, configuration, storage, beside, backup } = registration;
     std::fs::create_dir_all(storage).map_err(|error| failed(storage, error))?;
-    icacls(storage, &close_to(account, is_same(storage, &system_store()))).map_err(|error| failed(storage, error))?;
+    let of_the_machine = is_same(storage, &system_store());
+    if of_the_machine {
+        own(storage).map_err(|error| failed(storage, error))?;
+    }
+    icacls(storage, &close_to(account, of_the_machine)).map_err(|error| failed(storage, error))?;
     // What lies there already takes the directory's rights over.
     if std::fs::read_dir(storage).is_ok_and(|mut entries| entries.next().is_some()) {
         let all = storage.join("*");
