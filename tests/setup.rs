@@ -1,6 +1,6 @@
 //! `init` and `check`, run as the program that people run, against a mailbox that speaks POP3 on loopback.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -192,6 +192,68 @@ fn init_writes_nothing_when_the_log_in_fails() {
     assert_eq!(code, Some(1), "{printed}");
     assert!(printed.contains("the server refused user name or password"), "{printed}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// What breaks off leaves nothing that keeps the next try from starting.
+#[test]
+fn init_that_breaks_off_can_be_started_again() {
+    let port = mailbox().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let blocked = directory.path().join("store");
+    std::fs::write(&blocked, "").unwrap();
+    let (code, printed) = run(directory.path(), &init(&port, "bind"), "right\n");
+    assert_eq!(code, Some(1), "{printed}");
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["store"]);
+    std::fs::remove_file(blocked).unwrap();
+    // A password of an earlier try is not overwritten, and that is said before anything else is asked or made.
+    std::fs::write(directory.path().join("isp.pass"), "mine\n").unwrap();
+    let (code, printed) = run(directory.path(), &init(&port, "bind"), "right\n");
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("isp.pass is there already") && !printed.contains("Trying"), "{printed}");
+    std::fs::remove_file(directory.path().join("isp.pass")).unwrap();
+    let (code, printed) = run(directory.path(), &init(&port, "bind"), "right\n");
+    assert_eq!(code, Some(0), "{printed}");
+}
+
+#[test]
+fn init_asks_nothing_where_it_could_not_write() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let (code, printed) = run(directory.path(), &["init", "file/office"], "");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("can't be written to") && !printed.contains("--email"), "{printed}");
+}
+
+/// On a terminal nobody waits for a password without a word.
+#[test]
+fn init_asks_for_the_password_even_if_it_takes_the_usual_answers() {
+    let port = mailbox().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let arguments: Vec<&str> = init(&port, "bind").into_iter().filter(|word| *word != "--password-stdin").collect();
+    let program = format!("exec {} {} --yes", env!("CARGO_BIN_EXE_mailroom"), arguments.join(" ").replace("alice=Alice Smith", "alice"));
+    let mut child = Command::new("timeout")
+        .args(["--kill-after=5", "120", "script", "-qec", &program, "/dev/null"])
+        .current_dir(directory.path())
+        .env_remove("MAILROOM_CONFIG")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&said).contains("The mailbox's password: ") {
+        let length = screen.read(&mut buffer).unwrap();
+        assert!(length > 0, "it does not ask: {}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&buffer[..length]);
+    }
+    child.stdin.as_mut().unwrap().write_all(b"right\n").unwrap();
+    screen.read_to_end(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said);
+    assert!(child.wait().unwrap().success(), "{said}");
+    assert!(said.contains("3 mails there"), "{said}");
 }
 
 #[test]

@@ -663,6 +663,27 @@ async fn secrets_are_opened_with_their_key_alone() {
     assert!(matches!(store.secret_remove("isp").await, Err(StoreError::NotFound(_))));
 }
 
+/// As where the key was given to the service as a credential: a second one would open nothing, and the service nothing that it seals.
+#[tokio::test]
+async fn no_second_key_is_made_while_secrets_need_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.secret_set("isp", &"one".into()).await.unwrap();
+    drop(store);
+    let (key, away) = (dir.path().join("secret.key"), dir.path().with_extension("key"));
+    std::fs::rename(&key, &away).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for name in ["isp", "other"] {
+        let error = store.secret_set(name, &"two".into()).await.unwrap_err().to_string();
+        assert!(error.contains("secret.key is missing, and 1 stored secret needs it"), "{error}");
+        assert!(!key.exists());
+    }
+    store.secret_remove("isp").await.unwrap();
+    store.secret_set("other", &"two".into()).await.unwrap();
+    assert!(key.exists());
+    std::fs::remove_file(away).unwrap();
+}
+
 #[tokio::test]
 async fn passwords_are_checked_and_their_keys_fit_scram() {
     use mailroom::store::password::{ScramHash, Verdict};

@@ -73,19 +73,34 @@ Section "Mailroom"
     Pop $0
     ${If} $0 == 0
       StrCpy $WasRunning "yes"
-      !insertmacro Mailroom "service stop"
-      Pop $0
     ${EndIf}
+    ; One that only just starts does not run yet, and holds the program all the same.
+    !insertmacro Mailroom "service stop"
+    Pop $0
   ${EndIf}
 
+  ; What has ended, or a virus scanner, may hold the file for some seconds more.
   SetOutPath "$INSTDIR"
+  SetOverwrite try
+  StrCpy $1 0
+  again:
   ClearErrors
   File "/oname=mailroom.exe" "${PROGRAM}"
   ${If} ${Errors}
+    IntOp $1 $1 + 1
+    ${If} $1 < 20
+      Sleep 500
+      Goto again
+    ${EndIf}
     DetailPrint "$INSTDIR\mailroom.exe can't be replaced: something still runs it"
+    ${If} $WasRunning == "yes"
+      !insertmacro Mailroom "service start"
+      Pop $0
+    ${EndIf}
     SetErrorLevel 1
     Abort
   ${EndIf}
+  SetOverwrite on
   File "${SOURCE}\LICENSE"
   File "/oname=README.txt" "${SOURCE}\packaging\windows\README.txt"
   File "/oname=mailroom-annotated.toml" "${SOURCE}\packaging\mailroom.toml"

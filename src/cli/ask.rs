@@ -9,11 +9,13 @@ use zeroize::Zeroizing;
 /// No password or token is longer; whoever pipes a file in by mistake learns it.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// A secret that is not empty. `from_stdin`: one line, without a question; also if there is no terminal to ask on.
+/// A secret that is not empty. `from_stdin`: one line of standard input, as where there is no terminal to ask on; a person who types it
+/// there all the same is asked once, and nobody sees it.
 pub fn secret(what: &str, from_stdin: bool) -> anyhow::Result<SecretString> {
-    let secret = match from_stdin || !std::io::stdin().is_terminal() {
-        true => line()?,
-        false => twice(what)?,
+    let secret = match (std::io::stdin().is_terminal(), from_stdin) {
+        (false, _) => line()?,
+        (true, true) => SecretString::from(unseen(&format!("{what}: "))?.as_str()),
+        (true, false) => twice(what)?,
     };
     anyhow::ensure!(!secret.expose_secret().is_empty(), "the {what} is empty; nothing was changed");
     Ok(secret)
@@ -26,9 +28,12 @@ fn line() -> anyhow::Result<SecretString> {
     Ok(SecretString::from(text.trim_end_matches(['\r', '\n'])))
 }
 
+fn unseen(question: &str) -> anyhow::Result<Zeroizing<String>> {
+    rpassword::prompt_password(question).map(Zeroizing::new).context("asking on the terminal")
+}
+
 fn twice(what: &str) -> anyhow::Result<SecretString> {
-    let first = Zeroizing::new(rpassword::prompt_password(format!("{what}: ")).context("asking on the terminal")?);
-    let second = Zeroizing::new(rpassword::prompt_password(format!("{what} again: ")).context("asking on the terminal")?);
+    let (first, second) = (unseen(&format!("{what}: "))?, unseen(&format!("{what} again: "))?);
     anyhow::ensure!(*first == *second, "the two differ; nothing was changed");
     Ok(SecretString::from(first.as_str()))
 }

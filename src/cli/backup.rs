@@ -59,7 +59,7 @@ pub async fn restore(arguments: Restore, global: &Global) -> anyhow::Result<Exit
     );
     if !with_key && !restored.secrets().await?.is_empty() {
         println!(
-            "The backup has no secret.key: put the old one into {}, or set every stored password anew (`mailroom secret list`).",
+            "The backup has no secret.key: put the old one into {}, or remove every stored password (`mailroom secret list`) and set it anew.",
             path.display()
         );
     }

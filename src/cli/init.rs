@@ -112,9 +112,11 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     super::log::start(&crate::config::Log { level: crate::config::Level::Warn, json: false }, global.verbose);
     let directory = std::path::absolute(&arguments.directory)?;
     let [configuration, mapping] = [directory.join("mailroom.toml"), directory.join("mappings").join("office.toml")];
-    for (file, annotated) in [(&configuration, ANNOTATED[0]), (&mapping, ANNOTATED[1])] {
+    let password_file = directory.join(answers::PASSWORD_FILE);
+    require_writable(&directory)?;
+    for (file, annotated) in [(&configuration, Some(ANNOTATED[0])), (&mapping, Some(ANNOTATED[1])), (&password_file, None)] {
         // A package brings files that explain every key and that nobody has worked on.
-        if file.exists() && std::fs::read_to_string(file).map_or(true, |text| text != annotated) {
+        if file.exists() && std::fs::read_to_string(file).map_or(true, |text| Some(text.as_str()) != annotated) {
             eprintln!("mailroom: {} is there already, and is never overwritten; give another directory, or edit it", file.display());
             return Ok(Exit::Configuration);
         }
@@ -139,21 +141,27 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     let users = answers.users.iter().map(|user| (user.name.clone(), user.full_name.clone())).collect();
     let office = files::mapping_office(&loaded.config, users);
     Mapping::load(&texts, &office).map_err(crate::gateway::LoadError)?;
+    // Nothing is asked from here on: who breaks off before this line leaves nothing behind.
+    let passwords = ask_passwords(&answers.users, &mut questions)?;
 
-    write(&configuration, &answers.configuration_text())?;
-    write(&mapping, &answers.mapping_text())?;
-    if let LogIn::Password { password, in_store: false } = &answers.log_in {
-        write_secret(&directory.join(answers::PASSWORD_FILE), password)?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
+    let password_in_file = match &answers.log_in {
+        LogIn::Password { password, in_store: false } => Some(password),
+        _ => None,
+    };
+    if let Some(password) = password_in_file {
+        write_secret(&password_file, password)?;
     }
-    let store = &loaded.config.storage.path;
-    platform::act_as_owner(store).map_err(anyhow::Error::msg)?;
-    let opened = Store::open(store).with_context(|| format!("the store in {} can't be made", store.display()))?;
-    match &answers.log_in {
-        LogIn::Password { password, in_store: true } => opened.secret_set(answers::SECRET_NAME, password).await?,
-        LogIn::OAuth { client_secret: Some(secret), .. } => opened.secret_set(answers::CLIENT_SECRET_NAME, secret).await?,
-        _ => {}
-    }
-    let passwords = add_users(&opened, &answers.users, &mut questions).await?;
+    let (opened, passwords) = match write_all(&loaded, &answers, passwords, &configuration, &mapping).await {
+        Ok(done) => done,
+        Err(error) => {
+            // It would keep the next try from starting.
+            if password_in_file.is_some() {
+                let _ = platform::with_own_rights(|| std::fs::remove_file(&password_file));
+            }
+            return Err(error);
+        }
+    };
     println!("\nWritten: {}, {}", configuration.display(), mapping.display());
     print!("{}", what_to_enter(&loaded, &answers.users, &passwords));
     let logged_in = match &answers.log_in {
@@ -166,6 +174,56 @@ pub async fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> 
     };
     print!("{}", what_next(&directory, &configuration));
     Ok(if logged_in { Exit::Done } else { Exit::Failed })
+}
+
+/// A password for a user, and whether it was made up.
+type Chosen = (SecretString, bool);
+
+/// The store with its users, and the files: `mailroom.toml` last, since the next `init` refuses and the service starts where it is.
+async fn write_all(
+    loaded: &Loaded,
+    answers: &Answers,
+    passwords: Vec<Chosen>,
+    configuration: &Path,
+    mapping: &Path,
+) -> anyhow::Result<(Store, Vec<(String, SecretString)>)> {
+    let store = &loaded.config.storage.path;
+    let opened = Store::open(store).with_context(|| format!("the store in {} can't be made", store.display()))?;
+    match &answers.log_in {
+        LogIn::Password { password, in_store: true } => opened.secret_set(answers::SECRET_NAME, password).await?,
+        LogIn::OAuth { client_secret: Some(secret), .. } => opened.secret_set(answers::CLIENT_SECRET_NAME, secret).await?,
+        _ => {}
+    }
+    let made_up = add_users(&opened, &answers.users, passwords).await?;
+    // The files are not the store's owner's, as whom this process acts since the store is open.
+    let new_mapping = !mapping.exists();
+    platform::with_own_rights(|| write(mapping, &answers.mapping_text()))?;
+    if let Err(error) = platform::with_own_rights(|| write(configuration, &answers.configuration_text())) {
+        if new_mapping {
+            let _ = platform::with_own_rights(|| std::fs::remove_file(mapping));
+        }
+        return Err(error);
+    }
+    Ok((opened, made_up))
+}
+
+/// Refuses before anything is asked where nothing could be written in the end.
+fn require_writable(directory: &Path) -> anyhow::Result<()> {
+    let refused = |error: &std::io::Error| {
+        let advice = files::advice(error).map_or(String::new(), |advice| format!("; {advice}"));
+        anyhow::anyhow!("{} can't be written to: {error}{advice}", directory.display())
+    };
+    for place in directory.ancestors() {
+        match place.metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(refused(&error)),
+            Ok(_) => {}
+        }
+        let probe = place.join(format!(".mailroom-init-{}", std::process::id()));
+        std::fs::File::create_new(&probe).map_err(|error| refused(&error))?;
+        return std::fs::remove_file(&probe).map_err(|error| refused(&error));
+    }
+    Ok(())
 }
 
 /// Somebody consents; then as for a password. False: it has to be done again.
@@ -200,27 +258,31 @@ async fn show_mailbox(loaded: &Loaded, secret: &Secret) -> anyhow::Result<bool> 
     }
 }
 
+/// One for each user, in their order.
+fn ask_passwords(users: &[User], questions: &mut Questions) -> anyhow::Result<Vec<Chosen>> {
+    let ask = |user: &User| match questions.password(&format!("Password for {} (empty: one is made up)", user.name))? {
+        Some(password) => Ok((password, false)),
+        None => made_up_password().map(|password| (password, true)),
+    };
+    users.iter().map(ask).collect()
+}
+
 /// Makes the users; those whose password was made up are given back with it.
-async fn add_users(store: &Store, users: &[User], questions: &mut Questions) -> anyhow::Result<Vec<(String, SecretString)>> {
-    let mut made_up = Vec::new();
-    for user in users {
+async fn add_users(store: &Store, users: &[User], passwords: Vec<Chosen>) -> anyhow::Result<Vec<(String, SecretString)>> {
+    let mut given = Vec::new();
+    for (user, (password, made_up)) in users.iter().zip(passwords) {
         let mailbox = Mailbox::User(user.name.clone());
         if store.account(&mailbox).await?.is_some() {
             println!("{} is a user already; the password stays", user.name);
             continue;
         }
-        let password = match questions.password(&format!("Password for {} (empty: one is made up)", user.name))? {
-            Some(password) => password,
-            None => {
-                let password = made_up_password()?;
-                made_up.push((user.name.clone(), password.clone()));
-                password
-            }
-        };
         let id = store.account_add(&mailbox, user.full_name.as_deref(), None).await?;
         store.password_set(id, &password).await?;
+        if made_up {
+            given.push((user.name.clone(), password));
+        }
     }
-    Ok(made_up)
+    Ok(given)
 }
 
 /// Sixteen letters and digits that can't be mixed up, in groups: 79 bits.
@@ -257,7 +319,7 @@ fn what_to_enter(loaded: &Loaded, users: &[User], passwords: &[(String, SecretSt
 
 /// The configuration is found in the system's place and in the directory where one is.
 fn what_next(directory: &Path, configuration: &Path) -> String {
-    let system = configuration == platform::system_configuration();
+    let system = platform::is_same(configuration, &platform::system_configuration());
     let place = match system || std::env::current_dir().is_ok_and(|here| here == directory) {
         true => String::new(),
         false => format!(", in {}", directory.display()),
@@ -290,7 +352,6 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 fn write_secret(file: &Path, secret: &SecretString) -> anyhow::Result<()> {
-    anyhow::ensure!(!file.exists(), "{} is there already, and is never overwritten", file.display());
     let line = Zeroizing::new(format!("{}\n", secret.expose_secret()));
     platform::write_private(file, line.as_bytes()).with_context(|| format!("{} can't be written", file.display()))
 }

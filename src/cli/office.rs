@@ -1,6 +1,6 @@
 //! Opening what a command works on: the configuration, the store, and the mapping that both make.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -72,7 +72,7 @@ pub fn store(global: &Global) -> anyhow::Result<Store> {
 pub fn config_file(global: &Global) -> Result<PathBuf, LoadError> {
     let named = global.config.clone().or_else(|| std::env::var_os("MAILROOM_CONFIG").map(PathBuf::from));
     if let Some(file) = named {
-        return match file.is_file() {
+        return match is_file(&file)? {
             true => Ok(std::path::absolute(&file).unwrap_or(file)),
             false => {
                 Err(LoadError::one(format!("there is no configuration file {}", file.display()), Some("`mailroom init` writes one".into())))
@@ -80,11 +80,24 @@ pub fn config_file(global: &Global) -> Result<PathBuf, LoadError> {
         };
     }
     let usual = [PathBuf::from("mailroom.toml"), platform::system_configuration()];
-    match usual.iter().find(|file| file.is_file()) {
-        Some(file) => Ok(std::path::absolute(file).unwrap_or_else(|_| file.clone())),
-        None => Err(LoadError::one(
-            format!("there is neither ./mailroom.toml nor {}", usual[1].display()),
-            Some("`mailroom init` writes one; `--config FILE` names one elsewhere; `mailroom demo` needs none".into()),
-        )),
+    for file in &usual {
+        if is_file(file)? {
+            return Ok(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+        }
+    }
+    Err(LoadError::one(
+        format!("there is neither ./mailroom.toml nor {}", usual[1].display()),
+        Some("`mailroom init` writes one; `--config FILE` names one elsewhere; `mailroom demo` needs none".into()),
+    ))
+}
+
+/// Whether a file is there. That nobody may look is no answer.
+fn is_file(file: &Path) -> Result<bool, LoadError> {
+    match file.metadata() {
+        Ok(about) => Ok(about.is_file()),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(LoadError::one(format!("{}: {error}", file.display()), files::advice(&error)))
+        }
+        Err(_) => Ok(false),
     }
 }

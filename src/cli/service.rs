@@ -49,6 +49,7 @@ fn registration(global: &Global) -> anyhow::Result<Registration> {
         program: std::env::current_exe().context("this program does not find itself")?,
         configuration: config_file(global)?,
         beside: files::beside(&config),
+        backup: config.storage.backup.map(|backup| backup.dir),
         storage: config.storage.path,
     })
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Exit, Global, config_file, log, show};
 use crate::config::{Config, EnvelopeHabit, Level, Log};
 use crate::gateway::backup::BACKUP_ERROR;
-use crate::gateway::{CONFIGURATION_ERROR, LoadError, START_ERROR, files};
+use crate::gateway::{ALL_RIGHTS, CONFIGURATION_ERROR, LoadError, START_ERROR, files};
 use crate::inbound::habits;
 use crate::inbound::recipients::probe::Probe;
 use crate::mapping::Mailbox;
@@ -49,6 +49,8 @@ struct Status {
     running: bool,
     /// Why the last start failed, if nothing runs since.
     start_error: Option<String>,
+    /// The gateway that runs has kept root's rights.
+    all_rights: bool,
     /// Why the last backup of the schedule failed.
     backup_error: Option<String>,
     collectors: Vec<Collector>,
@@ -142,6 +144,7 @@ impl Status {
         Ok(Status {
             error,
             running,
+            all_rights: running && store.setting(ALL_RIGHTS).await?.is_some(),
             backup_error: store.setting(BACKUP_ERROR).await?,
             start_error: if running { None } else { store.setting(START_ERROR).await? },
             collectors: collectors(config.as_ref(), &store, running).await?,
@@ -188,6 +191,7 @@ impl Status {
         json!({
             "config": { "ok": self.error.is_none(), "error": self.error },
             "running": self.running,
+            "all_rights": self.all_rights,
             "start_error": self.start_error,
             "backup_error": self.backup_error,
             "collectors": collectors,
@@ -209,7 +213,11 @@ impl Status {
                 indented(error)
             ),
         };
-        text.push_str(if self.running { "gateway        runs\n" } else { "gateway        does not run\n" });
+        text.push_str(match (self.running, self.all_rights) {
+            (true, false) => "gateway        runs\n",
+            (true, true) => "gateway        runs as root, which it should not: give the store to an account of its own\n",
+            (false, _) => "gateway        does not run\n",
+        });
         if let Some(error) = &self.start_error {
             text.push_str(&format!("  its last start failed: {error}\n"));
         }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::files;
 use crate::config::{Backup, Current};
 use crate::serve::Stop;
+use crate::service::platform;
 use crate::store::{Store, StoreError};
 
 /// Name of the setting that holds when the last scheduled backup was begun (milliseconds since 1970).
@@ -29,15 +30,14 @@ const LOOK: Duration = Duration::from_secs(60);
 pub async fn back_up(store: &Store, file: &Path, dir: &Path, with_key: bool) -> Result<u64, StoreError> {
     let bytes = store.back_up(dir, with_key).await?;
     // Files that do not load are worth having too; those that can't even be read are not.
-    if let (Ok(texts), Some(root)) = (files::gather(file), file.parent()) {
+    if let (Ok(texts), Some(root)) = (platform::with_own_rights(|| files::gather(file)), file.parent()) {
         for (path, text) in texts {
             let Ok(relative) = path.strip_prefix(root) else { continue };
             let place = dir.join("files").join(relative);
-            let written = match place.parent() {
-                Some(above) => crate::service::platform::private_directory(above),
-                None => Ok(()),
-            };
-            let written = written.and_then(|()| crate::service::platform::write_private(&place, text.as_bytes()));
+            let written = platform::with_own_rights(|| {
+                place.parent().map_or(Ok(()), platform::private_directory)?;
+                platform::write_private(&place, text.as_bytes())
+            });
             written.map_err(|error| StoreError::Refused(format!("{}: {error}", place.display())))?;
         }
     }
@@ -106,7 +106,11 @@ async fn scheduled(store: &Store, file: &Path, plan: &Backup, now: &Zoned) -> Re
     unfinished.push(UNFINISHED);
     let bytes = back_up(store, file, Path::new(&unfinished), false)
         .await
-        .map_err(|error| format!("{}: {error}; a service writes only where its unit lets it (ReadWritePaths)", plan.dir.display()))?;
+        .map_err(|error| format!(
+            "{}: {error}; a service writes only where its unit lets it (ReadWritePaths: `mailroom service install` puts it there), and only to \
+             what was there when it started: restart it if this came later",
+            plan.dir.display()
+        ))?;
     std::fs::rename(&unfinished, &done).map_err(|error| format!("{}: {error}", done.display()))?;
     forget(&plan.dir, plan.keep).map_err(|error| format!("old backups can't be removed: {}: {error}", plan.dir.display()))?;
     Ok((done, bytes))

@@ -15,6 +15,11 @@ use crate::store::{Store, StoreError};
 /// A configuration or mapping file beyond this is a mistake (a mailbox, a database), not a list of rules.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
+/// Where `init` puts the store, beside the configuration, outside the system's place.
+pub const USUAL_STORE: &str = "store";
+/// What tells a store from any other directory.
+const STORE_FILE: &str = "mailroom.db";
+
 /// Texts of the configuration, the mappings and the provider profiles, by absolute path.
 pub type Texts = BTreeMap<PathBuf, String>;
 
@@ -38,10 +43,15 @@ pub fn gather(file: &Path) -> Result<Texts, LoadError> {
     texts.insert(file.to_owned(), text_of(file)?);
     let mappings = mappings_beside(file);
     for folder in [mappings.join("providers"), mappings] {
-        // Neither folder need exist.
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let unreadable = |error: std::io::Error| LoadError::one(format!("{}: can't be read: {error}", folder.display()), advice(&error));
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // Neither folder need exist. One that can't be read is not an empty one: whose mail is whose would be forgotten.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(unreadable(error)),
+        };
         for entry in entries {
-            let path = entry.map_err(|error| LoadError::one(format!("{}: {error}", folder.display()), None))?.path();
+            let path = entry.map_err(unreadable)?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             // Editors leave `.#office.toml` and the like behind while they work.
             if name.ends_with(".toml") && !name.starts_with('.') && path.is_file() {
@@ -140,7 +150,23 @@ pub fn beside(config: &Config) -> Vec<PathBuf> {
 
 /// `storage.path` of a configuration that does not load: what comes nearest to it, for `run --last-good` and `status`.
 pub fn storage_path_of_broken(file: &Path) -> Option<PathBuf> {
-    let text = text_of(file).ok()?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // Cut inside of a letter, saved as UTF-16, not to be read at all: of each of them as much as there is.
+    let bytes = bytes_of(file).unwrap_or_default();
+    let text = utf16(&bytes).unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
+    if let Some(path) = path_in_storage(&text) {
+        return Some(folder.join(path));
+    }
+    // Nothing is said of it, or not any more: the file may have been cut. The system's own file usually leaves it out; `init` writes
+    // "store" into any other.
+    if platform::is_same(file, &platform::system_configuration()) {
+        return Some(platform::system_store()).filter(|path| path.is_dir());
+    }
+    Some(folder.join(USUAL_STORE)).filter(|path| path.join(STORE_FILE).is_file())
+}
+
+/// The value of `path` in `[storage]`, if both its quotes are there.
+fn path_in_storage(text: &str) -> Option<&str> {
     let mut in_storage = false;
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {
@@ -148,12 +174,21 @@ pub fn storage_path_of_broken(file: &Path) -> Option<PathBuf> {
         } else if in_storage && let Some(value) = line.strip_prefix("path").and_then(|rest| rest.trim_start().strip_prefix('=')) {
             let value = value.trim_start();
             let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
-            let path = Path::new(value[1..].split(quote).next()?);
-            return Some(file.parent().unwrap_or(Path::new("")).join(path));
+            return value[1..].split_once(quote).map(|(path, _)| path);
         }
     }
-    // Nothing is said of it, or not any more: the file may have been cut. The system's own file usually leaves it out.
-    (file == platform::system_configuration()).then(platform::system_store).filter(|path| path.is_dir())
+    None
+}
+
+/// What an editor wrote as UTF-16, which begins with a byte order mark.
+fn utf16(bytes: &[u8]) -> Option<String> {
+    let read: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let units: Vec<u16> = bytes[2..].as_chunks().0.iter().map(|pair| read(*pair)).collect();
+    Some(String::from_utf16_lossy(&units))
 }
 
 /// The folder that holds the mappings.
@@ -168,14 +203,26 @@ pub fn mapping_texts(file: &Path, texts: &Texts) -> Vec<(PathBuf, String)> {
 }
 
 fn text_of(file: &Path) -> Result<String, LoadError> {
-    let fail = |what: String| LoadError::one(format!("{}: {what}", file.display()), None);
-    match std::fs::metadata(file) {
-        Ok(about) if about.len() > MAX_FILE => return Err(fail(format!("is larger than {} MB", MAX_FILE / 1024 / 1024))),
-        Ok(_) => (),
-        Err(error) => return Err(fail(format!("can't be read: {error}"))),
+    let bytes = bytes_of(file)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let what = if utf16(error.as_bytes()).is_some() { "is UTF-16" } else { "is not UTF-8" };
+        LoadError::one(format!("{}: {what}: save it as UTF-8 text", file.display()), None)
+    })
+}
+
+fn bytes_of(file: &Path) -> Result<Vec<u8>, LoadError> {
+    let fail = |what: String, help: Option<String>| LoadError::one(format!("{}: {what}", file.display()), help);
+    let unreadable = |error: std::io::Error| fail(format!("can't be read: {error}"), advice(&error));
+    let about = std::fs::metadata(file).map_err(unreadable)?;
+    if about.len() > MAX_FILE {
+        return Err(fail(format!("is larger than {} MB", MAX_FILE / 1024 / 1024), None));
     }
-    let bytes = std::fs::read(file).map_err(|error| fail(format!("can't be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|_| fail("is not UTF-8: save it as UTF-8 text".into()))
+    std::fs::read(file).map_err(unreadable)
+}
+
+/// What helps against an error, if anything is known to.
+pub fn advice(error: &std::io::Error) -> Option<String> {
+    (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| platform::WITH_MORE_RIGHTS.to_owned())
 }
 
 fn unreadable(error: StoreError) -> LoadError {
@@ -226,7 +273,44 @@ mod tests {
         check("[storage]\njournal = \"3d\"\n  path='store'\n", Some("store"));
         check("[tls]\npath = \"x\"\n", None);
         check("[storage]\npath = oops\n", None);
+        check("[storage]\npath = \"/var/lib/mai", None);
         check("", None);
+    }
+
+    #[test]
+    fn finds_the_store_of_a_file_that_is_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mailroom.toml");
+        let utf16 = |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let found = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            storage_path_of_broken(&file).map(|path| path.strip_prefix(folder.path()).unwrap().to_owned())
+        };
+        let half_a_letter = &"[storage]\npath = \"mail\"\n# für".as_bytes()[..28];
+        assert_eq!(found(half_a_letter), Some("mail".into()));
+        assert_eq!(found(&utf16("[storage]\r\npath = \"mail\"\r\n")), Some("mail".into()));
+        assert_eq!(found(b"[office]\n# B\xc3"), None);
+        std::fs::create_dir(folder.path().join("store")).unwrap();
+        std::fs::write(folder.path().join("store/mailroom.db"), "").unwrap();
+        assert_eq!(found(b"[office]\n# B\xc3"), Some("store".into()));
+        let said = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            text_of(&file).unwrap_err().to_string()
+        };
+        assert!(said(&utf16("[office]")).contains("is UTF-16: save it as UTF-8"));
+        assert!(said(b"# B\xc3").contains("is not UTF-8: save it as UTF-8"));
+    }
+
+    #[test]
+    fn mappings_that_cannot_be_read_are_not_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mailroom.toml");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(gather(&file).unwrap().len(), 1);
+        // Not a folder: who runs the tests may be root, whom no mode keeps out.
+        std::fs::write(folder.path().join("mappings"), "").unwrap();
+        let said = gather(&file).unwrap_err().to_string();
+        assert!(said.contains("mappings") && said.contains("can't be read"), "{said}");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub const CONFIGURATION_ERROR: &str = "configuration_error";
 
 /// Name of the setting that tells other processes why the last start failed; gone with the next one that works.
 pub const START_ERROR: &str = "start_error";
+/// Name of the setting that is there if the gateway has kept root's rights.
+pub const ALL_RIGHTS: &str = "all_rights";
 
 /// The files do not load: every problem that was found, each with its place. Commands end with exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,9 @@ use tokio::sync::{Notify, watch};
 use super::files::{self, Compiled};
 use super::reload::Reloader;
 use super::tasks::Tasks;
-use super::{CONFIGURATION_ERROR, Gateway, LoadError, Options, START_ERROR, StartError, backup, housekeeping, indexing, requests, switch};
+use super::{
+    ALL_RIGHTS, CONFIGURATION_ERROR, Gateway, LoadError, Options, START_ERROR, StartError, backup, housekeeping, indexing, requests, switch,
+};
 use crate::config::{Config, Current};
 use crate::inbound::scheduler::Scheduler;
 use crate::outbound::copies;
@@ -56,11 +58,22 @@ async fn open_doors(
     store.setting_set(CONFIGURATION_ERROR, trouble.as_deref()).await.map_err(failed)?;
 
     let config = &compiled.current.config;
+    let certificate = |error| certificate(config, error);
     let tls = Acceptor::new(identity(config, store.directory()).map_err(certificate)?).map_err(certificate)?;
     let listeners = bind_all(config)?;
     if let Some(said) = platform::become_owner().map_err(StartError::Failed)? {
         tracing::info!("{said}");
     }
+    let all_rights = platform::keeps_all_rights();
+    if all_rights {
+        tracing::warn!(
+            "runs as root, since the store in {} is root's: whoever finds a fault in it has this machine; `chown -R mailroom: {}` gives it \
+             an account of its own",
+            store.directory().display(),
+            store.directory().display()
+        );
+    }
+    store.setting_set(ALL_RIGHTS, all_rights.then_some("root")).await.map_err(failed)?;
     let addresses: Vec<(Service, SocketAddr)> = listeners.iter().map(|listener| (listener.service(), listener.address())).collect();
 
     let (publish, current) = watch::channel(Arc::new(compiled.current));
@@ -139,8 +152,12 @@ fn in_words(store: &Store, error: &StoreError) -> StartError {
     }
 }
 
-fn certificate(error: TlsError) -> StartError {
-    StartError::Load(LoadError::one(format!("[tls]: {error}"), None))
+/// One that is configured is a matter of the files. That the office's own can't be made, on a full disk say, may be over at the next try.
+fn certificate(config: &Config, error: TlsError) -> StartError {
+    match config.tls {
+        Some(_) => StartError::Load(LoadError::one(format!("[tls]: {error}"), None)),
+        None => StartError::Failed(format!("the office's own certificate can't be made or read: {error}")),
+    }
 }
 
 fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {

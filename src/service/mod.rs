@@ -24,6 +24,8 @@ pub struct Registration {
     pub configuration: PathBuf,
     /// The store's directory.
     pub storage: PathBuf,
+    /// Where scheduled backups go.
+    pub backup: Option<PathBuf>,
     /// Other files that the configuration names, by absolute path: the service has to read them.
     pub beside: Vec<PathBuf>,
 }

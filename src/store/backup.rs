@@ -30,7 +30,7 @@ impl Store {
     pub async fn back_up(&self, dir: &Path, with_key: bool) -> Result<u64, StoreError> {
         let key = if with_key { self.secret_key_bytes()? } else { None };
         let (store, dir) = (self.directory().to_owned(), dir.to_owned());
-        let copied = tokio::task::spawn_blocking(move || {
+        let copy = move || {
             require_empty(&dir)?;
             platform::private_directory(&dir).map_err(|error| database::cannot(&dir, error))?;
             let bytes = database::copy_to(&store, &dir.join(database::FILE))?;
@@ -40,7 +40,9 @@ impl Store {
                 platform::write_private(&path, &key).map_err(|error| database::cannot(&path, error))?;
             }
             Ok(bytes)
-        });
+        };
+        // Root's copy lies where root says and is root's, although root acts as the owner of the store.
+        let copied = tokio::task::spawn_blocking(|| platform::with_own_rights(copy));
         copied.await.unwrap_or(Err(StoreError::Closed))
     }
 }

@@ -28,6 +28,9 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("schema-13.sql"),
 ];
 
+/// What the name of the copy begins with that is made before a migration; the version that it has follows.
+const BEFORE: &str = "before-migration-";
+
 /// "Mroo": tells our file from any other SQLite database (`file` shows it).
 const APPLICATION_ID: i32 = 0x4d72_6f6f;
 
@@ -131,7 +134,8 @@ fn migrate(connection: &Connection, dir: &Path, migrations: &[&str], alone: bool
         )));
     }
     if version > 0 {
-        back_up(connection, &dir.join(format!("before-migration-{version}.db")))?;
+        back_up(connection, &dir.join(format!("{BEFORE}{version}.db")))?;
+        forget_older_copies(dir, version);
     }
     for (done, migration) in migrations.iter().enumerate().skip(version) {
         connection.execute_batch(&format!(
@@ -140,6 +144,18 @@ fn migrate(connection: &Connection, dir: &Path, migrations: &[&str], alone: bool
         ))?;
     }
     Ok(())
+}
+
+/// The copies of migrations before this one: each is as large as the store was. One that can't be removed does no harm.
+fn forget_older_copies(dir: &Path, version: usize) {
+    for older in 1..version {
+        let copy = dir.join(format!("{BEFORE}{older}.db"));
+        if let Err(error) = std::fs::remove_file(&copy)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::debug!(%error, copy = %copy.display(), "an old copy stays");
+        }
+    }
 }
 
 fn too_new(version: usize, dir: &Path) -> StoreError {
@@ -186,7 +202,7 @@ const HARMLESS: &[&str] = &["tls", "leases", "secret.key", "run.lock", "store.lo
 /// Guards against a slip in `storage.path`: closing somebody's home directory to others would be a nasty surprise.
 fn require_a_store_or_room_for_one(dir: &Path) -> Result<(), StoreError> {
     // The system's own place is ours, whatever lies there: on Windows the configuration.
-    if dir.join(FILE).exists() || dir == platform::system_store() {
+    if dir.join(FILE).exists() || platform::is_same(dir, &platform::system_store()) {
         return Ok(());
     }
     let entries = match std::fs::read_dir(dir) {

@@ -13,9 +13,6 @@ use zeroize::Zeroizing;
 /// The key's file in the store's directory.
 pub(super) const KEY_FILE: &str = "secret.key";
 
-/// systemd hands credentials over in this directory; one named as the key's file takes its place.
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-
 /// What the key of [`Store::mark_of`] is derived for.
 const MARKS: &str = "mailroom 2026 marks of secrets";
 
@@ -113,11 +110,25 @@ impl Store {
     /// The key itself, for a backup that is to hold it; `None` if no secret was ever set.
     pub(super) fn secret_key_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let path = self.0.directory.join(KEY_FILE);
-        match credential() {
+        match credential(&path) {
             Some(bytes) => Ok(Some(bytes)),
             None if path.exists() => read_or_make(&path, false).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Another key would open none of the secrets that are there, and those that it seals could not be opened by whoever has the first.
+    fn require_no_secrets(&self, key: &Path) -> Result<(), StoreError> {
+        let stored: u32 = database::open_reader(&self.0.directory)?.query_row("SELECT count(*) FROM secret", [], |row| row.get(0))?;
+        if stored == 0 {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!(
+            "{} is missing, and {} it: put it back; if only the service is given it, as a credential of systemd, \
+             run this as root; if it is lost, `mailroom secret list` names what to remove (`mailroom secret remove NAME`) and set anew",
+            key.display(),
+            if stored == 1 { "1 stored secret needs".to_owned() } else { format!("{stored} stored secrets need") }
+        )))
     }
 
     /// The key, read once; made with the first secret.
@@ -125,9 +136,14 @@ impl Store {
         if let Some(key) = self.0.secret_key.get() {
             return Ok(key);
         }
-        let bytes = match credential() {
+        let path = self.0.directory.join(KEY_FILE);
+        let bytes = match credential(&path) {
             Some(bytes) => bytes,
-            None => read_or_make(&self.0.directory.join(KEY_FILE), make)?,
+            None if make && !path.metadata().is_ok_and(|about| about.len() > 0) => {
+                self.require_no_secrets(&path)?;
+                read_or_make(&path, true)?
+            }
+            None => read_or_make(&path, make)?,
         };
         let marks = blake3::derive_key(MARKS, &bytes);
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| {
@@ -137,16 +153,17 @@ impl Store {
     }
 }
 
-fn credential() -> Option<Zeroizing<Vec<u8>>> {
-    let path = Path::new(&std::env::var_os(CREDENTIALS)?).join(KEY_FILE);
-    std::fs::read(path).ok().map(Zeroizing::new)
+/// A credential named as the key's file takes its place. Elsewhere than in the system's store, a file that is there is the store's own.
+fn credential(file: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    let of_the_system = file.parent().is_some_and(|directory| platform::is_same(directory, &platform::system_store()));
+    platform::credential(KEY_FILE, !of_the_system && file.exists()).map(Zeroizing::new)
 }
 
 /// The key's bytes. Whoever finds the file empty makes the key; an OS lock lets only one do so.
 fn read_or_make(path: &Path, make: bool) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let lost = |error: std::io::Error| database::cannot(path, error);
     if !make && !path.exists() {
-        return Err(StoreError::Refused(format!("{} is missing: put it back, or set every secret anew", path.display())));
+        return Err(StoreError::Refused(format!("{} is missing: put it back, or remove every secret and set it anew", path.display())));
     }
     let mut file = platform::private_file(path).map_err(lost)?;
     file.lock().map_err(lost)?;

@@ -162,9 +162,9 @@ impl Answers {
         };
         let smarthost = find_smarthost(&arguments, provider.as_ref(), found.and_then(|found| found.smtp), &email, questions)?;
         let system = platform::system_configuration();
-        let in_system_place = system.parent() == Some(directory);
-        // The service may not read a file that belongs to whoever runs init.
-        let in_store = arguments.secret || in_system_place;
+        let in_system_place = system.parent().is_some_and(|place| platform::is_same(place, directory));
+        // The service may not read a file that belongs to whoever runs init; and others may read one that its folder leaves open.
+        let in_store = arguments.secret || in_system_place || !platform::PRIVATE_FILES;
         let log_in = match provider.as_ref().and_then(|profile| profile.oauth2.as_ref()).filter(|_| arguments.host.is_none()) {
             Some(oauth) => consent(oauth, &arguments, questions)?,
             None => LogIn::Password { password: password(&arguments, questions)?, in_store },
@@ -188,7 +188,7 @@ impl Answers {
             storage: match arguments.storage {
                 Some(path) => Some(std::path::absolute(path)?),
                 None if in_system_place => None,
-                None => Some(PathBuf::from("store")),
+                None => Some(PathBuf::from(files::USUAL_STORE)),
             },
             way: Way::Bind,
             users: vec![User { name: "postmaster".to_owned(), full_name: None }],
@@ -309,7 +309,7 @@ impl Server {
 
 fn password(arguments: &Arguments, questions: &mut Questions) -> anyhow::Result<SecretString> {
     match arguments.password_stdin || !questions.somebody() {
-        true => ask::secret("password", true).context("the mailbox's password; give it by --password-stdin"),
+        true => ask::secret("The mailbox's password", true).context("the mailbox's password; give it by --password-stdin"),
         false => questions.password("The mailbox's password")?.context("without a password nothing can be fetched"),
     }
 }
@@ -337,8 +337,10 @@ fn consent(provider: &OAuthProvider, arguments: &Arguments, questions: &mut Ques
             tenant = Some(answer).filter(|answer| !answer.is_empty());
         }
         "google" if arguments.password_stdin || !questions.somebody() => {
-            client_secret =
-                Some(ask::secret("client secret", true).context("the registration's client secret; give it by --password-stdin")?);
+            client_secret = Some(
+                ask::secret("The registration's client secret", true)
+                    .context("the registration's client secret; give it by --password-stdin")?,
+            );
         }
         "google" => client_secret = questions.password("The registration's client secret")?,
         _ => {}

@@ -134,6 +134,34 @@ pub fn stderr_is_lost() -> bool {
     }
 }
 
+/// What helps those who may not.
+pub const WITH_MORE_RIGHTS: &str = "run it with sudo";
+
+/// Whether two paths are written alike.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+}
+
+/// Whether a file can be closed to others wherever it lies.
+pub const PRIVATE_FILES: bool = true;
+
+/// Where root keeps what systemd hands over to the service as a credential of this name.
+const CREDENTIAL_STORE: &str = "/etc/credstore/mailroom.";
+/// systemd hands credentials over in this directory.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// A credential of the service. Root's commands, which act as the service's account, find it where systemd takes it from; unless it
+/// `has_own`, which might be another service's.
+pub fn credential(name: &str, has_own: bool) -> Option<Vec<u8>> {
+    if let Some(directory) = std::env::var_os(CREDENTIALS) {
+        return std::fs::read(Path::new(&directory).join(name)).ok();
+    }
+    if has_own || !getuid().is_root() || Uid::effective().is_root() {
+        return None;
+    }
+    with_own_rights(|| std::fs::read(format!("{CREDENTIAL_STORE}{name}"))).ok()
+}
+
 /// Who may touch the store, for those who may not.
 pub const WHO_MAY: &str = "the user that runs Mailroom must own the store's directory";
 
@@ -200,6 +228,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     })
+}
+
+/// Whether this process has all rights, and keeps them: root with a store of its own.
+pub fn keeps_all_rights() -> bool {
+    getuid().is_root() && Uid::effective().is_root()
 }
 
 /// For good, root becomes the owner of the store, as whom it acts since [`act_as_owner`]; says so, for the log. Others stay who they are.

@@ -2,7 +2,7 @@
 //! `systemctl` says.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -153,19 +153,22 @@ fn account(registration: &Registration, said: &mut Vec<String>) -> Result<String
     }
     if owner.is_none() {
         super::private_directory(storage).map_err(|error| failed("can't be made", storage, error))?;
-        run("chown", &["--recursive", &format!("{account}:{account}"), &storage.to_string_lossy()])?;
+        run("chown", &["--recursive", &format!("{account}:"), &storage.to_string_lossy()])?;
         said.push(format!("{} belongs to {account}", storage.display()));
     }
     let mappings = registration.configuration.with_file_name("mappings");
     if mappings.is_dir() && mappings.metadata().is_ok_and(|about| about.uid() == 0) {
         run("chown", &["--recursive", &format!("{account}:"), &mappings.to_string_lossy()])?;
     }
+    // Not every account's group has its name.
+    let group = User::from_name(&account).ok().flatten().map(|user| user.gid.as_raw());
+    let group = group.ok_or_else(|| format!("there is no user {account}, although it was made"))?;
     let folder = registration.configuration.parent();
     for path in registration.beside.iter().map(|path| path.as_path()).chain([registration.configuration.as_path()]).chain(folder) {
         let Ok(about) = path.metadata() else { continue };
         // Root's own files stay root's: the service may read them, and nobody else may.
         if about.uid() == 0 && about.mode() & 0o004 == 0 {
-            run("chgrp", &[&account, &path.to_string_lossy()])?;
+            chown(path, None, Some(group)).map_err(|error| failed("its group can't be changed", path, error))?;
             let more = if about.is_dir() { 0o050 } else { 0o040 };
             let readable = fs::Permissions::from_mode(about.mode() & 0o7777 | more);
             fs::set_permissions(path, readable).map_err(|error| failed("its mode can't be changed", path, error))?;
@@ -187,7 +190,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 fn unit(registration: &Registration, account: &str) -> Result<String, String> {
     let storage = &registration.storage;
     let mappings = registration.configuration.with_file_name("mappings");
-    for path in [&registration.program, &registration.configuration, storage] {
+    let backup = registration.backup.as_ref();
+    for path in [&registration.program, &registration.configuration, storage].into_iter().chain(backup) {
         if path.to_string_lossy().contains(|c: char| c.is_control() || "\"\\".contains(c)) {
             return Err(format!("{}: a unit can't hold such a path; choose one without quotes and backslashes", path.display()));
         }
@@ -203,9 +207,14 @@ fn unit(registration: &Registration, account: &str) -> Result<String, String> {
             "User" => format!("User={account}"),
             "Group" => "# its group is the account's own".to_owned(),
             "StateDirectory" | "StateDirectoryMode" if !usual_storage => continue,
-            "ReadWritePaths" if usual_storage => format!("ReadWritePaths={}", word(&format!("-{}", mappings.display()))),
             "ReadWritePaths" => {
-                format!("ReadWritePaths={} {}", word(&format!("-{}", mappings.display())), word(&storage.to_string_lossy()))
+                // With a dash, what is not there is no reason not to start.
+                let mut paths = vec![word(&format!("-{}", mappings.display()))];
+                if !usual_storage {
+                    paths.push(word(&storage.to_string_lossy()));
+                }
+                paths.extend(backup.map(|backup| word(&format!("-{}", backup.display()))));
+                format!("ReadWritePaths={}", paths.join(" "))
             }
             "ProtectHome" if in_homes(storage) || in_homes(&registration.configuration) => "ProtectHome=no".to_owned(),
             _ => line.to_owned(),
@@ -237,7 +246,16 @@ mod tests {
             configuration: configuration.into(),
             storage: storage.into(),
             beside: Vec::new(),
+            backup: None,
         }
+    }
+
+    #[test]
+    fn a_unit_lets_backups_be_written() {
+        let with_backup =
+            Registration { backup: Some("/mnt/the nas".into()), ..registration("/etc/mailroom/mailroom.toml", "/var/lib/mailroom") };
+        let text = unit(&with_backup, "anna").unwrap();
+        assert!(text.lines().any(|line| line == "ReadWritePaths=-/etc/mailroom/mappings \"-/mnt/the nas\""), "{text}");
     }
 
     #[test]

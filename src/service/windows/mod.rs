@@ -138,15 +138,43 @@ pub fn give_to_owner_of_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What helps those who may not.
+pub const WITH_MORE_RIGHTS: &str = "open the command prompt with \"Run as administrator\"";
+
+/// Whether two paths are the same to Windows, which does not tell capitals from small letters.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    one.as_os_str().to_string_lossy().to_lowercase() == other.as_os_str().to_string_lossy().to_lowercase()
+}
+
+/// Whether a file can be closed to others wherever it lies: who may read it is inherited from its directory.
+pub const PRIVATE_FILES: bool = false;
+
+/// Only systemd hands credentials over.
+pub fn credential(_name: &str, _has_own: bool) -> Option<Vec<u8>> {
+    None
+}
+
+/// Nothing to warn of: the service has its own account from the start.
+pub fn keeps_all_rights() -> bool {
+    false
+}
+
 /// Who may touch the store, for those who may not.
 pub const WHO_MAY: &str = "only the service and administrators may: open the command prompt with \"Run as administrator\"";
 
 /// Makes a directory that only its owner, administrators and the service can enter.
 pub fn private_directory(dir: &Path) -> io::Result<()> {
     // The usual place holds the configuration too, and may be there before the store is.
-    let new = !dir.exists() || (dir == system_store() && !dir.join("store.lock").exists());
+    let (found, usual) = (dir.exists(), is_same(dir, &system_store()));
+    if found && (!usual || dir.join("store.lock").exists()) {
+        return Ok(());
+    }
     std::fs::create_dir_all(dir)?;
-    if new { rights::close(dir) } else { Ok(()) }
+    if usual {
+        // Anybody may make directories in this place: whoever was here first must not keep any right.
+        rights::take(dir)?;
+    }
+    rights::close(dir, usual)
 }
 
 /// Opens a file for reading and writing, made if missing. Who may read it is inherited from its directory.

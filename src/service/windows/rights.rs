@@ -9,7 +9,7 @@ use windows_dpapi::{Scope, decrypt_data, encrypt_data};
 use zeroize::Zeroizing;
 
 use super::super::Registration;
-use super::NAME;
+use super::{NAME, is_same, system_store};
 
 /// The service's own account: Windows makes it with the service, it has no password and no rights but those that are given to it.
 pub const ACCOUNT: &str = r"NT SERVICE\Mailroom";
@@ -17,21 +17,39 @@ pub const ACCOUNT: &str = r"NT SERVICE\Mailroom";
 /// The length of a key that is not sealed: it comes from another system.
 const BARE_KEY: usize = 32;
 
-/// Accounts that get everything, by their numbers, since their names differ with the language: the system, administrators, and whoever
-/// owns the file.
-const KEEPERS: [&str; 3] = ["*S-1-5-18", "*S-1-5-32-544", "*S-1-3-4"];
+/// Accounts that get everything, by their numbers, since their names differ with the language: the system and administrators.
+const KEEPERS: [&str; 2] = ["*S-1-5-18", ADMINISTRATORS];
+const ADMINISTRATORS: &str = "*S-1-5-32-544";
+/// Whoever owns the file: likewise, where somebody has made a store of his own.
+const OWNER: &str = "*S-1-3-4";
 
-/// Closes a directory to everybody but the keepers and the service, with all that will be made in it.
-pub fn close(dir: &Path) -> io::Result<()> {
-    icacls(dir, &close_to(&service_number()))
+/// Gives a directory in which nothing secret lies yet, and what lies there, to administrators; whatever rights were on it are gone.
+pub fn take(dir: &Path) -> io::Result<()> {
+    own(dir)?;
+    icacls(dir, &["/reset", "/T", "/C", "/Q"].map(str::to_owned))
+}
+
+/// Who owns a directory may change the rights on it: administrators do.
+fn own(dir: &Path) -> io::Result<()> {
+    icacls(dir, &["/setowner", ADMINISTRATORS, "/T", "/C", "/Q"].map(str::to_owned))
+}
+
+/// Closes a directory to everybody but the keepers and the service, with all that will be made in it. `of_the_machine`: its owner gets
+/// no rights as such either.
+pub fn close(dir: &Path, of_the_machine: bool) -> io::Result<()> {
+    icacls(dir, &close_to(&service_number(), of_the_machine))
 }
 
 /// Gives an account what it needs of this registration: the store to itself, the files to read, and mappings to write.
 pub fn give(registration: &Registration, account: &str) -> Result<(), String> {
     let failed = |path: &Path, error: io::Error| format!("{account} can't be given rights on {}: {error}", path.display());
-    let Registration { program, configuration, storage, beside } = registration;
+    let Registration { program, configuration, storage, beside, backup } = registration;
     std::fs::create_dir_all(storage).map_err(|error| failed(storage, error))?;
-    icacls(storage, &close_to(account)).map_err(|error| failed(storage, error))?;
+    let of_the_machine = is_same(storage, &system_store());
+    if of_the_machine {
+        own(storage).map_err(|error| failed(storage, error))?;
+    }
+    icacls(storage, &close_to(account, of_the_machine)).map_err(|error| failed(storage, error))?;
     // What lies there already takes the directory's rights over.
     if std::fs::read_dir(storage).is_ok_and(|mut entries| entries.next().is_some()) {
         let all = storage.join("*");
@@ -44,6 +62,9 @@ pub fn give(registration: &Registration, account: &str) -> Result<(), String> {
         if mappings.is_dir() {
             icacls(&mappings, &grant(account, "(OI)(CI)M")).map_err(|error| failed(&mappings, error))?;
         }
+    }
+    if let Some(backup) = backup.as_ref().filter(|backup| backup.is_dir()) {
+        icacls(backup, &grant(account, "(OI)(CI)M")).map_err(|error| failed(backup, error))?;
     }
     for file in beside.iter().filter(|file| file.exists() && !file.starts_with(storage)) {
         icacls(file, &grant(account, "R")).map_err(|error| failed(file, error))?;
@@ -65,8 +86,9 @@ pub fn unseal(sealed: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<Vec<u8>>> {
     decrypt_data(&sealed, Scope::Machine, None).map(Zeroizing::new).map_err(io::Error::other)
 }
 
-fn close_to(account: &str) -> Vec<String> {
-    let keepers = KEEPERS.iter().map(|keeper| format!("{keeper}:(OI)(CI)F"));
+fn close_to(account: &str, of_the_machine: bool) -> Vec<String> {
+    let owner = (!of_the_machine).then_some(&OWNER);
+    let keepers = KEEPERS.iter().chain(owner).map(|keeper| format!("{keeper}:(OI)(CI)F"));
     let rights = keepers.chain([format!("{account}:(OI)(CI)M")]).flat_map(|right| ["/grant:r".to_owned(), right]);
     ["/inheritance:r".to_owned()].into_iter().chain(rights).chain(["/Q".to_owned()]).collect()
 }
