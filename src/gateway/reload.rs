@@ -72,6 +72,8 @@ impl Reloader {
         let mut eye = Eye::open();
         eye.look_at(&self.file, self.seen.beside.keys());
         let mut changes = self.store.changes();
+        // What was changed before anybody watched.
+        self.look_again(false).await;
         loop {
             let forced = tokio::select! {
                 () = stop.requested() => return,
