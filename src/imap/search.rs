@@ -24,6 +24,8 @@ pub struct Program {
     pub header: bool,
     /// But no more of them than [`fields::listed`] keeps.
     pub listed: bool,
+    /// EMAILIDs are needed.
+    pub email_ids: bool,
     /// A mod-sequence is asked for: the answer names the highest (RFC 7162 §3.1.5).
     pub modseq: bool,
 }
@@ -73,6 +75,7 @@ pub struct Candidate<'a> {
     pub saved: i64,
     pub size: u64,
     pub modseq: u64,
+    /// If the program wants it.
     pub email_id: &'a str,
     /// If the program wants it.
     pub header: Option<&'a Header<'a>>,
@@ -84,7 +87,7 @@ impl Program {
     /// Makes keys ready. `now` is in milliseconds since 1970; `recent` are the UIDs with `\\Recent`; `uids` says which UIDs a set means, by UID
     /// or by number.
     pub fn new(keys: &[Key], now: i64, recent: &Ranges, uids: &dyn Fn(&SequenceSet, bool) -> Ranges) -> Program {
-        let mut program = Program { tests: Vec::new(), needles: Vec::new(), header: false, listed: true, modseq: false };
+        let mut program = Program { tests: Vec::new(), needles: Vec::new(), header: false, listed: true, email_ids: false, modseq: false };
         program.tests = keys.iter().map(|key| program.ready(key, now, recent, uids)).collect();
         program
     }
@@ -128,7 +131,10 @@ impl Program {
                 self.modseq = true;
                 Test::ModSeq(*modseq)
             }
-            Key::EmailId(id) => Test::EmailId(id.clone()),
+            Key::EmailId(id) => {
+                self.email_ids = true;
+                Test::EmailId(id.clone())
+            }
             // We give no thread ids, and so no message has this one.
             Key::ThreadId(_) => Test::Always(false),
             Key::SaveDateSupported => Test::Always(true),
@@ -241,9 +247,9 @@ fn holds(test: &Test, candidate: &Candidate) -> Option<bool> {
         Test::Smaller(size) => candidate.size < *size,
         Test::ModSeq(modseq) => candidate.modseq >= *modseq,
         Test::EmailId(id) => candidate.email_id == id,
-        Test::Header { name, text } => candidate.header.is_some_and(|header| {
-            header.all(name).any(|field| text.is_empty() || searched::readings(field).any(|reading| reading.contains(text)))
-        }),
+        Test::Header { name, text } => {
+            candidate.header.is_some_and(|header| header.all(name).any(|field| text.is_empty() || searched::is_in(field, text)))
+        }
         Test::Needle(index) => return candidate.found.get(*index).copied().flatten(),
         Test::Not(test) => !holds(test, candidate)?,
         Test::Or(tests) => match (holds(&tests.0, candidate), holds(&tests.1, candidate)) {

@@ -8,6 +8,7 @@ use super::content_type::MediaType;
 use super::header::{Field, Header};
 use super::layout::{Kind, Layout, Place};
 use super::{text, transfer, words};
+use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
@@ -133,6 +134,22 @@ pub fn readings(field: &Field) -> impl Iterator<Item = String> {
     std::iter::once(fold(&field.text())).chain(rendered)
 }
 
+/// Whether a folded text is in a field, however that is read.
+pub fn is_in(field: &Field, text: &str) -> bool {
+    let has_other_readings = ADDRESSES.iter().any(|name| field.is(name));
+    if has_other_readings || text.contains(' ') || field.value.len() > words::MAX_VALUE || !reads_as_written(field.value) {
+        return readings(field).any(|reading| reading.contains(text));
+    }
+    memmem::find(&field.value.to_ascii_lowercase(), text.as_bytes()).is_some()
+}
+
+/// Whether a header, or a field's value, reads as it is written, so that what stands in one of its texts without a space stands in its bytes
+/// as well: it is ASCII that can be seen, and nothing in it is encoded. Nearly everything that we put above messages is.
+pub fn reads_as_written(header: &[u8]) -> bool {
+    let mut lines = header.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.all(|line| line.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))) && memmem::find(header, b"=?").is_none()
+}
+
 /// Whether a delivery may have put a field of this name above the message.
 pub fn may_stand_above(name: &str) -> bool {
     ABOVE.iter().any(|above| above.eq_ignore_ascii_case(name))
@@ -226,7 +243,31 @@ mod tests {
         assert_eq!(found, expected.map(|(origin, text)| (origin, text.to_owned())));
     }
 
+    #[test]
+    fn headers_that_read_as_they_are_written() {
+        let check = |header: &str, expected: bool| assert_eq!(reads_as_written(header.as_bytes()), expected, "{header:?}");
+        check("Delivered-To: alice@office.lan\r\nReceived: from x\r\n\tby y; z\r\n", true);
+        check("Delivered-To: al\rice\r\n", false);
+        check("Delivered-To: \u{1}\r\n", false);
+        check("Delivered-To: jürgen@office.lan\r\n", false);
+        check("Delivered-To: =?utf-8?q?x?=\r\n", false);
+    }
+
     proptest! {
+        /// What is looked for in the bytes is found where it is found in what they say, and nowhere else.
+        #[test]
+        fn texts_in_fields(
+            name in "(Subject|From|X-A)",
+            value in "(a|B|ab|K|\u{212a}|<|>|@|\\(|\"| |\t|\r\n |\r\n\t|\r|=\\?utf-8\\?q\\?a\\?=|ä){0,12}",
+            text in "(a|b|k|@| |<|ä){1,4}",
+        ) {
+            let header = format!("{name}: {value}\r\n\r\n");
+            let text = fold(&text);
+            for field in Header::parse(header.as_bytes()).fields() {
+                prop_assert_eq!(is_in(field, &text), readings(field).any(|reading| reading.contains(&text)), "{:?} in {:?}", text, header);
+            }
+        }
+
         /// The fast way for ASCII is the same way.
         #[test]
         fn folding(text in "(A|b| |\t|\r\n|ß|İ|Σ|\u{a0}|\u{2003}|é|日){0,20}") {

@@ -193,6 +193,7 @@ impl Session {
 
     fn verdict(&mut self, program: &Program, row: &MessageRow, header: &[u8], found: &[Option<bool>]) -> Result<Option<bool>, Failure> {
         let header = program.header.then(|| Header::parse(header));
+        let email_id = if program.email_ids { row.email_id() } else { String::new() };
         Ok(program.test(&Candidate {
             uid: row.view.uid,
             flags: row.view.flags,
@@ -201,7 +202,7 @@ impl Session {
             saved: row.saved,
             size: row.size,
             modseq: row.view.modseq,
-            email_id: &row.email_id(),
+            email_id: &email_id,
             header: header.as_ref(),
             found,
         }))
