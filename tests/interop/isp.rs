@@ -201,7 +201,14 @@ impl Drop for Dovecot {
     fn drop(&mut self) {
         // the master ends its children when it is asked to, not when it is killed
         let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
+        // and is not waited for without end: a child that was cut off in the middle may hold it up
+        let asked = std::time::Instant::now();
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if asked.elapsed() > std::time::Duration::from_secs(20) {
+                let _ = self.process.kill();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }
 
