@@ -137,7 +137,8 @@ fn status_tells_why_it_did_not_start_until_it_does() {
     assert_eq!(office.call(&["run"]).status.code(), Some(1));
     let status = office.json(&["status", "--json"]);
     assert!(status["start_error"].as_str().unwrap().contains("another program has this port"), "{status}");
-    assert!(office.must(&["status"]).contains("its last start failed: listen.imap"));
+    let text = office.must(&["status"]);
+    assert!(text.contains("its last start failed: listen.imap"), "{text}");
     drop(taken);
     drop(office.run());
     assert!(office.json(&["status", "--json"])["start_error"].is_null());
@@ -463,7 +464,6 @@ fn root_gives_itself_up_for_the_owner_of_the_store() {
 #[test]
 fn a_password_command_works_and_writes_nowhere_else() {
     let dovecot = Dovecot::start();
-    dovecot.deliver("alice", [b"From: bob@out.example\r\nTo: alice@example.com\r\nSubject: hello\r\n\r\nHello\r\n".as_slice()]);
     let office = Office::new("", "");
     let outside = PathBuf::from(format!("/mailroom-test-{}", std::process::id()));
     let script = format!(
@@ -477,7 +477,8 @@ fn a_password_command_works_and_writes_nowhere_else() {
     office.configure(&format!("[office]\ndomains = [\"example.com\"]\npostmaster = \"alice\"\n{collector}"), "");
     office.write("isp.pass", isp::PASSWORD);
     office.add_users(&["alice"]);
-    let gateway = office.run();
+    let gateway = office.run_past_first_fetch();
+    dovecot.deliver("alice", [b"From: bob@out.example\r\nTo: alice@example.com\r\nSubject: hello\r\n\r\nHello\r\n".as_slice()]);
     let figures = &office.fetch()[0];
     let wrote_outside = outside.exists();
     let _ = fs::remove_file(&outside);

@@ -22,7 +22,7 @@ fn who_writes_is_told_once_and_a_colleague_has_a_copy() {
     let office = Office::new(&config, "[senders]\nbob = { address = \"bob@example.com\", name = \"Bob Jones\" }\n");
     office.write("isp.pass", isp::PASSWORD);
     office.add_users(&["alice", "bob", "carol"]);
-    let gateway = office.run();
+    let gateway = office.run_past_first_fetch();
     office.write("away.txt", "Bin weg.\n.\nBob\n");
     office.must(&["vacation", "bob", "on", "--until", "2099-12-31", "--text", office.path("away.txt").to_str().unwrap()]);
     office.must(&["copy", "bob", "to", "carol", "--until", "2099-12-31"]);

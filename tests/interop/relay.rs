@@ -56,7 +56,7 @@ fn a_reply_leaves_as_the_shared_address_and_its_answer_finds_its_writer() {
     let office = Office::new(&config(&dovecot, &postfix), MAPPING);
     office.write("isp.pass", isp::PASSWORD);
     office.add_users(&["alice", "bob"]);
-    let gateway = office.run();
+    let gateway = office.run_past_first_fetch();
 
     let text = "From: Bob <bob@office.lan>\nTo: Carol <carol@customer.example>\nCc: alice@office.lan\nSubject: Your question\nMessage-ID: <answer-1@office.lan>\n\
                 Date: Mon, 23 Nov 2026 10:00:00 +0000\nX-Untouched:   two  spaces\n\nHello Carol,\n.\n..two dots\nBob\n";

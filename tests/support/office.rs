@@ -22,7 +22,7 @@ pub struct Office {
 }
 
 impl Office {
-    /// Writes the files. `config` gets `[storage]` and `[listen]` (loopback, port 0) put in front where it has none.
+    /// Writes the files. `config` gets `[storage]` and the keys of `[listen]` (loopback, port 0) that it has not.
     pub fn new(config: &str, mapping: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("office").tempdir().unwrap();
         fs::create_dir(folder.path().join("mappings")).unwrap();
@@ -102,7 +102,17 @@ impl Office {
         self.try_run().unwrap_or_else(|said| panic!("the gateway did not start:\n{said}"))
     }
 
-    /// The same with a variable in its environment; `None` if that ended it before it was ready.
+    /// The same, and waits until every collector has fetched, which one that never did does without being asked: mail that is delivered
+    /// afterwards is what the next `fetch` finds, and nobody is there before it.
+    pub fn run_past_first_fetch(&self) -> Gateway {
+        let gateway = self.run();
+        until("the first fetch to end", || {
+            self.json(&["status", "--json"])["collectors"].as_array().unwrap().iter().all(|collector| collector["last_run"].is_string())
+        });
+        gateway
+    }
+
+    /// [`Self::run`] with a variable in its environment; `None` if that ended it before it was ready.
     #[cfg(feature = "failpoints")]
     pub fn run_with(&self, name: &str, value: &str) -> Option<Gateway> {
         let mut command = self.command(&["run"]);
@@ -110,7 +120,7 @@ impl Office {
         self.start(command).ok()
     }
 
-    /// The same; on an early end what it said on stderr.
+    /// [`Self::run`]; on an early end what it said on stderr.
     pub fn try_run(&self) -> Result<Gateway, String> {
         self.start(self.command(&["run"]))
     }
@@ -148,11 +158,15 @@ fn whole(config: &str) -> String {
     if !config.contains("[storage]") {
         text.push_str("\n[storage]\npath = \"store\"\nmin_free = \"1MB\"\n");
     }
-    if !config.contains("[listen]") {
-        text.push_str("\n[listen]\n");
-        for key in ["pop3", "pop3s", "imap", "imaps", "submission", "submissions"] {
-            text.push_str(&format!("{key} = [\"127.0.0.1:0\"]\n"));
-        }
+    // No test takes a port that somebody else on the machine may want.
+    let listen: String = ["pop3", "pop3s", "imap", "imaps", "submission", "submissions"]
+        .iter()
+        .filter(|key| !config.contains(&format!("\n{key} = [")))
+        .map(|key| format!("{key} = [\"127.0.0.1:0\"]\n"))
+        .collect();
+    match text.contains("[listen]\n") {
+        true => text = text.replace("[listen]\n", &format!("[listen]\n{listen}")),
+        false => text.push_str(&format!("\n[listen]\n{listen}")),
     }
     text
 }
