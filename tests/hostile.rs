@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::lan::{Lan, PASSWORD, Pipe};
+use crate::support::memory::{alone, resident};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Server {
@@ -55,13 +56,6 @@ async fn rest(client: &mut Pipe) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// Kilobytes of this process.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-    line.split_ascii_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse().ok()).unwrap_or(0)
-}
-
 /// Nobody else's mail waits for that.
 async fn others_are_served(lan: &Lan) {
     let mut client = open(lan, Server::Imap, "192.168.1.9");
@@ -103,6 +97,9 @@ async fn a_literal_that_never_comes_is_waited_for_and_no_longer() {
 
 #[tokio::test]
 async fn a_line_of_a_megabyte_is_no_line() {
+    if !alone("hostile::a_line_of_a_megabyte_is_no_line") {
+        return;
+    }
     let lan = Lan::new("").await;
     let endless = vec![b'x'; 1 << 20];
     for server in SERVERS {
@@ -305,6 +302,9 @@ async fn pipelined_log_ins_are_taken_in_order() {
 /// Ten are looked at; the rest costs nothing, from however many connections they come, and people elsewhere log in meanwhile.
 #[tokio::test]
 async fn ten_thousand_wrong_passwords_cost_ten() {
+    if !alone("hostile::ten_thousand_wrong_passwords_cost_ten") {
+        return;
+    }
     let lan = Lan::new("").await;
     let (before, begun) = (resident(), std::time::Instant::now());
     let mut tried = 0;
@@ -329,6 +329,9 @@ async fn ten_thousand_wrong_passwords_cost_ten() {
 /// Who asks for a hundred megabytes and takes none of them: the answer waits outside the memory, and in the end nobody waits.
 #[tokio::test]
 async fn slow_readers_that_never_drain_are_left_behind() {
+    if !alone("hostile::slow_readers_that_never_drain_are_left_behind") {
+        return;
+    }
     let lan = Lan::new("").await;
     let mail = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(60_000));
     lan.deliver("alice", (0..20).map(|_| mail.as_bytes().to_vec())).await;

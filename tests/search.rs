@@ -15,6 +15,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::interop::isp::{self, Dovecot};
 use crate::support::lan::{Lan, PASSWORD, Pipe};
+use crate::support::memory::resident;
 use crate::support::reader;
 
 /// How the text of a mail is written.
@@ -294,10 +295,6 @@ async fn a_large_mailbox_is_a_mailbox() {
     }
     let (mut client, stream, peer) = lan.connect("192.168.1.7", true);
     tokio::spawn(imap::serve(stream, peer, lan.context.clone(), lan.stop.clone()));
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned()
-    };
     let last = format!("FETCH {}:* (UID ENVELOPE)", there - 49);
     let exists = format!("* {there} EXISTS");
     let login = format!("LOGIN alice \"{PASSWORD}\"");
@@ -318,7 +315,7 @@ async fn a_large_mailbox_is_a_mailbox() {
         while !lines.last().is_some_and(|line: &String| line.starts_with("a ")) {
             lines.push(client.line().await.unwrap());
         }
-        println!("{command}: {:?}, {} before, {} after", before.1.elapsed(), before.0, resident());
+        println!("{command}: {:?}, {} KB before, {} after", before.1.elapsed(), before.0, resident());
         assert_eq!(lines.iter().filter(|shown| shown.starts_with(line)).count(), times, "{command}: {:?}", lines.last());
     }
 }

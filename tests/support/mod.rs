@@ -2,6 +2,7 @@
 
 pub mod imap_upstream;
 pub mod lan;
+pub mod memory;
 pub mod oauth_server;
 pub mod office;
 pub mod pop3_upstream;
