@@ -6,6 +6,7 @@ pub mod expectations;
 pub mod facts;
 pub mod fetch;
 pub mod figures;
+mod guard;
 pub mod habits;
 mod idle;
 pub mod intention;

@@ -30,7 +30,7 @@ const STUCK_AFTER: i64 = 24 * 3600 * 1000;
 pub struct Plan {
     /// New: to be retrieved, many at once.
     pub fetch: Vec<Item>,
-    /// In flight when something ended badly: to be retrieved after the others, one at a time.
+    /// In flight when something ended badly: to be retrieved after the others, one at a time, those that were it most often last.
     pub singly: Vec<(Item, u32)>,
     /// Those of `fetch` that came before, in a session that got out of step, with the fingerprint of what came.
     pub doubtful: Vec<(Item, String)>,
@@ -183,7 +183,7 @@ impl Comparison {
 
     /// The plan, in the order of the listing, and the listing.
     pub fn finish(mut self) -> (Plan, Roll) {
-        self.singly.sort_unstable();
+        self.singly.sort_unstable_by_key(|(place, attempts)| (*attempts, *place));
         self.wanted.sort_unstable();
         self.dispose.sort_unstable();
         self.again.sort_unstable();
@@ -389,6 +389,15 @@ mod tests {
         assert_eq!((handles(&by_header.dispose), suspects(&by_header)), (vec![3, 4, 6], vec![]));
         let grown = [Item { size: Some(2), ..item(3, "here") }];
         assert_eq!(suspects(&plan(&grown, POP3, &ledger, &After::Keep, NOW)), [3], "it was smaller");
+    }
+
+    #[test]
+    fn trap_20_whoever_was_in_flight_most_often_comes_last() {
+        let listing = [item(1, "twice"), item(2, "once"), item(3, "too")];
+        let ledger = [("twice", 2), ("too", 1), ("once", 1)];
+        let ledger = ledger.map(|(uid, attempts)| Entry { attempts, ..entry(uid, State::Attempted, "", 0) });
+        let singly = plan(&listing, POP3, &ledger, &After::Delete, NOW).singly;
+        assert_eq!(singly, [(item(2, "once"), 1), (item(3, "too"), 1), (item(1, "twice"), 2)]);
     }
 
     #[test]

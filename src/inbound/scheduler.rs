@@ -5,6 +5,7 @@
 
 use super::fetch::{self, Order};
 use super::figures::{Figures, Outcome, Progress};
+use super::guard;
 use super::idle;
 use super::places::Places;
 use super::refusal;
@@ -17,9 +18,7 @@ use crate::wire::dial::Patience;
 use jiff::{Timestamp, Zoned};
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -265,12 +264,12 @@ pub async fn fetch_and_record(order: &Order, places: &Places, state: CollectorSt
     let mut place = places.take(&order.collector.endpoint.host).await;
     let begun = CollectorState { fetching_since: Some(Timestamp::now().as_millisecond()), ..state.clone() };
     let noted = order.store.collector_state_set(name, begun).await;
-    let mut outcome = contained(name, fetch::fetch(order)).await;
+    let mut outcome = guard::guarded(name, fetch::fetch(order)).await;
     while outcome.turned_away && place.give_up() {
         tracing::info!(collector = name, "the provider has no room for one more session; waiting for another one to end");
         tokio::time::sleep(ROOM_PAUSE).await;
         place = places.take(&order.collector.endpoint.host).await;
-        outcome = contained(name, fetch::fetch(order)).await;
+        outcome = guard::guarded(name, fetch::fetch(order)).await;
     }
     drop(place);
     let now = Timestamp::now();
@@ -320,26 +319,6 @@ pub async fn fetch_and_record(order: &Order, places: &Places, state: CollectorSt
     (outcome, wait.map(|wait| (backoff, wait)))
 }
 
-/// A fault of the program ends this fetch and nothing else.
-async fn contained(name: &str, fetch: impl Future<Output = Outcome>) -> Outcome {
-    let mut fetch = std::pin::pin!(fetch);
-    let step = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(context))) {
-        Ok(step) => step.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    };
-    match std::future::poll_fn(step).await {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-            let said = said.unwrap_or_default();
-            tracing::error!(collector = name, said, "the fetch ended by a fault of the program");
-            let error = format!("a fault of the program ended the fetch ({said}); it is tried again. Please report it");
-            let figures = Figures { name: name.to_owned(), error: Some(error), ..Figures::default() };
-            Outcome { figures, failure: Some(Failure::Temporary), login_delay: None, fault: true, turned_away: false }
-        }
-    }
-}
-
 /// Waits until a secret may have been set, here or by a command beside the gateway.
 async fn secrets_may_differ(changes: &mut broadcast::Receiver<Change>) {
     loop {
@@ -348,18 +327,5 @@ async fn secrets_may_differ(changes: &mut broadcast::Receiver<Change>) {
             Ok(_) => {}
             Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn trap_21_a_panic_in_a_fetch_is_contained_and_counted() {
-        let outcome = contained("isp", async { panic!("on {}", "purpose") }).await;
-        assert!(outcome.fault);
-        assert_eq!(outcome.failure, Some(Failure::Temporary));
-        assert!(outcome.figures.error.is_some_and(|error| error.contains("a fault of the program") && error.contains("on purpose")));
     }
 }

@@ -205,6 +205,7 @@ impl Drop for Dovecot {
         let asked = std::time::Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) {
             if asked.elapsed() > std::time::Duration::from_secs(20) {
+                eprintln!("Dovecot did not end when it was asked to");
                 let _ = self.process.kill();
             }
             std::thread::sleep(std::time::Duration::from_millis(10));

@@ -66,7 +66,24 @@ impl Office {
 
     /// Runs a command to its end, whatever that is.
     pub fn call(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+        self.call_with(arguments, "")
+    }
+
+    fn call_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (ended, end) = mpsc::channel::<()>();
+        let (id, name) = (child.id().to_string(), arguments.join(" "));
+        std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("mailroom {name} has not ended in {} s, and is ended", PATIENCE.as_secs());
+                let _ = Command::new("kill").args(["-ABRT", &id]).status();
+            }
+        });
+        // One that ends without reading it has said why.
+        let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        output
     }
 
     /// Runs a command that has to succeed; its standard output.
@@ -76,9 +93,7 @@ impl Office {
 
     /// The same with something on standard input.
     pub fn must_with(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = self.call_with(arguments, input);
         assert!(output.status.success(), "mailroom {} ended with {}:\n{}", arguments.join(" "), output.status, errors(&output));
         String::from_utf8(output.stdout).unwrap()
     }
