@@ -10,6 +10,7 @@ use super::layout::{Kind, Layout, Place};
 use super::{text, transfer, words};
 use memchr::memmem;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
 /// Of one text part. Deviation: what stands behind it is not found; nobody wrote so much by hand.
@@ -38,6 +39,61 @@ pub enum Origin {
     Header,
     /// A text part.
     Body,
+}
+
+/// A text of a message. That of a part is folded when somebody needs that, since it may be long.
+#[derive(Debug)]
+pub struct Text<'t> {
+    /// Where it stands.
+    pub origin: Origin,
+    /// Folded, if it is that of a header.
+    read: &'t str,
+    folded: OnceCell<String>,
+    lower: OnceCell<Vec<u8>>,
+}
+
+impl<'t> Text<'t> {
+    fn new(origin: Origin, read: &'t str) -> Self {
+        Self { origin, read, folded: OnceCell::new(), lower: OnceCell::new() }
+    }
+
+    /// As [`fold`] makes it.
+    pub fn folded(&self) -> &str {
+        match self.origin {
+            Origin::Header => self.read,
+            Origin::Body => self.folded.get_or_init(|| fold(self.read)),
+        }
+    }
+
+    fn holds(&self, finder: &Finder<'_>) -> bool {
+        let is_plain = || self.read.is_ascii() || !self.read.contains(BECOME_ASCII);
+        if self.origin == Origin::Header || !finder.is_plain || !is_plain() {
+            return finder.text.find(self.folded().as_bytes()).is_some();
+        }
+        finder.text.find(self.lower.get_or_init(|| self.read.as_bytes().to_ascii_lowercase())).is_some()
+    }
+}
+
+/// What is no ASCII and holds some in lower case.
+const BECOME_ASCII: [char; 2] = ['\u{212a}', '\u{130}'];
+
+/// Finds a folded text in others.
+pub struct Finder<'s> {
+    text: memmem::Finder<'s>,
+    /// Without space, and ASCII: where it stands in a folded text, it stands in that text's small letters as well.
+    is_plain: bool,
+}
+
+impl<'s> Finder<'s> {
+    /// Of a text that was folded.
+    pub fn new(text: &'s str) -> Self {
+        Self { text: memmem::Finder::new(text), is_plain: text.is_ascii() && !text.contains(' ') }
+    }
+
+    /// Whether the text is in another.
+    pub fn is_in(&self, text: &Text<'_>) -> bool {
+        text.holds(self)
+    }
 }
 
 /// How texts are compared: in lower case, white space of any length being one space.
@@ -131,7 +187,15 @@ pub fn readings(field: &Field) -> impl Iterator<Item = String> {
     let mailboxes = if is_list { address_list::mailboxes(field.value) } else { Vec::new() };
     let rendered =
         mailboxes.into_iter().map(|mailbox| fold(&format!("{} <{}>", mailbox.name.as_deref().unwrap_or_default(), mailbox.address)));
-    std::iter::once(fold(&field.text())).chain(rendered)
+    std::iter::once(reading(field)).chain(rendered)
+}
+
+/// A field's value as it is written, folded.
+fn reading(field: &Field) -> String {
+    match std::str::from_utf8(field.value.trim_ascii()) {
+        Ok(value) if field.value.len() <= words::MAX_VALUE && reads_as_written(field.value) => fold(value),
+        _ => fold(&field.text()),
+    }
 }
 
 /// Whether a folded text is in a field, however that is read.
@@ -155,26 +219,26 @@ pub fn may_stand_above(name: &str) -> bool {
     ABOVE.iter().any(|above| above.eq_ignore_ascii_case(name))
 }
 
-/// Every text of a header, folded, until `each` has enough.
-pub fn header_texts(header: &[u8], each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>) -> ControlFlow<()> {
+/// Every text of a header, until `each` has enough.
+pub fn header_texts(header: &[u8], each: &mut impl FnMut(&Text<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
     for field in Header::parse(header).fields() {
-        let name = fold(&words::lossless(field.name));
-        for (at, reading) in readings(field).enumerate() {
-            if at == 0 {
-                each(Origin::Header, &format!("{name}: {reading}"))?;
-            } else {
-                each(Origin::Header, &reading)?;
-            }
+        let mut readings = readings(field);
+        let mut whole = fold(&words::lossless(field.name));
+        whole.push_str(": ");
+        whole.push_str(&readings.next().unwrap_or_default());
+        each(&Text::new(Origin::Header, &whole))?;
+        for reading in readings {
+            each(&Text::new(Origin::Header, &reading))?;
         }
     }
     ControlFlow::Continue(())
 }
 
-/// Every text of a message, folded, until `each` has enough. `read` gives bytes from one offset to another.
+/// Every text of a message, until `each` has enough. `read` gives bytes from one offset to another.
 pub fn texts<B: AsRef<[u8]>, E>(
     layout: &Layout,
     mut read: impl FnMut(u64, u64) -> Result<B, E>,
-    each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>,
+    each: &mut impl FnMut(&Text<'_>) -> ControlFlow<()>,
 ) -> Result<(), E> {
     for place in layout.places() {
         let header = read(place.start, place.body.min(place.start.saturating_add(MAX_HEADER)))?;
@@ -183,21 +247,27 @@ pub fn texts<B: AsRef<[u8]>, E>(
         }
         let Some(media) = text_part(place, header.as_ref()) else { continue };
         let body = read(place.body, place.end.min(place.body.saturating_add(MAX_PART)))?;
-        if each(Origin::Body, &body_text(&media, place, body)).is_break() {
+        if body_text(&media, place, body, each).is_break() {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// The text of a part, folded. Each form of it goes as soon as the next one is there, since a text may be long.
-fn body_text(media: &MediaType, place: &Place, body: impl AsRef<[u8]>) -> String {
-    let decoded = match transfer::decode(place.encoding, body.as_ref()) {
-        Cow::Borrowed(plain) => return fold(&text::readable(media, plain)),
-        Cow::Owned(decoded) => decoded,
-    };
-    drop(body);
-    fold(&text::readable(media, &decoded))
+/// The text of a part. Each form of it goes as soon as the next one is there, since a text may be long.
+fn body_text(
+    media: &MediaType,
+    place: &Place,
+    body: impl AsRef<[u8]>,
+    each: &mut impl FnMut(&Text<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    match transfer::decode(place.encoding, body.as_ref()) {
+        Cow::Borrowed(plain) => each(&Text::new(Origin::Body, &text::readable(media, plain))),
+        Cow::Owned(decoded) => {
+            drop(body);
+            each(&Text::new(Origin::Body, &text::readable(media, &decoded)))
+        }
+    }
 }
 
 /// What kind of text a part is; `None`: it is none.
@@ -224,8 +294,8 @@ mod tests {
              Content-Type: image/png; name=photo.png\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b--\r\n";
         let mut found = Vec::new();
         let read = |from: u64, to: u64| Ok::<_, ()>(&message.as_bytes()[from as usize..to as usize]);
-        texts(&Facts::of(message.as_bytes()).layout(), read, &mut |origin, text| {
-            found.push((origin, text.trim_end().to_owned()));
+        texts(&Facts::of(message.as_bytes()).layout(), read, &mut |text| {
+            found.push((text.origin, text.folded().trim_end().to_owned()));
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -265,6 +335,26 @@ mod tests {
             let text = fold(&text);
             for field in Header::parse(header.as_bytes()).fields() {
                 prop_assert_eq!(is_in(field, &text), readings(field).any(|reading| reading.contains(&text)), "{:?} in {:?}", text, header);
+            }
+        }
+
+        /// A text of a part is searched as if it were folded, whether it is or not.
+        #[test]
+        fn texts_in_parts(
+            body in "(a|B|ab|K|k|\u{212a}|\u{130}|i|\u{307}| |\t|\r\n|ä|Ä|ß|\u{2003}){0,16}",
+            sought in "(a|B|k|K|i|İ| |ä|\u{307}){1,4}",
+        ) {
+            let sought = fold(&sought);
+            let text = Text::new(Origin::Body, &body);
+            prop_assert_eq!(Finder::new(&sought).is_in(&text), fold(&body).contains(&sought), "{:?} in {:?}", sought, body);
+        }
+
+        /// A value that reads as it is written is not decoded, and reads the same.
+        #[test]
+        fn values(value in "(a|B|=\\?|=\\?utf-8\\?q\\?a\\?=| |\t|\r\n |\r\n\t|\r|\n |ä|\u{1}){0,12}") {
+            let header = format!("X-A: {value}\r\n\r\n");
+            for field in Header::parse(header.as_bytes()).fields() {
+                prop_assert_eq!(reading(field), fold(&field.text()), "{:?}", header);
             }
         }
 

@@ -10,7 +10,7 @@ use super::content::Chunks;
 use super::{FolderId, Store, StoreError, Work};
 use crate::message::facts::Scanner;
 use crate::message::layout::Layout;
-use crate::message::searched::{self, Origin, Sought};
+use crate::message::searched::{self, Finder, Origin, Sought, Text};
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -75,7 +75,7 @@ impl Store {
     /// Looks for texts in the bytes of messages, in the order of `uids`. May end early, but not before the first; what is gone holds nothing.
     pub async fn look(&self, folder: FolderId, uids: Vec<u32>, sought: Vec<Sought>) -> Result<Vec<Mentions>, StoreError> {
         self.read(move |connection| {
-            let finders: Vec<_> = sought.iter().map(|sought| (memmem::Finder::new(&sought.text), sought.header)).collect();
+            let finders: Vec<_> = sought.iter().map(|sought| (Finder::new(&sought.text), sought.header)).collect();
             let mut mentions = Vec::with_capacity(uids.len());
             let mut read = 0;
             let mut chunks = Chunks::new(connection);
@@ -177,7 +177,8 @@ fn insert(work: &mut Work<'_>, documents: &[(i64, String)]) -> Result<(), StoreE
 /// Collects the threes of all texts of an original; about how many bytes of text were read.
 fn gather(chunks: &mut Chunks<'_>, id: i64, grams: &mut Grams) -> Result<usize, StoreError> {
     let mut bytes = 0;
-    Original::open(chunks, id)?.texts(&mut |_, text| {
+    Original::open(chunks, id)?.texts(&mut |text| {
+        let text = text.folded();
         bytes += text.len();
         grams.add(text);
         ControlFlow::Continue(())
@@ -190,7 +191,7 @@ fn look(
     chunks: &mut Chunks<'_>,
     folder: FolderId,
     uid: u32,
-    finders: &[(memmem::Finder<'_>, bool)],
+    finders: &[(Finder<'_>, bool)],
     found: &mut [bool],
 ) -> Result<u64, StoreError> {
     let mut select = chunks.connection().prepare_cached(
@@ -198,9 +199,9 @@ fn look(
     )?;
     let row = select.query_row([folder.0 << 32 | i64::from(uid)], |row| Ok((row.get(0)?, row.get::<_, Option<Vec<u8>>>(1)?)));
     let Some((content, prefix)) = row.optional()? else { return Ok(0) };
-    let mut each = |origin: Origin, text: &str| {
+    let mut each = |text: &Text<'_>| {
         for ((finder, header), found) in finders.iter().zip(&mut *found) {
-            *found = *found || ((*header || origin != Origin::Header) && finder.find(text.as_bytes()).is_some());
+            *found = *found || ((*header || text.origin != Origin::Header) && finder.is_in(text));
         }
         if found.iter().all(|found| *found) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -228,8 +229,8 @@ fn mentioned_above(connection: &Connection, bounds: [i64; 2], text: &str) -> Res
                 continue;
             }
         }
-        let _ = searched::header_texts(prefix, &mut |_, text| {
-            found |= finder.find(text.as_bytes()).is_some();
+        let _ = searched::header_texts(prefix, &mut |text| {
+            found |= finder.find(text.folded().as_bytes()).is_some();
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if found {
@@ -263,7 +264,7 @@ impl<'r, 'c> Original<'r, 'c> {
     }
 
     /// Every text, until `each` has enough; how many bytes were read.
-    fn texts(mut self, each: &mut impl FnMut(Origin, &str) -> ControlFlow<()>) -> Result<u64, StoreError> {
+    fn texts(mut self, each: &mut impl FnMut(&Text<'_>) -> ControlFlow<()>) -> Result<u64, StoreError> {
         let layout = std::mem::take(&mut self.layout);
         searched::texts(&layout, |from, to| self.bytes(from, to), each)?;
         Ok(self.read)
