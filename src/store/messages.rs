@@ -252,20 +252,45 @@ impl Store {
         uid: u32,
         first: usize,
     ) -> impl Future<Output = Result<Option<(StoredMessage, Bytes)>, StoreError>> + Send + use<> {
+        let messages = self.messages(folder, vec![uid], first, 0);
+        async { Ok(messages.await?.pop().flatten()) }
+    }
+
+    /// The same of several messages, in the order of `uids`. Ends early once it has read `most` bytes, but not before the first.
+    pub fn messages(
+        &self,
+        folder: FolderId,
+        uids: Vec<u32>,
+        first: usize,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Option<(StoredMessage, Bytes)>>, StoreError>> + Send + use<> {
         self.read(move |connection| {
             let mut select = connection.prepare_cached(
                 "SELECT message.content, message.size, content.header_size, prefix.data
                  FROM message JOIN content ON content.id = message.content LEFT JOIN prefix ON prefix.id = message.prefix
                  WHERE message.id = ?1",
             )?;
-            let found = select.query_row([id(folder, uid)], |row| {
-                let prefix = row.get::<_, Option<Vec<u8>>>(3)?.map(Bytes::from).unwrap_or_default();
-                let header_size = row.get::<_, u64>(2)? + prefix.len() as u64;
-                Ok(StoredMessage { content: ContentId(row.get(0)?), size: row.get(1)?, header_size, prefix })
-            });
-            let Some(message) = found.optional()? else { return Ok(None) };
-            let bytes = read(connection, &message, 0, first)?;
-            Ok(Some((message, bytes)))
+            let (mut chunks, mut messages, mut bytes) = (Chunks::new(connection), Vec::new(), 0);
+            for uid in uids {
+                let found = select.query_row([id(folder, uid)], |row| {
+                    let prefix = row.get::<_, Option<Vec<u8>>>(3)?.map(Bytes::from).unwrap_or_default();
+                    let header_size = row.get::<_, u64>(2)? + prefix.len() as u64;
+                    Ok(StoredMessage { content: ContentId(row.get(0)?), size: row.get(1)?, header_size, prefix })
+                });
+                let opened = match found.optional()? {
+                    Some(message) => {
+                        let first = read(&mut chunks, &message, 0, first)?;
+                        bytes += first.len();
+                        Some((message, first))
+                    }
+                    None => None,
+                };
+                messages.push(opened);
+                if bytes >= most {
+                    break;
+                }
+            }
+            Ok(messages)
         })
     }
 
@@ -277,7 +302,7 @@ impl Store {
         length: usize,
     ) -> impl Future<Output = Result<Bytes, StoreError>> + Send + use<> {
         let message = message.clone();
-        self.read(move |connection| read(connection, &message, offset, length))
+        self.read(move |connection| read(&mut Chunks::new(connection), &message, offset, length))
     }
 }
 
@@ -418,7 +443,7 @@ fn header(chunks: &mut Chunks<'_>, folder: FolderId, row: &MessageRow) -> Result
     Ok(Some(bytes.freeze()))
 }
 
-fn read(connection: &Connection, message: &StoredMessage, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+fn read(chunks: &mut Chunks<'_>, message: &StoredMessage, offset: u64, length: usize) -> Result<Bytes, StoreError> {
     let prefix = message.prefix.len() as u64;
     let end = offset.saturating_add(length as u64).min(message.size);
     if offset >= end {
@@ -430,7 +455,7 @@ fn read(connection: &Connection, message: &StoredMessage, offset: u64, length: u
     }
     if end > prefix {
         let from = offset.max(prefix);
-        content::read(connection, message.content, from - prefix, (end - from) as usize, &mut bytes)?;
+        chunks.read(message.content, from - prefix, (end - from) as usize, &mut bytes)?;
     }
     Ok(bytes.freeze())
 }

@@ -15,6 +15,8 @@ use crate::store::messages::{MessageRow, Wanted};
 use crate::store::search::Filter;
 use crate::wire::WireError;
 
+/// Bytes of messages that are read at once, while others are sent: to hand each of them over by itself takes longer than to read it.
+const AHEAD: usize = 256 * 1024;
 /// What most rows take besides the structures that they bring along.
 const ROW: usize = 512;
 
@@ -92,26 +94,35 @@ impl Session {
         Ok(unseen)
     }
 
-    /// A page of messages; the bytes of the next one are read while one is sent. False if somebody removed some of them a moment ago.
+    /// A page of messages; the bytes of the next ones are read while some are sent. False if somebody removed some of them a moment ago.
     async fn fetch_rows(&mut self, rows: &[MessageRow], plan: &Plan<'_>, newly_seen: &[u32]) -> Result<bool, Failure> {
         let (store, folder) = (self.store(), self.selected()?.folder.id);
-        let open = |row: &MessageRow| store.message(folder, row.view.uid, FIRST);
-        let mut underway = rows.first().filter(|_| plan.reads_bytes).map(open);
-        let mut all = true;
-        for (at, row) in rows.iter().enumerate() {
-            let mut message = Message::new(store.clone(), folder, row);
-            if let Some(opening) = underway.take() {
-                let opened = opening.await?;
-                underway = rows.get(at + 1).map(open);
+        let seen_now = |row: &MessageRow| newly_seen.binary_search(&row.view.uid).is_ok();
+        if !plan.reads_bytes {
+            for row in rows {
+                Box::pin(self.fetch_row(Message::new(store.clone(), folder, row), plan, seen_now(row))).await?;
+            }
+            return Ok(true);
+        }
+        let open = |rows: &[MessageRow]| {
+            let uids: Vec<u32> = rows.iter().map(|row| row.view.uid).collect();
+            (!uids.is_empty()).then(|| store.messages(folder, uids, FIRST, AHEAD))
+        };
+        let (mut rest, mut all) = (rows, true);
+        let mut underway = open(rest);
+        while let Some(opening) = underway.take() {
+            let opened = opening.await?;
+            let (now, later) = rest.split_at(opened.len());
+            (rest, underway) = (later, open(later));
+            for (row, opened) in now.iter().zip(opened) {
                 // Once the length of a literal is out, its bytes have to come.
                 let Some(opened) = opened else {
                     all = false;
                     continue;
                 };
-                message = message.opened_as(opened);
+                let message = Message::new(store.clone(), folder, row).opened_as(opened);
+                Box::pin(self.fetch_row(message, plan, seen_now(row))).await?;
             }
-            let seen_now = newly_seen.binary_search(&row.view.uid).is_ok();
-            Box::pin(self.fetch_row(message, plan, seen_now)).await?;
         }
         Ok(all)
     }
