@@ -5,6 +5,7 @@
 //! telephone that lost its network would keep everybody else out for ten minutes. A message that somebody else removed in the meantime
 //! answers RETR with an error, and its deletion succeeds.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop
         session: Session::new(peer.tls, context.plaintext_login(peer.ip()), auth::mechanisms(&stream.channel()).collect()),
         connection: Connection::new(stream),
         maildrop: None,
-        ahead: None,
+        ahead: Ahead::default(),
         peer,
         context,
         stop,
@@ -57,15 +58,27 @@ struct Server {
     session: Session,
     /// What the session's indices mean.
     maildrop: Option<Maildrop>,
-    /// A message that is being read before it is asked for, by its index.
-    ahead: Option<(usize, Opening)>,
+    ahead: Ahead,
     peer: Peer,
     context: Arc<Context>,
     stop: Stop,
 }
 
-/// A message and its first bytes, under way; `None`: it is gone.
-type Opening = Pin<Box<dyn Future<Output = Result<Option<(StoredMessage, Bytes)>, StoreError>> + Send>>;
+/// Messages that are read before they are asked for.
+#[derive(Default)]
+struct Ahead {
+    /// The index of the first.
+    at: usize,
+    read: VecDeque<Opened>,
+    /// Those behind them.
+    underway: Option<Opening>,
+}
+
+/// A message and its first bytes; `None`: it is gone.
+type Opened = Option<(StoredMessage, Bytes)>;
+
+/// Some messages, under way.
+type Opening = Pin<Box<dyn Future<Output = Result<Vec<Opened>, StoreError>> + Send>>;
 
 /// Whether the conversation goes on.
 #[derive(PartialEq, Eq)]
@@ -217,14 +230,8 @@ impl Server {
 
     /// RETR, or TOP with so many lines of the body. Once `+OK` is out the only way to report a failure is to hang up.
     async fn send_message(&mut self, at: usize, lines: Option<u64>) -> Result<(), WireError> {
-        let Some(uid) = self.maildrop.as_ref().map(|maildrop| (maildrop.folder, maildrop.messages[at].uid)) else { return Ok(()) };
         let store = self.context.store.clone();
-        let opening = match self.ahead.take() {
-            Some((next, opening)) if next == at => opening,
-            _ => Box::pin(store.message(uid.0, uid.1, PIECE)),
-        };
-        let opened = opening.await;
-        self.read_ahead(at + 1);
+        let opened = self.open(at).await;
         let (message, mut piece) = match opened {
             Ok(Some(found)) => found,
             Ok(None) => {
@@ -264,11 +271,30 @@ impl Server {
         }
     }
 
-    /// Whoever has sent more commands while one message goes out wants the next one, as a rule.
-    fn read_ahead(&mut self, at: usize) {
-        let Some(maildrop) = self.maildrop.as_ref().filter(|_| self.connection.buffered().contains(&b'\n')) else { return };
-        let Some(message) = maildrop.messages.get(at) else { return };
-        self.ahead = Some((at, Box::pin(self.context.store.message(maildrop.folder, message.uid, PIECE))));
+    /// A message. Whoever has sent more commands wants the next ones, as a rule, so they are read while this one is sent.
+    async fn open(&mut self, at: usize) -> Result<Opened, StoreError> {
+        if self.ahead.at != at {
+            self.ahead = Ahead { at, ..Ahead::default() };
+        }
+        if self.ahead.read.is_empty() {
+            let Some(opening) = self.ahead.underway.take().or_else(|| self.reading(at, 1)) else { return Ok(None) };
+            self.ahead.read = opening.await?.into();
+        }
+        let opened = self.ahead.read.pop_front().flatten();
+        self.ahead.at = at + 1;
+        if self.ahead.underway.is_none() {
+            let commands = memchr::memchr_iter(b'\n', self.connection.buffered()).count();
+            let read = self.ahead.read.len();
+            self.ahead.underway = self.reading(at + 1 + read, commands.saturating_sub(read));
+        }
+        Ok(opened)
+    }
+
+    /// Begins to read some messages, at most so many; `None`: there are none.
+    fn reading(&self, from: usize, most: usize) -> Option<Opening> {
+        let maildrop = self.maildrop.as_ref()?;
+        let uids: Vec<u32> = maildrop.messages.get(from..)?.iter().take(most).map(|message| message.uid).collect();
+        (!uids.is_empty()).then(|| Box::pin(self.context.store.messages(maildrop.folder, uids, PIECE, PIECE)) as Opening)
     }
 
     /// QUIT: what is marked goes in one transaction, and only then is there a `+OK`.
