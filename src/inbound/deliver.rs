@@ -1,7 +1,7 @@
 //! Facts and a decision → what the store makes true in one transaction. Values in, values out.
 
 use super::facts::content_facts;
-use super::plan;
+use super::likeness;
 use super::receive::{Raw, RawBytes};
 use super::scanned::Scanned;
 use crate::address::Address;
@@ -264,7 +264,7 @@ fn content(raw: Raw, facts: ContentFacts) -> NewContent {
 
 fn row(listing: &Listing<'_>, raw: &Raw, facts: &Facts, outcome: &str) -> ledger::Row {
     let header = &facts.header[..facts.header.len().min(usize::try_from(facts.header_size).unwrap_or(usize::MAX))];
-    ledger::Row { fingerprint: Some(plan::fingerprint(header)), ..row_of(listing, raw, outcome) }
+    ledger::Row { fingerprint: Some(likeness::fingerprint(header)), ..row_of(listing, raw, outcome) }
 }
 
 fn row_of(listing: &Listing<'_>, raw: &Raw, outcome: &str) -> ledger::Row {

@@ -4,6 +4,7 @@
 use super::deliver;
 use super::fetch::{Trouble, now};
 use super::intention::notice;
+use super::likeness;
 use super::mailbox::Mailbox;
 use super::plan::{self, Comparison, Nature, Plan};
 use super::roll::Roll;
@@ -148,7 +149,7 @@ impl Mailbox<'_, '_> {
                 // All headers without a field are alike: where everything is deleted, what is there is new.
                 let header = headers.get(&item.handle).filter(|header| !deletes || !header.trim_ascii().is_empty());
                 let id = match header {
-                    Some(header) => format!("{}.{}", plan::fingerprint(header), item.size.unwrap_or(0)),
+                    Some(header) => format!("{}.{}", likeness::fingerprint(header), item.size.unwrap_or(0)),
                     None if deletes => format!("session {session} message {}", item.handle),
                     None => {
                         return Err(Trouble::Said(
@@ -177,15 +178,15 @@ impl Mailbox<'_, '_> {
         for some in plan.fetch.chunks(HEADERS_AT_ONCE) {
             let handles: Vec<u32> = some.iter().map(|item| item.handle).collect();
             let headers = self.headers(upstream, &handles).await?;
-            let known = some.iter().filter_map(|item| Some((item.id.clone(), plan::fingerprint(headers.get(&item.handle)?))));
+            let known = some.iter().filter_map(|item| Some((item.id.clone(), likeness::fingerprint(headers.get(&item.handle)?))));
             fingerprints.extend(known);
         }
-        let mut pairs = plan::match_fingerprints(&ledger, &fingerprints);
+        let mut pairs = likeness::match_fingerprints(&ledger, &fingerprints);
         if ledger.iter().any(|entry| entry.state == State::Known) {
             let matched: HashSet<&UpstreamId> = pairs.iter().map(|(_, new)| new).collect();
             let mut rest: Vec<Item> = plan.fetch.iter().filter(|item| !matched.contains(&item.id)).cloned().collect();
             let dates = self.dates(upstream, &mut rest).await?;
-            pairs.extend(plan::match_older(&ledger, &dates));
+            pairs.extend(likeness::match_older(&ledger, &dates));
         }
         let matched = pairs.len();
         if matched > 0 {
@@ -204,7 +205,7 @@ impl Mailbox<'_, '_> {
             let handles: Vec<u32> = some.iter().map(|(item, _)| item.handle).collect();
             let headers = self.headers(upstream, &handles).await?;
             let same =
-                some.iter().filter(|(item, print)| headers.get(&item.handle).is_some_and(|header| plan::fingerprint(header) == *print));
+                some.iter().filter(|(item, print)| headers.get(&item.handle).is_some_and(|header| likeness::fingerprint(header) == *print));
             trusted.extend(same.map(|(item, _)| item.id.clone()));
         }
         if !trusted.is_empty() {
@@ -225,7 +226,7 @@ impl Mailbox<'_, '_> {
             for (item, (_, entry)) in items.into_iter().zip(some) {
                 let header = headers.get(&item.handle).map(Vec::as_slice);
                 let dated = header.and_then(|header| deliver::arrival_date(&Header::parse(header), now()));
-                if !plan::is_same(entry, &item, header, item.arrived.or(dated)) {
+                if !likeness::is_same(entry, &item, header, item.arrived.or(dated)) {
                     others.push(item);
                     continue;
                 }

@@ -11,6 +11,7 @@ pub mod habits;
 mod idle;
 pub mod intention;
 pub mod letter;
+mod likeness;
 mod listing;
 mod mailbox;
 pub mod places;
