@@ -24,6 +24,7 @@ pub mod roll;
 mod rounds;
 pub mod scanned;
 pub mod scheduler;
+pub mod shape;
 mod storing;
 pub mod upstream;
 mod waiting;

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use mailroom::config::Collector;
-use mailroom::inbound::upstream::{Event, Expected, HEADERS_AT_ONCE, Item, Upstream, UpstreamError};
+use mailroom::inbound::shape::Expected;
+use mailroom::inbound::upstream::{Event, HEADERS_AT_ONCE, Item, Upstream, UpstreamError};
 use mailroom::wire::dial::Patience;
 use mailroom::wire::sasl::Secret;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
