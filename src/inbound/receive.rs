@@ -75,6 +75,8 @@ pub enum ReceiveError {
         handle: u32,
         /// What the listing said.
         announced: u64,
+        /// As much of it as was taken.
+        partial: Option<Box<RawBytes>>,
     },
     /// Whoever takes the messages has stopped, or the gateway is stopping.
     #[error("stopped")]
@@ -189,20 +191,14 @@ impl Receiver<'_> {
             let piece = match self.upstream.piece(&mut bytes).await {
                 Ok(piece) => piece,
                 Err(error) => {
-                    let came = match spool {
-                        Some(mut spool) => {
-                            scanning.feed(&bytes);
-                            spool.write(&bytes).await?;
-                            RawBytes::Spooled(spool.finish().await?, Box::new(scanning.finish()))
-                        }
-                        None => RawBytes::Inline(Bytes::from(bytes)),
-                    };
-                    return Err(ReceiveError::Upstream { error, during, begun: true, partial: Some(Box::new(came)) });
+                    let partial = Some(as_far_as_it_came(spool, scanning, bytes).await?);
+                    return Err(ReceiveError::Upstream { error, during, begun: true, partial });
                 }
             };
             total += (bytes.len() - before) as u64;
             if total > self.max_size.max(announced).saturating_add(SLACK) {
-                return Err(ReceiveError::Endless { handle: during.unwrap_or(0), announced });
+                let partial = Some(as_far_as_it_came(spool, scanning, bytes).await?);
+                return Err(ReceiveError::Endless { handle: during.unwrap_or(0), announced, partial });
             }
             let ready = if spool.is_some() { SPOOL_PIECE } else { INLINE };
             if bytes.len() > ready || (spool.is_some() && piece.is_some()) {
@@ -223,6 +219,18 @@ impl Receiver<'_> {
             }
         }
     }
+}
+
+/// What there is of a message whose end did not come.
+async fn as_far_as_it_came(spool: Option<Spool>, mut scanning: Scanning, bytes: Vec<u8>) -> Result<Box<RawBytes>, StoreError> {
+    Ok(Box::new(match spool {
+        Some(mut spool) => {
+            scanning.feed(&bytes);
+            spool.write(&bytes).await?;
+            RawBytes::Spooled(spool.finish().await?, Box::new(scanning.finish()))
+        }
+        None => RawBytes::Inline(Bytes::from(bytes)),
+    }))
 }
 
 /// An answer that is none speaks against the message before it, whose end was no end. Any other end of a session speaks against the message

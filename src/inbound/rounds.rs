@@ -265,7 +265,7 @@ impl Mailbox<'_, '_> {
         }
         if attempts.count >= ATTEMPTS {
             let partial = match received {
-                Err(ReceiveError::Upstream { partial, .. }) => partial.take(),
+                Err(ReceiveError::Upstream { partial, .. } | ReceiveError::Endless { partial, .. }) => partial.take(),
                 _ => None,
             };
             let bytes = partial.map_or(RawBytes::Inline(Bytes::new()), |partial| *partial);

@@ -111,6 +111,23 @@ async fn trap_20_a_large_message_that_always_breaks_off_is_kept_as_far_as_it_cam
     assert!(kept.len() > 1_500_000 && large.as_bytes().starts_with(&kept), "{} bytes", kept.len());
 }
 
+#[tokio::test]
+async fn trap_52_a_message_without_an_end_is_kept_as_far_as_it_was_taken_and_stops_no_other() {
+    let (endless, other) = (mail("endless", "", &"0123456789\r\n".repeat(5000)), mail("other", "", "x"));
+    let isp =
+        Pop3Upstream::start(&[("endless", &endless), ("other", &other)], Faults { endless: Some("endless"), ..Faults::default() }).await;
+    let office = Office::new("pop3", isp.port, "max_size = \"100KB\"").await;
+    for _ in 0..3 {
+        office.fetch().await;
+    }
+    let tray = office.store.tray().await.unwrap();
+    assert!(tray.len() == 1 && tray[0].reason.contains("broke off"), "{:?}", office.tray().await);
+    let kept = office.store.content(tray[0].content, 0, usize::MAX >> 1).await.unwrap();
+    let limit = 8_000_000 + 100_000;
+    assert!(kept.len() > limit && kept.len() < limit + (1 << 20) && kept.starts_with(endless.as_bytes()), "{} bytes", kept.len());
+    assert_eq!(office.has("alice").await, 1);
+}
+
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 UIDPLUS] ready";
 const SELECT: (&str, &str) = ("SELECT", "* 2 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n$ OK [READ-WRITE] done\r\n");
 const SEARCH: (&str, &str) = ("UID SEARCH", "* SEARCH 5 9\r\n$ OK done\r\n");

@@ -22,6 +22,8 @@ pub struct Faults {
     pub keeps_deleted: bool,
     /// Lists so many at a time, and those that were retrieved never again.
     pub shows: Option<usize>,
+    /// Sends this message (its UIDL) over and over, without an end.
+    pub endless: Option<&'static str>,
     /// Hangs up at this message (its UIDL) without a byte.
     pub hangs_up_at: Option<&'static str>,
     /// Hangs up where the header of this message (its UIDL) is asked for.
@@ -179,6 +181,13 @@ async fn session(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()>
             ("TOP", Some((uidl, _))) if faults.hangs_up_at_top == Some(uidl) => return Ok(()),
             ("RETR", Some((uidl, _))) if faults.refuses == Some(uidl) => stream.write_all(b"-ERR it is broken\r\n").await?,
             ("RETR", Some((uidl, _))) if faults.silent_at == Some(uidl) => return std::future::pending().await,
+            ("RETR", Some((uidl, message))) if faults.endless == Some(uidl) => {
+                stream.write_all(b"+OK\r\n").await?;
+                // Until nobody listens any more.
+                loop {
+                    stream.write_all(message).await?;
+                }
+            }
             ("RETR", Some((uidl, message))) => {
                 retrieved[number - 1] = true;
                 state.lock().unwrap().ahead += usize::from(stream.buffer().starts_with(b"RETR"));
