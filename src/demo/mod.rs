@@ -14,6 +14,7 @@ use std::io::{IsTerminal, Write};
 use jiff::Zoned;
 
 use crate::service::{Told, platform};
+use samples::CUSTOMER;
 
 /// Plays it all; with `once` it ends there, else it stays until Ctrl-C. Whether everything was seen to happen.
 pub async fn run(once: bool) -> anyhow::Result<bool> {
@@ -51,7 +52,10 @@ async fn play(folder: &sandbox::Folder, page: &mut Page, once: bool) -> anyhow::
         }
     }
     if !once {
-        page.say("\nThe office stays open: look around with any mail program. Ctrl-C ends it, and nothing remains.");
+        page.say(&format!(
+            "\nThe office stays open: look around with any mail program. Write to a colleague, or to Marta Rossi <{CUSTOMER}>; other people\n\
+             outside don't exist here, and mail to them comes back. Ctrl-C ends it, and nothing remains."
+        ));
         feed::Feed::new(&office, page).skip().await?.until(async || Ok(false)).await?;
     }
     office.gateway.stop().await;

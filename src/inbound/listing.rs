@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 /// How long a server that broke off again and again where headers were asked for is not asked for any, in milliseconds: a week.
 const DISTRUST: i64 = 7 * 24 * 3600 * 1000;
+
 impl Mailbox<'_, '_> {
     /// What the folder should be like, by the last fetch that left nothing to do.
     pub(super) async fn expected(&self) -> Result<Expected, Trouble> {
