@@ -66,10 +66,8 @@ pub fn match_older(ledger: &[Entry], rest: &[(UpstreamId, Option<i64>)]) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::tests::{DAY, NOW, entry, item};
     use super::*;
-
-    const DAY: i64 = 24 * 3600 * 1000;
-    const NOW: i64 = 1000 * DAY;
 
     #[test]
     fn what_recognises_a_message() {
@@ -81,26 +79,6 @@ mod tests {
         check(b"From: a\r\nSubject: c\r\n\r\n", false);
         let long = vec![b'x'; 2 * FINGERPRINT_BYTES];
         assert_eq!(fingerprint(&long), fingerprint(&long[..FINGERPRINT_BYTES]));
-    }
-
-    fn item(handle: u32, uid: &str) -> Item {
-        Item { handle, id: (uid.into(), 0), size: Some(1), arrived: None }
-    }
-
-    fn entry(uid: &str, state: State, outcome: &str, days_ago: i64) -> Entry {
-        Entry {
-            uid: uid.into(),
-            ordinal: 0,
-            state,
-            outcome: outcome.into(),
-            size: 1,
-            fingerprint: Some(format!("print of {uid}")),
-            attempts: 0,
-            first_seen: NOW - days_ago * DAY,
-            stored: Some(NOW - days_ago * DAY),
-            changed: NOW - days_ago * DAY,
-            wanted: None,
-        }
     }
 
     #[test]

@@ -253,18 +253,18 @@ pub fn looks_renumbered(plan: &Plan, listed: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::time::Duration;
 
-    const DAY: i64 = 24 * 3600 * 1000;
-    const NOW: i64 = 1000 * DAY;
+    pub const DAY: i64 = 24 * 3600 * 1000;
+    pub const NOW: i64 = 1000 * DAY;
 
-    fn item(handle: u32, uid: &str) -> Item {
+    pub fn item(handle: u32, uid: &str) -> Item {
         Item { handle, id: (uid.into(), 0), size: Some(1), arrived: None }
     }
 
-    fn entry(uid: &str, state: State, outcome: &str, days_ago: i64) -> Entry {
+    pub fn entry(uid: &str, state: State, outcome: &str, days_ago: i64) -> Entry {
         Entry {
             uid: uid.into(),
             ordinal: 0,
