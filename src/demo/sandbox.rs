@@ -12,12 +12,12 @@ use secrecy::SecretString;
 use super::samples::{ANNA, CATCH_ALL, CUSTOMER, SAMPLES, STUDIO};
 use crate::config::Loaded;
 use crate::gateway::{Gateway, Options, files};
-use crate::inbound::facts::content_facts;
+use crate::inbound::facts::whole;
 use crate::mapping::Mailbox;
 use crate::message::facts::Facts;
 use crate::serve::listener::Service;
 use crate::service::platform;
-use crate::store::{Arrival, Deposit, NewContent, Store};
+use crate::store::{Arrival, Deposit, Store};
 
 /// The office's users: log-in name and full name.
 pub const PEOPLE: [(&str, &str); 3] = [("anna", "Anna Linden"), ("ben", "Ben Linden"), ("carla", "Carla Weiß")];
@@ -129,7 +129,7 @@ implied_addresses = false
 
 /// What an ISP's own mail server would have put into the mailbox: the bytes are the ISP's, so nothing stands above them.
 fn arrival(user: &str, bytes: Vec<u8>, now: &Zoned) -> Arrival {
-    let facts = content_facts(&Facts::of(&bytes));
+    let facts = Facts::of(&bytes);
     let deposit = Deposit {
         mailbox: Mailbox::User(user.into()),
         folder: None,
@@ -138,7 +138,7 @@ fn arrival(user: &str, bytes: Vec<u8>, now: &Zoned) -> Arrival {
         internal_date: now.timestamp().as_millisecond(),
         dedupe: None,
     };
-    Arrival { deposits: vec![deposit], ..Arrival::new(NewContent::Inline(bytes.into(), Box::new(facts))) }
+    Arrival { deposits: vec![deposit], ..Arrival::new(whole(bytes, &facts)) }
 }
 
 /// The office: three collectors, one for each way of mapping, and two smarthosts.

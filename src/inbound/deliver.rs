@@ -1,6 +1,6 @@
 //! Facts and a decision → what the store makes true in one transaction. Values in, values out.
 
-use super::facts::content_facts;
+use super::facts::{content_facts, whole};
 use super::likeness;
 use super::receive::{Raw, RawBytes};
 use super::scanned::Scanned;
@@ -98,7 +98,7 @@ pub fn prepare(listing: &Listing<'_>, raw: Raw, scanned: &Scanned, mut decision:
     let trace = trace(listing, &decision, size);
     let row = row(listing, &raw, facts, if stays { Outcome::Remote.as_str() } else { outcome.as_str() });
     let journal = journal_entry(listing, decision.json().to_string());
-    let arrival = Arrival { deposits, queue, tray, ledger: Some(row), journal, trace, ..Arrival::new(content(raw, content_facts(facts))) };
+    let arrival = Arrival { deposits, queue, tray, ledger: Some(row), journal, trace, ..Arrival::new(content(raw, facts)) };
     Prepared { arrival, outcome: outcome.as_str(), size }
 }
 
@@ -170,7 +170,11 @@ pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
     };
     let row = ledger::Row { fingerprint: None, ..row_of(listing, &raw, "quarantined") };
     let trace = vec![("quarantined", format!("{reason} (collector {}, {size} bytes)", listing.collector.name))];
-    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content(raw, facts)) };
+    let content = match raw.bytes {
+        RawBytes::Inline(bytes) => NewContent::Inline(bytes, Box::new(facts)),
+        RawBytes::Spooled(id, _) => NewContent::Spooled(id, Box::new(facts)),
+    };
+    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content) };
     Prepared { arrival, outcome: "quarantined", size }
 }
 
@@ -186,8 +190,7 @@ pub fn stub(listing: &Listing<'_>, raw: Raw, scanned: &Scanned) -> Prepared {
     );
     let held = new_held(listing, scanned.said(), reason.clone(), Vec::new(), tray::Kind::Stub);
     let row = row(listing, &raw, facts, "stub");
-    let arrival =
-        Arrival { tray: Some(held), ledger: Some(row), trace: vec![("stub", reason)], ..Arrival::new(content(raw, content_facts(facts))) };
+    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace: vec![("stub", reason)], ..Arrival::new(content(raw, facts)) };
     Prepared { arrival, outcome: "stub", size: facts.size }
 }
 
@@ -202,7 +205,7 @@ pub fn refused(listing: &Listing<'_>, raw: Raw, scanned: &Scanned) -> Prepared {
     let held = new_held(listing, scanned.said(), reason.clone(), Vec::new(), tray::Kind::Quarantine);
     let row = row(listing, &raw, facts, "quarantined");
     let trace = vec![("quarantined", format!("{reason} (collector {})", listing.collector.name))];
-    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content(raw, content_facts(facts))) };
+    let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content(raw, facts)) };
     Prepared { arrival, outcome: "quarantined", size: facts.size }
 }
 
@@ -255,10 +258,10 @@ fn hop<'a>(listing: &Listing<'a>) -> Hop<'a> {
     Hop { by: &listing.config.office.hostname, with, id: &collector.name, date: listing.now, ..Hop::default() }
 }
 
-fn content(raw: Raw, facts: ContentFacts) -> NewContent {
+fn content(raw: Raw, facts: &Facts) -> NewContent {
     match raw.bytes {
-        RawBytes::Inline(bytes) => NewContent::Inline(bytes, Box::new(facts)),
-        RawBytes::Spooled(id, _) => NewContent::Spooled(id, Box::new(facts)),
+        RawBytes::Inline(bytes) => whole(bytes, facts),
+        RawBytes::Spooled(id, _) => NewContent::Spooled(id, Box::new(content_facts(facts))),
     }
 }
 

@@ -5,8 +5,16 @@ use crate::message::address_list::{self, Entry};
 use crate::message::envelope::Envelope;
 use crate::message::facts::Facts;
 use crate::message::fields;
-use crate::message::words;
-use crate::store::ContentFacts;
+use crate::message::{sketch, words};
+use crate::store::{ContentFacts, NewContent};
+use bytes::Bytes;
+
+/// A message in memory as the store takes it.
+pub fn whole(message: impl Into<Bytes>, facts: &Facts) -> NewContent {
+    let message = message.into();
+    let sketch = sketch::of(&facts.layout(), &message);
+    NewContent::Inline(message, Box::new(ContentFacts { sketch, ..content_facts(facts) }))
+}
 
 /// Renders the facts of a scanned message for the store.
 pub fn content_facts(facts: &Facts) -> ContentFacts {
@@ -48,6 +56,7 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
         date: facts.date,
         references: facts.references.clone(),
         fields: fields::listed(&facts.header).filter(|_| facts.header.len() as u64 == facts.header_size),
+        sketch: Vec::new(),
     }
 }
 

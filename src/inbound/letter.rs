@@ -6,7 +6,7 @@ use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, SinglePart};
 
-use super::facts::content_facts;
+use super::facts::whole;
 use crate::address::Address;
 use crate::config::Config;
 use crate::mapping;
@@ -72,6 +72,6 @@ pub fn arrival(mailbox: mapping::Mailbox, to: &Address, mail: Vec<u8>, now: i64)
 }
 
 fn content(mail: Vec<u8>) -> NewContent {
-    let facts = content_facts(&Facts::of(&mail));
-    NewContent::Inline(mail.into(), Box::new(facts))
+    let facts = Facts::of(&mail);
+    whole(mail, &facts)
 }

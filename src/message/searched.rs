@@ -41,12 +41,11 @@ pub enum Origin {
     Body,
 }
 
-/// A text of a message. That of a part is folded when somebody needs that, since it may be long.
+/// A text of a message, folded when somebody needs that: it may be long.
 #[derive(Debug)]
 pub struct Text<'t> {
     /// Where it stands.
     pub origin: Origin,
-    /// Folded, if it is that of a header.
     read: &'t str,
     folded: OnceCell<String>,
     lower: OnceCell<Vec<u8>>,
@@ -59,15 +58,17 @@ impl<'t> Text<'t> {
 
     /// As [`fold`] makes it.
     pub fn folded(&self) -> &str {
-        match self.origin {
-            Origin::Header => self.read,
-            Origin::Body => self.folded.get_or_init(|| fold(self.read)),
-        }
+        self.folded.get_or_init(|| fold(self.read))
+    }
+
+    /// As it stands in the message, decoded; perhaps folded already.
+    pub fn as_read(&self) -> &str {
+        self.read
     }
 
     fn holds(&self, finder: &Finder<'_>) -> bool {
         let is_plain = || self.read.is_ascii() || !self.read.contains(BECOME_ASCII);
-        if self.origin == Origin::Header || !finder.is_plain || !is_plain() {
+        if !finder.is_plain || !is_plain() {
             return finder.text.find(self.folded().as_bytes()).is_some();
         }
         finder.text.find(self.lower.get_or_init(|| self.read.as_bytes().to_ascii_lowercase())).is_some()
@@ -115,15 +116,41 @@ pub fn fold(text: &str) -> String {
     String::from_utf8(folded.bytes).unwrap_or_default()
 }
 
-/// What a byte of ASCII becomes.
+/// A text in pieces of which every byte, as [`small`] makes it, is what [`fold`] makes of the text, but for spaces side by side.
+pub fn pieces(text: &str, mut each: impl FnMut(&[u8])) {
+    let mut rest = text;
+    loop {
+        let (ascii, other) = rest.split_at(ascii_length(rest.as_bytes()));
+        each(ascii.as_bytes());
+        let Some(first) = other.chars().next() else { break };
+        match first.is_whitespace() {
+            true => each(b" "),
+            false => first.to_lowercase().for_each(|character| each(character.encode_utf8(&mut [0; 4]).as_bytes())),
+        }
+        rest = &other[first.len_utf8()..];
+    }
+}
+
+/// A byte of a text in [`pieces`]: ASCII in small letters, a space for white space, others as they are.
+#[inline]
+pub fn small(byte: u8) -> u8 {
+    LOWER[usize::from(byte)]
+}
+
+/// How much at the front of a text is ASCII.
+fn ascii_length(text: &[u8]) -> usize {
+    let whole = text.chunks_exact(16).take_while(|chunk| chunk.is_ascii()).count() * 16;
+    whole + text[whole..].iter().take_while(|byte| byte.is_ascii()).count()
+}
+
+/// What a byte of ASCII becomes; others stay.
 const LOWER: [u8; 256] = {
-    let mut lower = [0; 256];
+    let mut lower = [b' '; 256];
     let mut byte = 0;
-    while byte < 128 {
-        lower[byte as usize] = match byte {
-            b' ' | b'\t'..=b'\r' => b' ',
-            _ => byte.to_ascii_lowercase(),
-        };
+    while byte < lower.len() {
+        if !matches!(byte as u8, b' ' | b'\t'..=b'\r') {
+            lower[byte] = (byte as u8).to_ascii_lowercase();
+        }
         byte += 1;
     }
     lower
@@ -183,11 +210,13 @@ impl Folded {
 
 /// The ways in which a field's value can be read, folded: as written, and each address as `name <address>`.
 pub fn readings(field: &Field) -> impl Iterator<Item = String> {
+    std::iter::once(reading(field)).chain(other_readings(field))
+}
+
+fn other_readings(field: &Field) -> impl Iterator<Item = String> {
     let is_list = ADDRESSES.iter().any(|name| field.is(name));
     let mailboxes = if is_list { address_list::mailboxes(field.value) } else { Vec::new() };
-    let rendered =
-        mailboxes.into_iter().map(|mailbox| fold(&format!("{} <{}>", mailbox.name.as_deref().unwrap_or_default(), mailbox.address)));
-    std::iter::once(reading(field)).chain(rendered)
+    mailboxes.into_iter().map(|mailbox| fold(&format!("{} <{}>", mailbox.name.as_deref().unwrap_or_default(), mailbox.address)))
 }
 
 /// A field's value as it is written, folded.
@@ -222,16 +251,23 @@ pub fn may_stand_above(name: &str) -> bool {
 /// Every text of a header, until `each` has enough.
 pub fn header_texts(header: &[u8], each: &mut impl FnMut(&Text<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
     for field in Header::parse(header).fields() {
-        let mut readings = readings(field);
-        let mut whole = fold(&words::lossless(field.name));
-        whole.push_str(": ");
-        whole.push_str(&readings.next().unwrap_or_default());
-        each(&Text::new(Origin::Header, &whole))?;
-        for reading in readings {
+        match as_written(header, field) {
+            Some(line) => each(&Text::new(Origin::Header, line))?,
+            None => each(&Text::new(Origin::Header, &format!("{}: {}", words::lossless(field.name), reading(field))))?,
+        }
+        for reading in other_readings(field) {
             each(&Text::new(Origin::Header, &reading))?;
         }
     }
     ControlFlow::Continue(())
+}
+
+/// A field that reads as it is written, from its name to the end of its value: nearly all do.
+fn as_written<'h>(header: &'h [u8], field: &Field) -> Option<&'h str> {
+    let line = std::str::from_utf8(header.get(field.range.clone())?.trim_ascii()).ok()?;
+    let value = line.get(field.name.len()..)?.strip_prefix(": ")?;
+    let is_plain = field.value.len() <= words::MAX_VALUE && reads_as_written(field.value);
+    (is_plain && !field.name.is_empty() && !value.starts_with([' ', '\t', '\r', '\n'])).then_some(line)
 }
 
 /// Every text of a message, until `each` has enough. `read` gives bytes from one offset to another.

@@ -1,14 +1,13 @@
 //! What a reader sees of a text part: charset read, HTML reduced to its words. For searching and for previews.
 
 use super::content_type::MediaType;
-use super::words;
-use mail_parser::decoders::html::html_to_text;
+use super::{html, words};
 use std::borrow::Cow;
 
 /// The text of a decoded body. Charsets that nobody knows are taken for UTF-8, or else Windows-1252.
 pub fn readable<'b>(media: &MediaType, body: &'b [u8]) -> Cow<'b, str> {
     let text = charset(media, body);
-    if media.is("text", "html") { Cow::Owned(html_to_text(&text)) } else { text }
+    if media.is("text", "html") { Cow::Owned(html::text(&text)) } else { text }
 }
 
 /// Characters of a preview (RFC 8970 §3.2: up to 200 are recommended).

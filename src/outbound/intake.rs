@@ -1,12 +1,11 @@
 //! A message on its way in: completed, scanned and stored while it arrives, in bounded memory.
 
 use crate::address::{Address, Domain};
-use crate::inbound::facts::content_facts;
+use crate::inbound::facts::{content_facts, whole};
 use crate::message::facts::{Facts, Scanner};
 use crate::message::header::{EndFinder, MAX_BYTES};
 use crate::outbound::complete::{self, Missing};
 use crate::store::{NewContent, Spool, Store, StoreError};
-use bytes::Bytes;
 
 /// Messages up to this size are kept in memory until they are stored whole.
 const INLINE: usize = 1_000_000;
@@ -88,13 +87,12 @@ impl Intake {
     pub async fn finish(mut self) -> Result<Taken, IntakeError> {
         self.end_header().await?;
         let facts = self.scanner.finish();
-        let stored = Box::new(content_facts(&facts));
         let content = match self.spool {
             Some(mut spool) => {
                 spool.write(&self.held).await?;
-                NewContent::Spooled(spool.finish().await?, stored)
+                NewContent::Spooled(spool.finish().await?, Box::new(content_facts(&facts)))
             }
-            None => NewContent::Inline(Bytes::from(self.held), stored),
+            None => whole(self.held, &facts),
         };
         Ok(Taken { content, facts })
     }

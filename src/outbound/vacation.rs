@@ -7,7 +7,7 @@
 
 use crate::address::Address;
 use crate::config::{Current, Language};
-use crate::inbound::facts::content_facts;
+use crate::inbound::facts::whole;
 use crate::mapping::{Identity, Mailbox};
 use crate::message::address_list::{self, Mailbox as Named};
 use crate::message::facts::Facts;
@@ -18,7 +18,7 @@ use crate::message::{date, words};
 use crate::outbound::route;
 use crate::store::absence::{Away, Telling};
 use crate::store::queue::NewMail;
-use crate::store::{Arrival, Deposit, NewContent};
+use crate::store::{Arrival, Deposit};
 use std::fmt::Write as _;
 
 /// Nobody reads what is sent to these, or a program does (RFC 5230 §4.6).
@@ -90,7 +90,7 @@ fn reply(current: &Current, away: &Away, own: &Address, facts: &Facts, sender: &
         }
     };
     let text = text(current, away, &identity, facts, sender, now);
-    let stored = Box::new(content_facts(&Facts::of(text.as_bytes())));
+    let stated = Facts::of(text.as_bytes());
     let prefix = Prefix { return_path: Some(None), delivered_to: Some(sender), hop: None }.render();
     let deposit =
         |mailbox: Mailbox| Deposit { mailbox, folder: None, prefix: prefix.clone().into(), flags: 0, internal_date: now, dedupe: None };
@@ -101,7 +101,7 @@ fn reply(current: &Current, away: &Away, own: &Address, facts: &Facts, sender: &
         deposits: colleague.into_iter().flatten().map(|recipient| deposit(recipient.mailbox)).collect(),
         trace: vec![("replied", format!("{} is away; {sender} is told so", away.user))],
         telling: Some(Telling { user: away.user.clone(), sender: sender.key().to_owned() }),
-        ..Arrival::new(NewContent::Inline(text.into_bytes().into(), stored))
+        ..Arrival::new(whole(text.into_bytes(), &stated))
     })
 }
 

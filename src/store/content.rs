@@ -50,6 +50,8 @@ pub struct ContentFacts {
     pub references: Vec<String>,
     /// What [`crate::message::fields::listed`] keeps of its header.
     pub fields: Option<Vec<u8>>,
+    /// Until its texts are in the index, what [`crate::message::sketch`] tells of them; empty: they may hold anything. It is not read again.
+    pub sketch: Vec<u8>,
 }
 
 /// Bytes of one chunk. A mail of average size is one row; a piece of a large one costs one row as well.
@@ -111,6 +113,7 @@ impl Store {
                     display_to: row.get(15)?,
                     parts: row.get(16)?,
                     fields: row.get(17)?,
+                    sketch: Vec::new(),
                 })
             });
             facts.optional()?.ok_or_else(|| missing(id))
@@ -205,7 +208,7 @@ fn append(connection: &Connection, id: Option<ContentId>, at: u64, piece: &[u8])
 pub fn insert(connection: &Connection, bytes: &[u8], facts: &ContentFacts) -> Result<ContentId, StoreError> {
     let id = insert_row(connection, Some(0), bytes.len() as u64, facts)?;
     insert_chunks(connection, id, 0, bytes)?;
-    fulltext::added(connection, id.0)?;
+    fulltext::added(connection, id.0, &facts.sketch)?;
     Ok(id)
 }
 
@@ -238,7 +241,7 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
         facts.fields,
         facts.size,
     ])?;
-    if changed == 1 { fulltext::added(connection, id.0) } else { Err(missing(id)) }
+    if changed == 1 { fulltext::added(connection, id.0, &facts.sketch) } else { Err(missing(id)) }
 }
 
 fn insert_row(connection: &Connection, refs: Option<i64>, size: u64, facts: &ContentFacts) -> Result<ContentId, StoreError> {

@@ -3,14 +3,15 @@
 //! The index is an FTS5 table of what each original's words are made of: every three bytes that stand side by side in a word of its
 //! texts ([`searched`]), once each. A text is in a message only if all of its own threes are, so the index never misses one, wherever in a
 //! word it stands; what it names too much the bytes sort out. Originals are indexed once, whoever got them, in the background
-//! ([`Indexer`]); until then each counts as one that may hold anything. What a delivery put above an original is short and looked
-//! through every time.
+//! ([`Indexer`]); until then their sketches tell nearly as much ([`sketch`]), and what has none may hold anything. What a delivery put above
+//! an original is short and looked through every time.
 
 use super::content::Chunks;
 use super::{FolderId, Store, StoreError, Work};
 use crate::message::facts::Scanner;
 use crate::message::layout::Layout;
 use crate::message::searched::{self, Finder, Origin, Sought, Text};
+use crate::message::sketch::{self, threes};
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -54,13 +55,22 @@ impl Store {
             let mut uids = Vec::new();
             let mut select = connection.prepare_cached(
                 "SELECT message.id & 0xFFFFFFFF FROM fulltext JOIN message ON message.content = fulltext.rowid
-                 WHERE fulltext MATCH ?3 AND message.id BETWEEN ?1 AND ?2
-                 UNION ALL
-                 SELECT message.id & 0xFFFFFFFF FROM unindexed JOIN message ON message.content = unindexed.content
-                 WHERE message.id BETWEEN ?1 AND ?2",
+                 WHERE fulltext MATCH ?3 AND message.id BETWEEN ?1 AND ?2",
             )?;
             for uid in select.query_map(params![bounds[0], bounds[1], query], |row| row.get(0))? {
                 uids.push(uid?);
+            }
+            let wanted: Vec<u32> = threes(&text).collect();
+            let mut select = connection.prepare_cached(
+                "SELECT message.id & 0xFFFFFFFF, sketch FROM unindexed JOIN message ON message.content = unindexed.content
+                 WHERE message.id BETWEEN ?1 AND ?2",
+            )?;
+            let mut rows = select.query(bounds)?;
+            while let Some(row) = rows.next()? {
+                let sketch = row.get_ref(1)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+                if sketch.is_none_or(|sketch| sketch::may_hold(sketch, &wanted)) {
+                    uids.push(row.get(0)?);
+                }
             }
             if above {
                 uids.extend(mentioned_above(connection, bounds, &text)?);
@@ -148,9 +158,10 @@ impl Indexer {
     }
 }
 
-/// An original is complete: it will be indexed.
-pub fn added(connection: &Connection, id: i64) -> Result<(), StoreError> {
-    connection.prepare_cached("INSERT OR IGNORE INTO unindexed (content) VALUES (?1)")?.execute([id])?;
+/// An original is complete: it will be indexed. Its sketch, if there is one.
+pub fn added(connection: &Connection, id: i64, sketch: &[u8]) -> Result<(), StoreError> {
+    let sketch = Some(sketch).filter(|sketch| !sketch.is_empty());
+    connection.prepare_cached("INSERT OR IGNORE INTO unindexed (content, sketch) VALUES (?1, ?2)")?.execute(params![id, sketch])?;
     Ok(())
 }
 
@@ -309,7 +320,7 @@ impl Default for Grams {
 
 impl Grams {
     fn add(&mut self, text: &str) {
-        for gram in grams(text) {
+        for gram in threes(text) {
             let pairs = self.seen[gram as usize >> 16].get_or_insert_with(|| Box::new([0; 1 << 10]));
             let (word, bit) = (&mut pairs[gram as usize >> 6 & 0x3ff], 1 << (gram & 63));
             if *word & bit == 0 {
@@ -333,12 +344,6 @@ impl Grams {
     }
 }
 
-/// Every three bytes of a folded text, but none with a space: those between words are many and tell little.
-fn grams(text: &str) -> impl Iterator<Item = u32> {
-    let threes = text.as_bytes().windows(3).filter(|three| !three.contains(&b' '));
-    threes.map(|three| u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]))
-}
-
 /// Characters of a token: five bits each.
 const TOKEN: usize = 5;
 
@@ -352,7 +357,7 @@ fn push_token(gram: u32, text: &mut String) {
 
 /// The question for a text; `None` if it has no three bytes without a space.
 fn query(text: &str) -> Option<String> {
-    let mut wanted: Vec<u32> = grams(text).collect();
+    let mut wanted: Vec<u32> = threes(text).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut query = String::new();

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailroom::config::{self, Current};
 use mailroom::gateway::files;
-use mailroom::inbound::facts::content_facts;
+use mailroom::inbound::facts::whole;
 use mailroom::mapping::Mailbox;
 use mailroom::message::facts::Facts;
 use mailroom::serve::login::Login;
 use mailroom::serve::{Context, Peer, Stop, Stream};
-use mailroom::store::{Arrival, Deposit, NewContent, Store};
+use mailroom::store::{Arrival, Deposit, Store};
 use mailroom::wire::tls::{Acceptor, LocalNames, local_identity};
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
@@ -106,7 +106,7 @@ impl Lan {
     /// Puts mail into the INBOX of a user, or of `shared:NAME`, without anything above it.
     pub async fn deliver(&self, user: &str, messages: impl IntoIterator<Item = Vec<u8>>) {
         let arrival = |bytes: Vec<u8>| {
-            let facts = content_facts(&Facts::of(&bytes));
+            let facts = Facts::of(&bytes);
             let deposit = Deposit {
                 mailbox: user.strip_prefix("shared:").map_or_else(|| Mailbox::User(user.into()), |name| Mailbox::Shared(name.into())),
                 folder: None,
@@ -115,7 +115,7 @@ impl Lan {
                 internal_date: 1_800_000_000_000,
                 dedupe: None,
             };
-            Arrival { deposits: vec![deposit], ..Arrival::new(NewContent::Inline(bytes.into(), Box::new(facts))) }
+            Arrival { deposits: vec![deposit], ..Arrival::new(whole(bytes, &facts)) }
         };
         for outcome in self.store.arrive(messages.into_iter().map(arrival).collect()).await {
             outcome.unwrap();

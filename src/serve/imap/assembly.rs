@@ -6,7 +6,7 @@ use super::outcome::Failure;
 use super::section::{Message, Piece};
 use crate::imap::command::append::Attributes;
 use crate::imap::url::{self, MessageUrl};
-use crate::inbound::facts::content_facts;
+use crate::inbound::facts::{content_facts, whole};
 use crate::message::facts::Scanner;
 use crate::store::messages::Wanted;
 use crate::store::{NewContent, Spool, Store, StoreError};
@@ -57,10 +57,10 @@ impl Assembly {
 
     /// The whole, and what was said of it.
     pub async fn finish(self) -> Result<(NewContent, Attributes), StoreError> {
-        let facts = Box::new(content_facts(&self.scanner.finish()));
+        let facts = self.scanner.finish();
         let content = match self.spool {
-            Some(spool) => NewContent::Spooled(spool.finish().await?, facts),
-            None => NewContent::Inline(self.inline.into(), facts),
+            Some(spool) => NewContent::Spooled(spool.finish().await?, Box::new(content_facts(&facts))),
+            None => whole(self.inline, &facts),
         };
         Ok((content, self.attributes))
     }
