@@ -12,7 +12,7 @@ use mailroom::message::address_list;
 use mailroom::message::envelope::Envelope;
 use mailroom::message::facts::{Facts, Scanner};
 use mailroom::message::layout::Layout;
-use mailroom::message::{date, searched, words};
+use mailroom::message::{date, searched, sketch, words};
 use std::ops::ControlFlow;
 
 /// What takes any bytes at all without a panic.
@@ -82,8 +82,10 @@ pub fn message(bytes: &[u8]) {
         }
     }
     let read = |from: u64, to: u64| Ok::<_, ()>(&message[from as usize..to as usize]);
+    let sketch = sketch::of(&layout, message);
     let texts = searched::texts(&layout, read, &mut |text| {
         let text = text.folded();
+        assert!(sketch::may_hold(&sketch, &sketch::threes(text).collect::<Vec<_>>()), "{text:?}");
         assert!(!text.contains("  ") && !text.contains(|c: char| c.is_ascii_uppercase()), "{text:?}");
         ControlFlow::Continue(())
     });

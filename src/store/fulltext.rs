@@ -375,7 +375,7 @@ mod tests {
     use super::*;
     use crate::store::arrival::file;
     use crate::store::content;
-    use crate::store::{ContentFacts, NewContent};
+    use crate::store::{ContentFacts, NewContent, database};
 
     fn count(connection: &Connection, table: &str) -> Result<i64, StoreError> {
         Ok(connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
@@ -403,6 +403,35 @@ mod tests {
             Ok((count(work, "fulltext_docsize")?, count(work, "unindexed")?, count(work, "content")?))
         });
         assert_eq!(left.await.unwrap(), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_was_indexed_by_an_older_version_is_indexed_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = &database::MIGRATIONS[..13];
+        let store = Store::open_as(dir.path(), before).unwrap();
+        let made = store.write(1, |work| {
+            work.execute_batch(
+                "INSERT INTO content (refs, size, header_size, hash, body_hash, subject, sender, recipient, copied, display_from, display_to,
+                                      thread, envelope, body, bodystructure, parts)
+                 VALUES (1, 20, 20, x'', x'', '', '', '', '', '', '', '', x'', x'', x'', x'');
+                 INSERT INTO chunk (id, data) VALUES (1 << 20, CAST('Subject: steam\n\nboat' AS BLOB));
+                 INSERT INTO fulltext (rowid, grams) VALUES (1, 'aaaaa');",
+            )?;
+            Ok(())
+        });
+        made.await.unwrap();
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        let counts = store.write(1, |work| Ok((count(work, "fulltext_docsize")?, count(work, "unindexed")?)));
+        assert_eq!(counts.await.unwrap(), (0, 1));
+        assert_eq!(Indexer::new(store.clone()).index_some().await.unwrap(), 1);
+        let question = query("steam").unwrap();
+        let found = store.write(1, move |work| {
+            let found = work.query_row("SELECT rowid FROM fulltext WHERE fulltext MATCH ?1", [&question], |row| row.get::<_, i64>(0));
+            Ok(found.optional()?)
+        });
+        assert_eq!(found.await.unwrap(), Some(1));
     }
 
     #[test]
