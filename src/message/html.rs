@@ -8,8 +8,8 @@ use memchr::{memchr, memchr2, memchr3, memmem};
 
 /// Longer ones there are none (`&CounterClockwiseContourIntegral;`).
 const MAX_ENTITY: usize = 40;
-/// No name of an element that matters here is longer.
-const MAX_NAME: usize = 10;
+/// One more than the longest name of an element that matters here has.
+const MAX_NAME: usize = 11;
 
 /// The words, in lines.
 pub fn text(html: &str) -> String {

@@ -57,8 +57,6 @@ pub struct Folder {
     pub deleted: u32,
     /// The lowest UID that no session was told of as `\Recent` yet; see [`Store::folder_take_recent`].
     pub recent_from: u32,
-    /// Messages from [`Folder::recent_from`] on.
-    pub recent: u32,
     /// Bytes of all, prefixes included.
     pub bytes: u64,
     /// Bytes of those with `\Deleted` (STATUS DELETED-STORAGE).
@@ -272,6 +270,19 @@ impl Store {
         .await
     }
 
+    /// How many messages no session was told of as `\Recent` yet. They are counted one by one, and may be all there are.
+    pub async fn folder_recent(&self, folder: &Folder) -> Result<u32, StoreError> {
+        let (first, behind) = (folder.id.0 << 32 | i64::from(folder.recent_from), folder.id.0 << 32 | i64::from(folder.uidnext));
+        if first == behind {
+            return Ok(0);
+        }
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached("SELECT count(*) FROM message WHERE id >= ?1 AND id < ?2")?;
+            Ok(select.query_row([first, behind], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// The UIDs that no session was told of as `\Recent` yet: they are the caller's alone. For SELECT of IMAP4rev1.
     pub async fn folder_take_recent(&self, id: FolderId) -> Result<std::ops::Range<u32>, StoreError> {
         let seen = self
@@ -296,9 +307,7 @@ impl Store {
 }
 
 const SELECT: &str = "SELECT id, account, name, uidvalidity, uidnext, modseq, special_use, subscribed, object_id, messages, unseen, deleted, \
-                      bytes, deleted_bytes, recent, \
-                      (SELECT count(*) FROM message WHERE message.id BETWEEN folder.id << 32 | recent AND folder.id << 32 | 0xFFFFFFFF) \
-                      FROM folder";
+                      bytes, deleted_bytes, recent FROM folder";
 
 fn folder(row: &Row<'_>) -> rusqlite::Result<Folder> {
     Ok(Folder {
@@ -318,7 +327,6 @@ fn folder(row: &Row<'_>) -> rusqlite::Result<Folder> {
         bytes: row.get(12)?,
         deleted_bytes: row.get(13)?,
         recent_from: row.get(14)?,
-        recent: row.get(15)?,
     })
 }
 

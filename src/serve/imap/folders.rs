@@ -112,16 +112,17 @@ impl Session {
             self.enable_condstore().await?;
         }
         let folder = self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
-        let line = self.status_line(&folder, items);
+        let line = self.status_line(&folder, items).await?;
         self.queue(&line);
         Ok(Done::ok("This is its state."))
     }
 
     /// `* STATUS mailbox (…)`
-    pub(super) fn status_line(&self, folder: &Folder, items: &[StatusItem]) -> String {
+    pub(super) async fn status_line(&mut self, folder: &Folder, items: &[StatusItem]) -> Result<String, Failure> {
+        let recent = if items.contains(&StatusItem::Recent) { self.store().folder_recent(folder).await? } else { 0 };
         let shown = items.iter().map(|item| match item {
             StatusItem::Messages => format!("MESSAGES {}", folder.messages),
-            StatusItem::Recent => format!("RECENT {}", folder.recent),
+            StatusItem::Recent => format!("RECENT {recent}"),
             StatusItem::UidNext => format!("UIDNEXT {}", folder.uidnext),
             StatusItem::UidValidity => format!("UIDVALIDITY {}", folder.uidvalidity),
             StatusItem::Unseen => format!("UNSEEN {}", folder.unseen),
@@ -132,7 +133,7 @@ impl Session {
             StatusItem::MailboxId => format!("MAILBOXID ({})", folder.object_id),
             StatusItem::AppendLimit => format!("APPENDLIMIT {}", self.max_message_size()),
         });
-        format!("* STATUS {} ({})\r\n", self.name(&folder.name), shown.collect::<Vec<_>>().join(" "))
+        Ok(format!("* STATUS {} ({})\r\n", self.name(&folder.name), shown.collect::<Vec<_>>().join(" ")))
     }
 }
 

@@ -53,7 +53,7 @@ impl Session {
                 self.send(line.as_bytes()).await?;
             }
             if let Some(folder) = level.folder.filter(|_| !options.returns.status.is_empty()) {
-                let line = self.status_line(folder, &options.returns.status);
+                let line = self.status_line(folder, &options.returns.status).await?;
                 self.send(line.as_bytes()).await?;
             }
         }

@@ -68,7 +68,7 @@ impl Session {
                 if events.messages {
                     let mut items = vec![StatusItem::Messages, StatusItem::UidNext, StatusItem::UidValidity];
                     items.extend(events.flags.then_some(StatusItem::HighestModSeq));
-                    let line = self.status_line(folder, &items);
+                    let line = self.status_line(folder, &items).await?;
                     self.send(line.as_bytes()).await?;
                 }
             }
@@ -274,7 +274,7 @@ impl Session {
             items.extend((events.flags && reads).then_some(StatusItem::Unseen));
             items.extend(condstore.then_some(StatusItem::HighestModSeq));
         }
-        let line = (!items.is_empty()).then(|| self.status_line(&now, &items));
+        let line = if items.is_empty() { None } else { Some(self.status_line(&now, &items).await?) };
         if let Some(watch) = &mut self.notify {
             watch.known.insert(id, now);
         }
