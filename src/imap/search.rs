@@ -9,8 +9,9 @@ use super::command::{DateField, Key};
 use super::date;
 use super::sequence::{Ranges, SequenceSet};
 use crate::message::fields;
+use crate::message::fold::fold;
 use crate::message::header::Header;
-use crate::message::searched::{self, Sought, fold};
+use crate::message::searched::{self, Sought};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 

@@ -10,6 +10,7 @@ pub mod date;
 pub mod envelope;
 pub mod facts;
 pub mod fields;
+pub mod fold;
 pub mod header;
 pub mod html;
 pub mod layout;

@@ -5,6 +5,7 @@
 
 use super::address_list;
 use super::content_type::MediaType;
+use super::fold::fold;
 use super::header::{Field, Header};
 use super::layout::{Kind, Layout, Place};
 use super::{text, transfer, words};
@@ -94,117 +95,6 @@ impl<'s> Finder<'s> {
     /// Whether the text is in another.
     pub fn is_in(&self, text: &Text<'_>) -> bool {
         text.holds(self)
-    }
-}
-
-/// How texts are compared: in lower case, white space of any length being one space.
-pub fn fold(text: &str) -> String {
-    let mut folded = Folded { bytes: vec![0; text.len()], length: 0, after_space: false };
-    let mut rest = text;
-    loop {
-        // Nearly all text is ASCII, which needs no tables of characters.
-        rest = &rest[folded.take_ascii(rest.as_bytes())..];
-        let Some(first) = rest.chars().next() else { break };
-        match first.is_whitespace() {
-            true => folded.space(),
-            false => first.to_lowercase().for_each(|character| folded.push(character)),
-        }
-        rest = &rest[first.len_utf8()..];
-    }
-    folded.bytes.truncate(folded.length);
-    // It was put together of whole characters.
-    String::from_utf8(folded.bytes).unwrap_or_default()
-}
-
-/// A text in pieces of which every byte, as [`small`] makes it, is what [`fold`] makes of the text, but for spaces side by side.
-pub fn pieces(text: &str, mut each: impl FnMut(&[u8])) {
-    let mut rest = text;
-    loop {
-        let (ascii, other) = rest.split_at(ascii_length(rest.as_bytes()));
-        each(ascii.as_bytes());
-        let Some(first) = other.chars().next() else { break };
-        match first.is_whitespace() {
-            true => each(b" "),
-            false => first.to_lowercase().for_each(|character| each(character.encode_utf8(&mut [0; 4]).as_bytes())),
-        }
-        rest = &other[first.len_utf8()..];
-    }
-}
-
-/// A byte of a text in [`pieces`]: ASCII in small letters, a space for white space, others as they are.
-#[inline]
-pub fn small(byte: u8) -> u8 {
-    LOWER[usize::from(byte)]
-}
-
-/// How much at the front of a text is ASCII.
-fn ascii_length(text: &[u8]) -> usize {
-    let whole = text.chunks_exact(16).take_while(|chunk| chunk.is_ascii()).count() * 16;
-    whole + text[whole..].iter().take_while(|byte| byte.is_ascii()).count()
-}
-
-/// What a byte of ASCII becomes; others stay.
-const LOWER: [u8; 256] = {
-    let mut lower = [b' '; 256];
-    let mut byte = 0;
-    while byte < lower.len() {
-        if !matches!(byte as u8, b' ' | b'\t'..=b'\r') {
-            lower[byte] = (byte as u8).to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    lower
-};
-
-/// Folded text that grows in place.
-struct Folded {
-    bytes: Vec<u8>,
-    length: usize,
-    after_space: bool,
-}
-
-impl Folded {
-    /// Takes what is ASCII at the front of `text`, and says how much that is. Without a branch for each kind of byte, since words are short.
-    fn take_ascii(&mut self, text: &[u8]) -> usize {
-        if self.bytes.len() < self.length + text.len() {
-            self.bytes.resize(self.length + text.len(), 0);
-        }
-        let into = &mut self.bytes[self.length..];
-        let (mut length, mut after_space) = (0, self.after_space);
-        let mut taken = text.len();
-        for (at, &byte) in text.iter().enumerate() {
-            if !byte.is_ascii() {
-                taken = at;
-                break;
-            }
-            let lower = LOWER[usize::from(byte)];
-            let is_space = lower == b' ';
-            into[length] = lower;
-            length += usize::from(!(is_space && after_space));
-            after_space = is_space;
-        }
-        self.length += length;
-        self.after_space = after_space;
-        taken
-    }
-
-    fn space(&mut self) {
-        if !self.after_space {
-            self.push(' ');
-            self.after_space = true;
-        }
-    }
-
-    fn push(&mut self, character: char) {
-        let mut utf8 = [0; 4];
-        let utf8 = character.encode_utf8(&mut utf8).as_bytes();
-        let end = self.length + utf8.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[self.length..end].copy_from_slice(utf8);
-        self.length = end;
-        self.after_space = false;
     }
 }
 
@@ -392,20 +282,6 @@ mod tests {
             for field in Header::parse(header.as_bytes()).fields() {
                 prop_assert_eq!(reading(field), fold(&field.text()), "{:?}", header);
             }
-        }
-
-        /// The fast way for ASCII is the same way.
-        #[test]
-        fn folding(text in "(A|b| |\t|\r\n|ß|İ|Σ|\u{a0}|\u{2003}|é|日){0,20}") {
-            let mut expected = String::new();
-            for character in text.chars() {
-                match character.is_whitespace() {
-                    true if expected.ends_with(' ') => {}
-                    true => expected.push(' '),
-                    false => expected.extend(character.to_lowercase()),
-                }
-            }
-            prop_assert_eq!(fold(&text), expected);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which threes of bytes stand in the words of a message, as bits in a small table: tells of most messages that a text is not in them
 //! (a Bloom filter with one function). Made while a message comes in, in a few hundredths of a millisecond.
 
+use super::fold;
 use super::layout::Layout;
 use super::searched::{self, Text};
 use std::convert::Infallible;
@@ -11,7 +12,7 @@ const MOST: usize = 1 << 16;
 /// Bits of the smallest table.
 const LEAST: usize = 1 << 9;
 
-/// Every three bytes of a text that stand side by side in a word of it, as [`searched::fold`] makes them. Those with a space between are
+/// Every three bytes of a text that stand side by side in a word of it, as [`fold::fold`] makes them. Those with a space between are
 /// left out: they are many and tell little.
 pub fn threes(folded: &str) -> impl Iterator<Item = u32> {
     let threes = folded.as_bytes().windows(3).filter(|three| !three.contains(&b' '));
@@ -59,10 +60,10 @@ impl Table {
     fn add(&mut self, text: &Text<'_>) {
         // The last three bytes, above a byte that is free for the next one; and of each whether it is a space.
         let (mut last, mut spaces) = (0, 0b111);
-        searched::pieces(text.as_read(), |piece| {
+        fold::pieces(text.as_read(), |piece| {
             let mut here = (last, spaces);
             for byte in piece {
-                let byte = searched::small(*byte);
+                let byte = fold::small(*byte);
                 here = ((here.0 | u32::from(byte)) << 8, here.1 << 1 | u32::from(byte == b' '));
                 let place = place(here.0);
                 // Without a branch: words are short.
@@ -92,7 +93,7 @@ impl Table {
 mod tests {
     use super::*;
     use crate::message::facts::Facts;
-    use crate::message::searched::fold;
+    use crate::message::fold::fold;
     use proptest::prelude::*;
 
     fn drawn(message: &str) -> Vec<u8> {
