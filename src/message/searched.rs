@@ -1,5 +1,6 @@
 //! What of a message is found by its words (RFC 9051 §6.4.4): header fields as people read them, and text parts without transfer
-//! encoding, charset and tags. Whoever looks for a text, and whoever keeps an index of texts, takes them from here.
+//! encoding, charset and tags. Whoever looks for a text, and whoever keeps an index of texts, takes them from here: when other texts come
+//! from here than before, stores have to be indexed anew (as by `store/schema-14.sql`).
 //!
 //! Deviation: of HTML only the words count, not its tags: people look for what they read.
 
