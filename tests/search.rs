@@ -5,6 +5,7 @@ use bytes::Bytes;
 use mailroom::inbound::facts::whole;
 use mailroom::mapping::Mailbox;
 use mailroom::message::facts::Facts;
+use mailroom::message::searched::Sought;
 use mailroom::message::words;
 use mailroom::serve::imap;
 use mailroom::store::fulltext::Indexer;
@@ -247,6 +248,30 @@ async fn the_index_narrows_the_search() {
     assert_eq!(whereabouts("zzz@q", false).await, Some(vec![]));
     assert_eq!(whereabouts("zzz@q", true).await, Some(vec![1, 2, 3]), "what a delivery put above it counts");
     assert_eq!(whereabouts("da", false).await, None, "too short to be asked for");
+}
+
+/// However many wait for the index, and whoever's they are: a search finds what is in its folder.
+#[tokio::test]
+async fn a_search_before_the_index_stays_in_its_folder() {
+    let lan = Lan::new("").await;
+    let mail = |text: String| Mail { subject: "x".into(), text, form: Form::Plain, recipient: "alice".into() };
+    let alice = lan.store.account(&Mailbox::User("alice".into())).await.unwrap().unwrap();
+    deliver(&lan, "INBOX", &[mail("steamboat".into()), mail("sailboat".into()), mail("steamboat again".into())]).await;
+    deliver(&lan, "Other", &[mail("steamboat elsewhere".into())]).await;
+    let mut waiting = 4;
+    for backlog in [0, 1500] {
+        deliver(&lan, "Backlog", &(0..backlog).map(|number| mail(format!("number{number}"))).collect::<Vec<_>>()).await;
+        waiting += backlog;
+        assert_eq!(lan.store.unindexed().await.unwrap(), waiting);
+        for (folder, expected) in [("INBOX", vec![1, 3]), ("Other", vec![1])] {
+            let folder = lan.store.folder_by_name(alice.id, folder).await.unwrap().unwrap().id;
+            // Every second one is not sketched, and may hold anything.
+            let may = lan.store.whereabouts(folder, 1..=u32::MAX, "steamboat", false).await.unwrap().unwrap();
+            assert_eq!(may, expected, "{backlog} more wait");
+            let found = lan.store.look(folder, may, vec![Sought { text: "steamboat".into(), header: false }]).await.unwrap();
+            assert_eq!(found.iter().filter(|mention| mention.found[0]).map(|mention| mention.uid).collect::<Vec<_>>(), expected);
+        }
+    }
 }
 
 /// Differences that are left out here, since RFC 9051 §6.4.4 leaves them to the server: Dovecot takes accents apart (so `qu` is in `qü`), does

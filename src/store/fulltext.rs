@@ -14,7 +14,7 @@ use crate::message::searched::{self, Finder, Origin, Sought, Text};
 use crate::message::sketch::{self, threes};
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::pin::Pin;
 
@@ -26,6 +26,8 @@ const TURN_BYTES: usize = 2 << 20;
 const LOOK: u64 = 8 << 20;
 /// Nearly every mail without attachment is shorter: read at once, and the parts cut from it.
 const FIRST: usize = 64 * 1024;
+/// If fewer originals wait for the index, a search looks at each of them; else at each of its folder's messages, of which many may be indexed.
+const FEW: i64 = 1024;
 /// Of an original whose parts have to be found anew.
 const PIECE: usize = 256 * 1024;
 
@@ -60,18 +62,7 @@ impl Store {
             for uid in select.query_map(params![bounds[0], bounds[1], query], |row| row.get(0))? {
                 uids.push(uid?);
             }
-            let wanted: Vec<u32> = threes(&text).collect();
-            let mut select = connection.prepare_cached(
-                "SELECT message.id & 0xFFFFFFFF, sketch FROM unindexed JOIN message ON message.content = unindexed.content
-                 WHERE message.id BETWEEN ?1 AND ?2",
-            )?;
-            let mut rows = select.query(bounds)?;
-            while let Some(row) = rows.next()? {
-                let sketch = row.get_ref(1)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
-                if sketch.is_none_or(|sketch| sketch::may_hold(sketch, &wanted)) {
-                    uids.push(row.get(0)?);
-                }
-            }
+            uids.extend(sketched(connection, bounds, &text)?);
             if above {
                 uids.extend(mentioned_above(connection, bounds, &text)?);
             }
@@ -220,6 +211,42 @@ fn look(
         return Ok(0);
     }
     Original::open(chunks, content)?.texts(&mut each)
+}
+
+/// Messages that are not in the index and may hold a text.
+fn sketched(connection: &Connection, bounds: [i64; 2], text: &str) -> Result<Vec<u32>, StoreError> {
+    let wanted: Vec<u32> = threes(text).collect();
+    let may_hold = |row: &Row<'_>| {
+        let sketch = row.get_ref(1)?.as_blob_or_null()?;
+        Ok::<_, rusqlite::Error>(sketch.is_none_or(|sketch| sketch::may_hold(sketch, &wanted)))
+    };
+    let mut uids = Vec::new();
+    let mut count = connection.prepare_cached("SELECT count(*) FROM (SELECT 1 FROM unindexed LIMIT ?1)")?;
+    if count.query_row([FEW], |row| row.get::<_, i64>(0))? == FEW {
+        let mut select = connection.prepare_cached(
+            "SELECT message.id & 0xFFFFFFFF, sketch FROM message CROSS JOIN unindexed ON unindexed.content = message.content
+             WHERE message.id BETWEEN ?1 AND ?2",
+        )?;
+        let mut rows = select.query(bounds)?;
+        while let Some(row) = rows.next()? {
+            if may_hold(row)? {
+                uids.push(row.get(0)?);
+            }
+        }
+        return Ok(uids);
+    }
+    let mut originals = connection.prepare_cached("SELECT content, sketch FROM unindexed")?;
+    let mut copies = connection.prepare_cached("SELECT id & 0xFFFFFFFF FROM message WHERE content = ?3 AND id BETWEEN ?1 AND ?2")?;
+    let mut rows = originals.query([])?;
+    while let Some(row) = rows.next()? {
+        if may_hold(row)? {
+            let content: i64 = row.get(0)?;
+            for uid in copies.query_map([bounds[0], bounds[1], content], |row| row.get(0))? {
+                uids.push(uid?);
+            }
+        }
+    }
+    Ok(uids)
 }
 
 /// Messages whose prefix holds a text.
