@@ -8,7 +8,7 @@ use mailroom::message::facts::Facts;
 use mailroom::message::searched::Sought;
 use mailroom::message::words;
 use mailroom::serve::imap;
-use mailroom::store::fulltext::Indexer;
+use mailroom::store::indexer::Indexer;
 use mailroom::store::{Arrival, Deposit, NewContent};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
 use crate::serve::Stop;
-use crate::store::fulltext::Indexer;
+use crate::store::indexer::Indexer;
 use crate::store::{Change, Store};
 
 /// Mail comes in bursts, and so do the questions of whoever opens a mailbox: this long others have to want next to nothing before a turn begins.

@@ -149,17 +149,12 @@ fn envelope_sender(facts: &Facts) -> Option<Address> {
 
 /// Bytes that could not be handled: kept as they are, nothing in them is looked at.
 pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
-    let (facts, size) = match &raw.bytes {
-        RawBytes::Inline(bytes) => {
-            let hash = *blake3::hash(bytes).as_bytes();
-            (ContentFacts { size: bytes.len() as u64, hash, body_hash: hash, ..ContentFacts::default() }, bytes.len() as u64)
-        }
-        RawBytes::Spooled(_, scanned) => {
-            let facts = &scanned.facts;
-            let bare = ContentFacts { size: facts.size, hash: facts.hash, body_hash: facts.hash, ..ContentFacts::default() };
-            (bare, facts.size)
-        }
+    let (size, hash) = match &raw.bytes {
+        RawBytes::Inline(bytes) => (bytes.len() as u64, *blake3::hash(bytes).as_bytes()),
+        RawBytes::Spooled(_, scanned) => (scanned.facts.size, scanned.facts.hash),
     };
+    // Nothing that is said about its parts: whatever is wrong with it may lie there.
+    let facts = Box::new(ContentFacts { size, hash, body_hash: hash, ..ContentFacts::default() });
     let held = tray::NewHeld {
         reason: reason.to_owned(),
         addresses: Vec::new(),
@@ -171,8 +166,8 @@ pub fn quarantine(listing: &Listing<'_>, raw: Raw, reason: &str) -> Prepared {
     let row = ledger::Row { fingerprint: None, ..row_of(listing, &raw, "quarantined") };
     let trace = vec![("quarantined", format!("{reason} (collector {}, {size} bytes)", listing.collector.name))];
     let content = match raw.bytes {
-        RawBytes::Inline(bytes) => NewContent::Inline(bytes, Box::new(facts)),
-        RawBytes::Spooled(id, _) => NewContent::Spooled(id, Box::new(facts)),
+        RawBytes::Inline(bytes) => NewContent::Inline(bytes, facts),
+        RawBytes::Spooled(id, _) => NewContent::Spooled(id, facts),
     };
     let arrival = Arrival { tray: Some(held), ledger: Some(row), trace, ..Arrival::new(content) };
     Prepared { arrival, outcome: "quarantined", size }

@@ -5,6 +5,7 @@ use crate::message::address_list::{self, Entry};
 use crate::message::envelope::Envelope;
 use crate::message::facts::Facts;
 use crate::message::fields;
+use crate::message::layout::Layout;
 use crate::message::{sketch, words};
 use crate::store::{ContentFacts, NewContent};
 use bytes::Bytes;
@@ -12,12 +13,17 @@ use bytes::Bytes;
 /// A message in memory as the store takes it.
 pub fn whole(message: impl Into<Bytes>, facts: &Facts) -> NewContent {
     let message = message.into();
-    let sketch = sketch::of(&facts.layout(), &message);
-    NewContent::Inline(message, Box::new(ContentFacts { sketch, ..content_facts(facts) }))
+    let layout = facts.layout();
+    let sketch = sketch::of(&layout, &message);
+    NewContent::Inline(message, Box::new(ContentFacts { sketch, ..with_layout(facts, &layout) }))
 }
 
 /// Renders the facts of a scanned message for the store.
 pub fn content_facts(facts: &Facts) -> ContentFacts {
+    with_layout(facts, &facts.layout())
+}
+
+fn with_layout(facts: &Facts, layout: &Layout) -> ContentFacts {
     let envelope = facts.parts.first().and_then(|part| part.envelope.as_deref());
     let first = |list: fn(&Envelope) -> &Vec<Vec<u8>>| {
         envelope.and_then(|envelope| list(envelope).iter().find_map(|value| address_list::entries(value).into_iter().next()))
@@ -46,7 +52,7 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
         envelope: envelope.map(envelope::render).unwrap_or_default(),
         bodystructure: bodystructure::render(&facts.parts, true),
         body: bodystructure::render(&facts.parts, false),
-        parts: facts.layout().encode(),
+        parts: layout.encode(),
         subject: facts.base_subject.clone(),
         from: local(|envelope| &envelope.from),
         to: local(|envelope| &envelope.to),

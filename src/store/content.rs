@@ -1,6 +1,6 @@
 //! Originals: their bytes in chunks, their facts, and the sweep of what nobody refers to any more.
 
-use super::{Store, StoreError, fulltext, now};
+use super::{Store, StoreError, indexer, now};
 use bytes::{Bytes, BytesMut};
 use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
@@ -208,7 +208,7 @@ fn append(connection: &Connection, id: Option<ContentId>, at: u64, piece: &[u8])
 pub fn insert(connection: &Connection, bytes: &[u8], facts: &ContentFacts) -> Result<ContentId, StoreError> {
     let id = insert_row(connection, Some(0), bytes.len() as u64, facts)?;
     insert_chunks(connection, id, 0, bytes)?;
-    fulltext::added(connection, id.0, &facts.sketch)?;
+    indexer::added(connection, id.0, &facts.sketch)?;
     Ok(id)
 }
 
@@ -241,7 +241,7 @@ pub fn complete(connection: &Connection, id: ContentId, facts: &ContentFacts) ->
         facts.fields,
         facts.size,
     ])?;
-    if changed == 1 { fulltext::added(connection, id.0, &facts.sketch) } else { Err(missing(id)) }
+    if changed == 1 { indexer::added(connection, id.0, &facts.sketch) } else { Err(missing(id)) }
 }
 
 fn insert_row(connection: &Connection, refs: Option<i64>, size: u64, facts: &ContentFacts) -> Result<ContentId, StoreError> {
@@ -386,7 +386,7 @@ pub fn sweep(connection: &Connection, released: i64, spooled: i64) -> Result<usi
             .prepare_cached("DELETE FROM chunk WHERE id BETWEEN ?1 AND ?2")?
             .execute([id << CHUNK_BITS, ((id + 1) << CHUNK_BITS) - 1])?;
         connection.prepare_cached("DELETE FROM content WHERE id = ?1")?.execute([id])?;
-        fulltext::removed(connection, *id)?;
+        indexer::removed(connection, *id)?;
     }
     Ok(ids.len())
 }

@@ -12,6 +12,7 @@
 //! | [`accounts`], [`password`] | users and shared mailboxes; argon2id and SCRAM keys |
 //! | [`absence`] | who is away, and who gets copies |
 //! | [`folders`], [`messages`], [`search`], [`fulltext`], [`maildrop`] | what clients read |
+//! | [`indexer`], `original` | how the full text gets its index |
 //! | [`annotations`] | notes that clients hang on folders and on the server |
 //! | [`ledger`], [`reconciliation`], [`journal`], [`tray`], `tray_folder`, [`remap`], [`queue`], [`trace`] | what became of mail, on its way in and out |
 //! | [`backup`] | copies, and their way back |
@@ -34,12 +35,14 @@ pub mod folders;
 pub mod fulltext;
 mod handed_on;
 pub mod housekeeping;
+pub mod indexer;
 pub mod journal;
 pub mod ledger;
 pub mod locks;
 pub mod maildrop;
 pub mod messages;
 mod orders;
+mod original;
 pub mod password;
 pub mod queue;
 mod readers;
