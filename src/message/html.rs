@@ -196,6 +196,7 @@ mod tests {
         check("<table><tr><td>one<td>two</TD></tr></table>three<br/>four", "one\ntwo\nthree\nfour");
         check("an<wbr>other wo<span title='x > y' class = \"a>b\">rd</span>", "another word");
         check("<a href=\"x>y</a> <b>z", "y z");
+        check("<p isn't>one<p isn't>two", "one\ntwo");
         check(
             "it's < 3 and > 2 or <3 & more &; &nothing; &amp;&#65;&#x42;&#xD800; & then; &am",
             "it's < 3 and > 2 or <3 & more &; &nothing; &AB\u{fffd} & then; &am",
