@@ -153,13 +153,15 @@ impl Address {
     }
 }
 
-/// As it goes on the wire: the local part quoted where RFC 5321 §4.1.2 asks for it.
+/// As it goes on the wire and into headers: the local part quoted where RFC 5321 §4.1.2 asks for it, and where it would begin like an
+/// encoded word, as which it would be read (RFC 2047 §5).
 impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.local.chars().all(is_dot_atom_char)
             && !self.local.starts_with('.')
             && !self.local.ends_with('.')
-            && !self.local.contains("..");
+            && !self.local.contains("..")
+            && !self.local.starts_with("=?");
         if plain {
             return write!(out, "{}@{}", self.local, self.domain);
         }
@@ -232,6 +234,7 @@ mod tests {
         check("\"a\\\"b\"@example.com", Some("\"a\\\"b\"@example.com"));
         check("o'brien+x@[192.0.2.1]", Some("o'brien+x@[192.0.2.1]"));
         check("rüdiger@example.com", Some("rüdiger@example.com"));
+        check("=?d?@example.com", Some("\"=?d?\"@example.com"));
         check("a b@example.com", None);
         check("alice", None);
         check("@example.com", None);
