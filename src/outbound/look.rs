@@ -85,46 +85,7 @@ fn mailbox(name: Option<&str>, address: &Address) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{Fetched, Office, Target};
-
-    fn address(text: &str) -> Address {
-        Address::parse(text).unwrap()
-    }
-
-    fn mapping() -> Mapping {
-        let office = Office {
-            domains: vec![Domain::parse("example.com").unwrap()],
-            lan_domain: Domain::parse("office.lan").unwrap(),
-            implied: vec![Domain::parse("example.com").unwrap()],
-            postmaster: "alice".into(),
-            collectors: vec![Fetched {
-                name: "bob".into(),
-                address: Some(address("bob@isp.example")),
-                deliver: Some(Target::User("bob".into())),
-            }],
-            smarthosts: vec!["isp".into()],
-            users: ["alice", "bob", "carol", "dora"].map(|name| (name.to_owned(), None)).to_vec(),
-            mentions: Vec::new(),
-        };
-        let text = r#"
-            [addresses]
-            "sales@example.com" = ["alice", "bob"]
-            "help@example.com" = "shared:help"
-            "*-shop@example.com" = "carol"
-            "all@office.lan" = "group:all"
-            "all@example.com" = "group:all"
-            [groups]
-            all = { members = ["alice", "bob"] }
-            two = { members = ["dora"] }
-            [shared]
-            help = { members = ["carol"] }
-            [senders]
-            alice = { address = "alice@example.com", name = "Alice Smith", also = ["boss@example.com"], reply_to = "office@example.com" }
-            "group:two" = { address = "two@example.com" }
-            "*" = { address = "office@isp.example", smarthost = "isp" }
-        "#;
-        Mapping::load(&[("m.toml".into(), text.into())], &office).map_err(|p| p[0].to_string()).unwrap().0
-    }
+    use crate::outbound::route::tests::{address, mapping};
 
     fn outside(user: &str, identity: &str, header: &str) -> String {
         let mapping = mapping();

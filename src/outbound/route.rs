@@ -75,16 +75,17 @@ fn may_use(user: &str, all: &[Identity], accepted: impl Fn(&Identity) -> bool) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::address::Domain;
     use crate::mapping::{Fetched, Office, Target};
 
-    fn address(text: &str) -> Address {
+    pub(in super::super) fn address(text: &str) -> Address {
         Address::parse(text).unwrap()
     }
 
-    fn mapping() -> Mapping {
+    /// An office with each way to be somebody's address.
+    pub(in super::super) fn mapping() -> Mapping {
         let office = Office {
             domains: vec![Domain::parse("example.com").unwrap()],
             lan_domain: Domain::parse("office.lan").unwrap(),
