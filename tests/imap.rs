@@ -36,11 +36,11 @@ fn open(lan: &Lan, from: &str, tls: bool) -> Pipe {
 }
 
 /// A client that is logged in as alice.
-async fn logged_in(lan: &Lan) -> Pipe {
+pub async fn logged_in(lan: &Lan) -> Pipe {
     logged_in_as(lan, "alice").await
 }
 
-async fn logged_in_as(lan: &Lan, user: &str) -> Pipe {
+pub async fn logged_in_as(lan: &Lan, user: &str) -> Pipe {
     let mut client = open(lan, "192.168.1.7", true);
     client.send(format!("login LOGIN {user} \"{PASSWORD}\"\r\n").as_bytes()).await;
     while !client.line().await.unwrap().starts_with("login OK") {}
@@ -108,7 +108,7 @@ async fn play(text: &str) {
 }
 
 /// Lines up to the tagged one, which is the last.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Pipe<S>, tag: &str) -> Vec<String> {
+pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Pipe<S>, tag: &str) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         let line = client.line().await.expect("closed");
@@ -336,35 +336,6 @@ async fn whoever_says_nothing_is_sent_away() {
     assert!(started.elapsed() >= Duration::from_secs(60) && started.elapsed() < Duration::from_secs(70));
 }
 
-/// A reload that changes the members takes effect on open sessions, idling or not.
-#[tokio::test]
-async fn who_is_no_longer_a_member_loses_the_shared_mailbox() {
-    let members = |list: &str| format!("[shared]\nhelp = {{ members = [{list}] }}\n");
-    let lan = Lan::with("", &members("\"alice\", \"bob\"")).await;
-    lan.deliver("shared:help", [b"Subject: 1\r\n\r\n".to_vec()]).await;
-    let (mut idle, mut busy, mut member) = (logged_in_as(&lan, "bob").await, logged_in_as(&lan, "bob").await, logged_in(&lan).await);
-    idle.send(b"a SELECT Shared/help\r\nb IDLE\r\n").await;
-    answer(&mut idle, "a").await;
-    assert!(idle.line().await.unwrap().starts_with("+ "));
-    for client in [&mut busy, &mut member] {
-        client.send(b"a SELECT Shared/help\r\n").await;
-        answer(client, "a").await;
-    }
-    lan.remap(&members("\"alice\"")).await;
-    assert!(idle.line().await.unwrap().starts_with("* BYE [CLOSED]"));
-    busy.send(b"b FETCH 1 BODY.PEEK[]\r\n").await;
-    assert!(busy.line().await.unwrap().starts_with("* BYE [CLOSED]"));
-    member.send(b"b FETCH 1 BODY.PEEK[]\r\n").await;
-    assert!(answer(&mut member, "b").await.last().unwrap().starts_with("b OK"));
-    let mut later = logged_in_as(&lan, "bob").await;
-    later.send(b"a LIST \"\" Shared*\r\nb SELECT Shared/help\r\n").await;
-    assert_eq!(answer(&mut later, "a").await.len(), 1);
-    assert!(answer(&mut later, "b").await[0].starts_with("b NO [NONEXISTENT]"));
-    lan.remap(&members("\"bob\"")).await;
-    later.send(b"c SELECT Shared/help\r\n").await;
-    assert!(answer(&mut later, "c").await.last().unwrap().starts_with("c OK"));
-}
-
 /// Fields that are kept beside a message, and those of messages that came before any were kept: nobody can tell them apart.
 #[tokio::test]
 async fn fields_are_those_of_the_header() {
@@ -527,22 +498,4 @@ async fn the_tray_is_a_folder_for_the_postmaster() {
     assert_eq!(client.line().await.as_deref(), Some("* 1 EXPUNGE"));
     // No list of users has it, and nobody logs in as it.
     assert!(lan.store.accounts().await.unwrap().iter().all(|account| account.name() != "/tray"));
-}
-
-/// The quota of a shared mailbox is its own: members' own quotas count nothing there.
-#[tokio::test]
-async fn a_shared_mailbox_has_its_own_quota() {
-    let lan = Lan::with("", "[shared]\nhelp = { members = [\"alice\"] }\n").await;
-    let shared = lan.store.account(&mailroom::mapping::Mailbox::Shared("help".into())).await.unwrap().unwrap();
-    lan.store.account_describe(shared.id, None, Some(2048)).await.unwrap();
-    lan.deliver("alice", [vec![b'x'; 3000]]).await;
-    let mut client = logged_in(&lan).await;
-    client.send(b"a SELECT INBOX\r\nb COPY 1 Shared/help\r\nc MOVE 1 Shared/help\r\nd GETQUOTA shared:help\r\n").await;
-    answer(&mut client, "a").await;
-    assert!(answer(&mut client, "b").await[0].starts_with("b NO [OVERQUOTA]"));
-    assert!(answer(&mut client, "c").await[0].starts_with("c NO [OVERQUOTA]"));
-    assert_eq!(answer(&mut client, "d").await[0], "* QUOTA \"shared:help\" (STORAGE 0 2)");
-    lan.deliver("shared:help", [vec![b'x'; 3000]]).await;
-    client.send(b"e STATUS Shared/help (MESSAGES)\r\n").await;
-    assert_eq!(answer(&mut client, "e").await[0], "* STATUS Shared/help (MESSAGES 1)");
 }

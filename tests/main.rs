@@ -19,6 +19,7 @@ mod imaptest;
 mod inbound;
 mod interop;
 mod mapping;
+mod members;
 mod outbound;
 mod pop3;
 mod probes;

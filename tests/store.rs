@@ -315,6 +315,13 @@ async fn trash_and_junk_are_emptied_by_age_if_asked() {
     assert_eq!(left().await, [2, 1, 1, 2, 2]);
     assert_eq!(store.forget(Ages { journal: month, trash: month, junk: month, ..Ages::default() }).await.unwrap().emptied, 1);
     assert_eq!(left().await, [2, 1, 1, 2, 1]);
+    // a folder that is thrown away lies in Trash from then on, however old its mail is
+    let can = store.folder_by_name(alice, "Trashcan").await.unwrap().unwrap().id;
+    store.folder_rename(can, "Trash/Trashcan").await.unwrap();
+    let forget = async || store.forget(Ages { trash: month, ..Ages::default() }).await.unwrap().emptied;
+    assert_eq!(forget().await, 0);
+    raw(dir.path()).execute("UPDATE folder SET placed = placed - 31 * 86400000", []).unwrap();
+    assert_eq!(forget().await, 1);
 }
 
 #[tokio::test]

@@ -55,6 +55,8 @@ pub struct View {
     /// Gone, but the client was not told: ascending, a part of the above.
     pending: Vec<u32>,
     modseq: u64,
+    /// The mod-sequence from before the first removal that is pending.
+    withheld: Option<u64>,
 }
 
 /// UIDs side by side.
@@ -69,7 +71,7 @@ struct Run {
 impl View {
     /// Of a mailbox just opened.
     pub fn new(uids: &Ranges, modseq: u64) -> View {
-        let mut view = View { runs: Vec::with_capacity(uids.as_slice().len()), pending: Vec::new(), modseq };
+        let mut view = View { runs: Vec::with_capacity(uids.as_slice().len()), pending: Vec::new(), modseq, withheld: None };
         uids.as_slice().iter().for_each(|(first, last)| view.push(*first, *last));
         view
     }
@@ -82,6 +84,11 @@ impl View {
     /// The mod-sequence up to which everything is known.
     pub fn modseq(&self) -> u64 {
         self.modseq
+    }
+
+    /// The mod-sequence up to which the client was told of everything: what it may come back with.
+    pub fn told_modseq(&self) -> u64 {
+        self.withheld.unwrap_or(self.modseq)
     }
 
     /// The largest UID; 0 in an empty mailbox.
@@ -166,6 +173,8 @@ impl View {
         }
         if may_expunge {
             notices.extend(self.expunge());
+        } else if self.has_pending() {
+            self.withheld.get_or_insert(self.modseq);
         }
         let before = self.exists();
         let last = self.last_uid();
@@ -190,6 +199,7 @@ impl View {
             return None;
         }
         let pending = std::mem::take(&mut self.pending);
+        self.withheld = None;
         let numbers = pending.iter().rev().filter_map(|uid| self.number(*uid)).collect();
         let gone = Ranges::from_sorted(pending);
         let mut cuts = gone.as_slice().iter().copied().peekable();

@@ -1,6 +1,6 @@
 //! Originals: their bytes in chunks, their facts, and the sweep of what nobody refers to any more.
 
-use super::{Store, StoreError, indexer, now};
+use super::{SMALL, Store, StoreError, indexer, now};
 use bytes::{Bytes, BytesMut};
 use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
@@ -85,6 +85,23 @@ impl Store {
         .await
     }
 
+    /// Gives back what was spooled and won't be referred to, behind everything that was asked for before. What is referred to stays.
+    pub fn discard(&self, spooled: Vec<ContentId>) {
+        if spooled.is_empty() {
+            return;
+        }
+        // Nobody waits for it: what it does not reach, the sweep finds.
+        drop(self.send(SMALL, move |work| {
+            let mut find = work.connection.prepare_cached("SELECT 1 FROM content WHERE id = ?1 AND refs IS NULL")?;
+            for id in &spooled {
+                if find.exists([id.0])? {
+                    erase(work, id.0)?;
+                }
+            }
+            Ok(())
+        }));
+    }
+
     /// What was computed when it was stored.
     pub async fn facts(&self, id: ContentId) -> Result<ContentFacts, StoreError> {
         self.read(move |connection| {
@@ -133,7 +150,7 @@ impl Store {
     }
 }
 
-/// Takes large content in pieces. Dropped before [`Spool::finish`], it leaves bytes that the sweep finds.
+/// Takes large content in pieces. Dropped before [`Spool::finish`], it leaves nothing, or at most a first piece that the sweep finds.
 pub struct Spool {
     store: Store,
     id: Option<ContentId>,
@@ -165,7 +182,7 @@ impl Spool {
         if self.id.is_none() {
             self.settle(0).await?;
         }
-        self.id.ok_or(StoreError::Closed)
+        self.id.take().ok_or(StoreError::Closed)
     }
 
     async fn flush(&mut self) -> Result<(), StoreError> {
@@ -186,6 +203,14 @@ impl Spool {
             self.id = Some(first.await.unwrap_or(Err(StoreError::Closed))?);
         }
         Ok(())
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.store.discard(vec![id]);
+        }
     }
 }
 
@@ -382,13 +407,15 @@ pub fn sweep(connection: &Connection, released: i64, spooled: i64) -> Result<usi
     )?;
     let ids: Vec<i64> = select.query_map(params![released, spooled, SWEEP], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for id in &ids {
-        connection
-            .prepare_cached("DELETE FROM chunk WHERE id BETWEEN ?1 AND ?2")?
-            .execute([id << CHUNK_BITS, ((id + 1) << CHUNK_BITS) - 1])?;
-        connection.prepare_cached("DELETE FROM content WHERE id = ?1")?.execute([id])?;
-        indexer::removed(connection, *id)?;
+        erase(connection, *id)?;
     }
     Ok(ids.len())
+}
+
+fn erase(connection: &Connection, id: i64) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM chunk WHERE id BETWEEN ?1 AND ?2")?.execute([id << CHUNK_BITS, ((id + 1) << CHUNK_BITS) - 1])?;
+    connection.prepare_cached("DELETE FROM content WHERE id = ?1")?.execute([id])?;
+    indexer::removed(connection, id)
 }
 
 /// The part of a Message-ID that is stored and looked up.

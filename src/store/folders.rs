@@ -198,15 +198,15 @@ impl Store {
             let children: Vec<(i64, String)> = select
                 .query_map(params![old.account.0, above, above.chars().count()], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
-            let mut update = work.connection.prepare_cached("UPDATE folder SET name = ?2 WHERE id = ?1")?;
-            update.execute(params![id.0, name])?;
+            let mut update = work.connection.prepare_cached("UPDATE folder SET name = ?2, placed = ?3 WHERE id = ?1")?;
+            update.execute(params![id.0, name, now()])?;
             for (child, child_name) in children {
                 let renamed = format!("{name}/{}", &child_name[above.len()..]);
                 require_free(work, old.account, &renamed)?;
                 if renamed.len() > MAX_FOLDER_NAME {
                     return Err(StoreError::Conflict(format!("a folder name has at most {MAX_FOLDER_NAME} bytes")));
                 }
-                update.execute(params![child, renamed])?;
+                update.execute(params![child, renamed, now()])?;
                 work.changed(Change::Folder(FolderId(child)));
             }
             work.changed(Change::Folder(id));

@@ -152,15 +152,16 @@ fn expire_tray(work: &mut Work<'_>, before: i64) -> Result<Vec<String>, StoreErr
     Ok(expired)
 }
 
-/// Expunges up to [`ROWS`] messages of one folder of that use, or below one, that were put there before; 0 if there are none left.
+/// Expunges up to [`ROWS`] messages of one folder of that use, or below one, that were put there before; 0 if there are none left. Mail
+/// programs delete a folder by renaming it to one below Trash: its mail was put there with it.
 fn empty(work: &mut Work<'_>, special_use: SpecialUse, before: i64) -> Result<usize, StoreError> {
     let folders: Vec<FolderId> = work
         .prepare_cached(
             "SELECT below.id FROM folder JOIN folder AS below
                 ON below.account = folder.account AND (below.id = folder.id OR substr(below.name, 1, length(folder.name) + 1) = folder.name || '/')
-                WHERE folder.special_use = ?1 AND below.messages > 0",
+                WHERE folder.special_use = ?1 AND below.messages > 0 AND below.placed < ?2",
         )?
-        .query_map([special_use.as_str()], |row| row.get(0).map(FolderId))?
+        .query_map(params![special_use.as_str(), before], |row| row.get(0).map(FolderId))?
         .collect::<Result<_, _>>()?;
     for folder in folders {
         let uids: Vec<u32> = work

@@ -5,13 +5,14 @@
 //! well, and who is refused here loses the copy of what he sent, or a mailbox that he moves in.
 
 use super::Session;
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Room};
 use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use super::search::now;
 use crate::imap::command::append::{self, Ahead, Literal, Piece, Reader, Replaced, Start};
 use crate::imap::response;
-use crate::store::messages::changing::Append;
+use crate::store::messages::Wanted;
+use crate::store::messages::changing::{Append, spooled};
 use crate::store::{Folder, FolderId};
 
 /// Messages of one command.
@@ -24,14 +25,19 @@ const MAX_STRETCH: usize = 256 * 1024;
 impl Session {
     /// `command` ends with the announcement of the first literal that belongs to a message; or it is complete.
     pub(super) async fn append(&mut self, command: Vec<u8>) -> Performed {
-        let performed = self.append_all(command).await;
+        self.notice_changes().await?;
+        let mut messages = Vec::new();
+        let performed = self.append_all(command, &mut messages).await;
+        if performed.is_err() {
+            self.store().discard(spooled(&messages));
+        }
         if matches!(performed, Ok(_) | Err(Failure::No { .. } | Failure::Bad(_))) {
             self.sync_behind(true, false).await?;
         }
         performed
     }
 
-    async fn append_all(&mut self, mut stretch: Vec<u8>) -> Performed {
+    async fn append_all(&mut self, mut stretch: Vec<u8>, messages: &mut Vec<Append>) -> Performed {
         let Some(Start { mailbox, replaces, length }) = append::start(&stretch, self.dialect())? else {
             return Err(Failure::Bad("The message of APPEND is missing.".into()));
         };
@@ -44,8 +50,11 @@ impl Session {
             Ok(folder) => folder,
             Err(failure) => return self.refuse_behind(&stretch, failure).await,
         };
+        let mut room = match self.room(&target, replaced).await {
+            Ok(room) => room,
+            Err(failure) => return self.refuse_behind(&stretch, failure).await,
+        };
         let mut reader = Reader::new(self.dialect());
-        let mut messages: Vec<Append> = Vec::new();
         let mut assembly: Option<Assembly> = None;
         loop {
             let (pieces, ahead) = match reader.read(&stretch) {
@@ -62,12 +71,12 @@ impl Session {
             for piece in pieces {
                 let taken = match piece {
                     Piece::Message(_) if replaced.is_some() && assembly.is_some() => Err(Failure::Bad("REPLACE takes one message.".into())),
-                    Piece::Message(attributes) => match finish(&mut assembly, &mut messages).await {
+                    Piece::Message(attributes) => match finish(&mut assembly, messages, &mut room).await {
                         Ok(()) if messages.len() == MAX_MESSAGES => {
                             Err(Failure::no("LIMIT", "These are too many messages for one command."))
                         }
                         Ok(()) => {
-                            assembly = Some(Assembly::new(attributes, self.store(), held(&messages)));
+                            assembly = Some(Assembly::new(attributes, self.store(), held(messages), room));
                             Ok(())
                         }
                         Err(failure) => Err(failure),
@@ -87,8 +96,7 @@ impl Session {
             if ahead == Ahead::Message(literal) && literal.length == 0 {
                 return self.refuse(literal, empty()).await;
             }
-            if assembly.size().saturating_add(literal.length) > self.max_message_size() {
-                let failure = self.too_big();
+            if let Err(failure) = assembly.require_room(literal.length).and_then(|()| self.require_disk(literal.length)) {
                 return self.refuse(literal, failure).await;
             }
             if literal.synchronizing {
@@ -106,16 +114,19 @@ impl Session {
             }
             stretch = self.read_line(MAX_LINE).await?.ok_or(Failure::Ended)?.to_vec();
         }
-        finish(&mut assembly, &mut messages).await?;
+        finish(&mut assembly, messages, &mut room).await?;
+        // What came may have taken half an hour: the mapping may have another member by now, and the mailbox another name.
+        let target = self.target(&mailbox).await?;
         if let Some(selected) = &mut self.selected {
             selected.dirty |= selected.folder.id == target.id;
         }
         let store = self.store();
         let Some((source, uid)) = replaced else {
-            let uids = store.append(target.id, messages).await?;
+            let uids = store.append(target.id, std::mem::take(messages)).await?;
             return Ok(Done::with_code(appenduid(&target, &uids), "Stored."));
         };
-        let uids = store.replace(source, uid, target.id, messages).await?;
+        self.require_membership()?;
+        let uids = store.replace(source, uid, target.id, std::mem::take(messages)).await?;
         let selected = self.selected()?;
         (selected.dirty, selected.removed) = (true, true);
         // Ahead of EXISTS and EXPUNGE (RFC 8508 §3.3).
@@ -138,10 +149,34 @@ impl Session {
         }
     }
 
-    /// What a message may not become.
-    pub(super) fn too_big(&self) -> Failure {
-        let limit = self.max_message_size() / 1_000_000;
-        Failure::no("TOOBIG", format!("Messages may have up to {limit} MB here."))
+    /// How much may come into a mailbox. What REPLACE takes away makes room (RFC 8508 §3.4).
+    async fn room(&mut self, target: &Folder, replaced: Option<(FolderId, u32)>) -> Result<Room, Failure> {
+        let store = self.store();
+        let owner = store.account_by_id(target.account).await?;
+        let quota = match owner.and_then(|owner| Some((owner.quota?, owner.bytes))) {
+            None => u64::MAX,
+            Some((quota, bytes)) => {
+                let mut freed = 0;
+                if let (Some((source, uid)), Some(selected)) = (replaced, &self.selected)
+                    && selected.folder.account == target.account
+                {
+                    let rows = store.rows(source, &[uid..=uid], Wanted::default(), 1).await?;
+                    freed = rows.first().map_or(0, |row| row.size);
+                }
+                quota.saturating_sub(bytes).saturating_add(freed)
+            }
+        };
+        Ok(Room { message: self.max_message_size(), quota })
+    }
+
+    /// As for mail from elsewhere: what is left of the disk is for what is here already.
+    pub(super) fn require_disk(&self, more: u64) -> Result<(), Failure> {
+        let min_free = self.context.now().config.storage.min_free;
+        if self.context.store.free_bytes().is_ok_and(|free| free < min_free.saturating_add(more)) {
+            tracing::warn!(min_free, "little disk space is left: no mail is taken");
+            return Err(Failure::no("UNAVAILABLE", "The disk of the mail server is nearly full; try again later."));
+        }
+        Ok(())
     }
 
     /// Appends a URL that comes as a literal, and what follows it on its line; or says why not.
@@ -207,12 +242,13 @@ fn held(messages: &[Append]) -> usize {
     messages.iter().map(|message| if let crate::store::NewContent::Inline(bytes, _) = &message.content { bytes.len() } else { 0 }).sum()
 }
 
-/// The message that was being put together is complete.
-async fn finish(assembly: &mut Option<Assembly>, messages: &mut Vec<Append>) -> Result<(), Failure> {
+/// The message that was being put together is complete, and takes some of the room.
+async fn finish(assembly: &mut Option<Assembly>, messages: &mut Vec<Append>, room: &mut Room) -> Result<(), Failure> {
     let Some(assembly) = assembly.take() else { return Ok(()) };
     if assembly.size() == 0 {
         return Err(empty());
     }
+    room.quota = room.quota.saturating_sub(assembly.size());
     let (content, attributes) = assembly.finish().await?;
     messages.push(Append {
         content,

@@ -16,22 +16,42 @@ const MAX_INLINE: usize = 1024 * 1024;
 /// What the messages of one command may hold in memory together; the rest goes into the store in pieces.
 const MAX_INLINE_TOTAL: usize = 4 * 1024 * 1024;
 
+/// What a message on its way may come to.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes of any message.
+    pub message: u64,
+    /// Bytes that the mailbox's owner has room for, earlier messages of the same command taken off.
+    pub quota: u64,
+}
+
 pub struct Assembly {
     attributes: Attributes,
     store: Store,
     scanner: Box<Scanner>,
     inline: Vec<u8>,
     /// How much of it may stand in memory.
-    room: usize,
+    inline_room: usize,
+    room: Room,
     spool: Option<Spool>,
     size: u64,
 }
 
 impl Assembly {
     /// Nothing yet. `held` is what the messages before it hold in memory.
-    pub fn new(attributes: Attributes, store: Store, held: usize) -> Assembly {
-        let room = MAX_INLINE_TOTAL.saturating_sub(held).min(MAX_INLINE);
-        Assembly { attributes, store, scanner: Box::default(), inline: Vec::new(), room, spool: None, size: 0 }
+    pub fn new(attributes: Attributes, store: Store, held: usize, room: Room) -> Assembly {
+        let inline_room = MAX_INLINE_TOTAL.saturating_sub(held).min(MAX_INLINE);
+        Assembly { attributes, store, scanner: Box::default(), inline: Vec::new(), inline_room, room, spool: None, size: 0 }
+    }
+
+    /// Whether so many bytes more may come. Asked before they do: what is refused is not on the disk.
+    pub fn require_room(&self, more: u64) -> Result<(), Failure> {
+        let size = self.size.saturating_add(more);
+        if size > self.room.message {
+            let limit = self.room.message / 1_000_000;
+            return Err(Failure::no("TOOBIG", format!("Messages may have up to {limit} MB here.")));
+        }
+        if size > self.room.quota { Err(StoreError::OverQuota.into()) } else { Ok(()) }
     }
 
     /// Bytes so far.
@@ -46,7 +66,7 @@ impl Assembly {
         if let Some(spool) = &mut self.spool {
             return spool.write(bytes).await;
         }
-        if self.inline.len() + bytes.len() <= self.room {
+        if self.inline.len() + bytes.len() <= self.inline_room {
             self.inline.extend_from_slice(bytes);
             return Ok(());
         }
@@ -74,7 +94,10 @@ impl Session {
         let MessageUrl { mailbox, uidvalidity, uid, section, partial } = named;
         let folder = match mailbox {
             Some(name) => self.find(&name).await?,
-            None => self.selected.as_ref().map(|selected| selected.folder.clone()),
+            None => {
+                self.require_membership()?;
+                self.selected.as_ref().map(|selected| selected.folder.clone())
+            }
         };
         let folder = folder.filter(|folder| uidvalidity.is_none_or(|wanted| wanted == folder.uidvalidity));
         let folder = folder.ok_or_else(|| bad("There is no such mailbox."))?;
@@ -87,7 +110,8 @@ impl Session {
                 let (skip, length) = within(bytes.len() as u64, partial);
                 let start = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
                 let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
-                self.require_size(assembly, length)?;
+                assembly.require_room(length)?;
+                self.require_disk(length)?;
                 return Ok(assembly.write(&bytes[start..end]).await?);
             }
             Piece::Range(start, length) => {
@@ -95,7 +119,8 @@ impl Session {
                 (start + skip, length)
             }
         };
-        self.require_size(assembly, length)?;
+        assembly.require_room(length)?;
+        self.require_disk(length)?;
         let (mut at, end) = (start, start + length);
         while at < end {
             let piece = message.read(at, end - at).await?;
@@ -106,10 +131,6 @@ impl Session {
             assembly.write(&piece).await?;
         }
         Ok(())
-    }
-
-    fn require_size(&self, assembly: &Assembly, more: u64) -> Result<(), Failure> {
-        if assembly.size().saturating_add(more) > self.max_message_size() { Err(self.too_big()) } else { Ok(()) }
     }
 }
 

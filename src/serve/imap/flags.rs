@@ -15,7 +15,7 @@ impl Session {
         set: &SequenceSet,
         mode: StoreMode,
         silent: bool,
-        flags: Flags,
+        mut flags: Flags,
         unchanged_since: Option<u64>,
         by_uid: bool,
     ) -> Performed {
@@ -23,9 +23,12 @@ impl Session {
         if unchanged_since.is_some() {
             self.enable_condstore().await?;
         }
-        let deletes = mode != StoreMode::Remove && flags.system & flags::DELETED != 0;
-        if deletes && self.selected()?.is_tray() {
-            return Err(Failure::no("NOPERM", "Mail leaves the tray by being moved to somebody, or by `mailroom tray drop`."));
+        if mode != StoreMode::Remove && flags.system & flags::DELETED != 0 && self.selected()?.is_tray() {
+            flags.system &= !flags::DELETED;
+            // RFC 4314 §4: what may be set is set, unless that is nothing.
+            if flags.system == 0 && flags.keywords.is_empty() {
+                return Err(Failure::no("NOPERM", "Mail leaves the tray by being moved to somebody, or by `mailroom tray drop`."));
+            }
         }
         let spans = self.spans(set, by_uid)?;
         let store = self.store();
@@ -44,8 +47,11 @@ impl Session {
         selected.folder.keywords = flagged.folder.keywords;
         selected.dirty = true;
         let mut told = Vec::with_capacity(flagged.rows.len());
-        for row in &flagged.rows {
-            selected.told.insert((row.uid, row.modseq));
+        for (row, before) in flagged.rows.iter().zip(&flagged.before) {
+            // Of a message that somebody else changed meanwhile, nobody can work out the flags who is not told them.
+            if !silent || *before <= selected.view.modseq() {
+                selected.told.insert((row.uid, row.modseq));
+            }
             told.extend(selected.view.number(row.uid).map(|number| (number, selected.changed(row))));
         }
         let new_keywords = selected.keywords_told != selected.folder.keywords;

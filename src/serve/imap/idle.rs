@@ -1,13 +1,10 @@
 //! IDLE (RFC 2177): the client is told at once, and costs next to nothing while nothing happens.
 
-use std::sync::Arc;
-
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::outcome::{Done, Failure, Performed};
 use super::{AUTOLOGOUT, Session};
-use crate::config::Current;
 use crate::store::Change;
 use crate::wire::{LineEnd, WireError};
 
@@ -27,13 +24,11 @@ impl Session {
     pub(super) async fn idle(&mut self) -> Performed {
         self.queue("+ Idling.\r\n");
         let deadline = Instant::now() + AUTOLOGOUT;
-        let mut mapping = self.context.current.clone();
         loop {
-            mapping.mark_unchanged();
             self.sync(true, true).await?;
             self.flush().await?;
             self.wire.rest();
-            match self.wake(&mut mapping, MAX_DONE, deadline).await {
+            match self.wake(MAX_DONE, deadline).await {
                 Woken::Changed(change) => self.note(change),
                 Woken::Remapped => self.note_mapping(),
                 Woken::Line(Ok(line)) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => return Ok(Done::ok("No longer idle.")),
@@ -46,15 +41,16 @@ impl Session {
     }
 
     /// Until the client speaks, in a line of at most `max` bytes, or something changes that it wants to be told of.
-    pub(super) async fn wake(&mut self, mapping: &mut watch::Receiver<Arc<Current>>, max: usize, deadline: Instant) -> Woken {
+    pub(super) async fn wake(&mut self, max: usize, deadline: Instant) -> Woken {
         let concerned = self.notify.is_some() || self.selected.as_ref().is_some_and(|selected| selected.shared.is_some());
+        let concern = self.concern();
+        let mapping = &mut self.mapping;
         let remapped = async move {
             match concerned {
                 true if mapping.changed().await.is_ok() => {}
                 _ => std::future::pending().await,
             }
         };
-        let concern = self.concern();
         let changes = &mut self.changes;
         let changed = async move {
             let Some(changes) = changes else { return std::future::pending().await };

@@ -111,10 +111,8 @@ impl Session {
     /// The first line of a command of a client that is told of changes meanwhile (RFC 5465).
     async fn line_or_news(&mut self, max: usize) -> Result<Option<bytes::Bytes>, WireError> {
         let deadline = Instant::now() + self.patience();
-        let mut mapping = self.context.current.clone();
-        mapping.mark_unchanged();
         loop {
-            match self.wake(&mut mapping, max, deadline).await {
+            match self.wake(max, deadline).await {
                 Woken::Line(line) => return self.or_goodbye(line),
                 Woken::Changed(change) => self.note(change),
                 Woken::Remapped => self.note_mapping(),
@@ -132,6 +130,7 @@ impl Session {
                 }
                 Ok(()) | Err(_) => {}
             }
+            self.tell_withheld();
             self.flush().await?;
             self.wire.rest();
         }

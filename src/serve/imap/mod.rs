@@ -32,10 +32,11 @@ mod transfer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::{Context, Peer, Stop, Stream};
+use crate::config::Current;
 use crate::imap::command::{Command, Dialect};
 use crate::imap::legal::{self, State};
 use crate::imap::response::{self, Outcome};
@@ -64,6 +65,7 @@ pub async fn serve(stream: Stream, peer: Peer, context: Arc<Context>, stop: Stop
         compressed: false,
         peer,
         changes: None,
+        mapping: context.current.clone(),
         context,
         stop,
         account: None,
@@ -108,6 +110,8 @@ struct Session {
     enabled: Enabled,
     /// From log-in on.
     changes: Option<broadcast::Receiver<Change>>,
+    /// Who shares what with whom may have changed with it.
+    mapping: watch::Receiver<Arc<Current>>,
     noticed: Noticed,
     /// Once NOTIFY was used.
     notify: Option<Box<Watch>>,
@@ -205,7 +209,9 @@ impl Session {
             return Err(Failure::Bad(objection.into()));
         }
         self.require_uids(!legal::names_numbers(&command))?;
+        self.notice_changes().await?;
         self.require_membership()?;
+        self.refresh_keywords().await?;
         let may_expunge = legal::may_expunge(&command);
         let look = matches!(command, Command::Noop | Command::Check);
         let leaves = matches!(command, Command::Logout);
@@ -213,6 +219,7 @@ impl Session {
         // Behind BYE there is nothing to be told.
         if !leaves && !matches!(performed, Err(Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) {
             self.sync_behind(may_expunge, look).await?;
+            self.tell_withheld();
         }
         performed
     }

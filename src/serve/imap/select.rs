@@ -185,7 +185,7 @@ impl Session {
             return Ok(());
         }
         if let Some(selected) = &self.selected {
-            let line = format!("* OK [HIGHESTMODSEQ {}] The highest mod-sequence.\r\n", selected.view.modseq());
+            let line = format!("* OK [HIGHESTMODSEQ {}] The highest mod-sequence.\r\n", selected.view.told_modseq());
             self.queue(&line);
         }
         Ok(())

@@ -25,8 +25,8 @@ impl Session {
 
     /// Untagged EXPUNGE or VANISHED, EXISTS and FETCH responses. Without `look`, the store is asked only if somebody changed something.
     pub(super) async fn sync(&mut self, may_expunge: bool, look: bool) -> Result<(), Failure> {
-        self.require_membership()?;
         self.notice_changes().await?;
+        self.require_membership()?;
         if self.is_watching() {
             Box::pin(self.tell_of_others()).await?;
         }
@@ -38,6 +38,7 @@ impl Session {
         }
         // Who wants to hear nothing hears of what he removed himself.
         if wanted.is_none() && !std::mem::take(&mut selected.removed) {
+            selected.told.clear();
             return Ok(());
         }
         let wanted = wanted.unwrap_or_default();
@@ -83,8 +84,34 @@ impl Session {
         Ok(())
     }
 
+    /// Behind a command that may not tell removals: who uses mod-sequences learns up to where he was told of everything, since flags may be
+    /// told with higher ones (RFC 7162 §3.2).
+    pub(super) fn tell_withheld(&mut self) {
+        let withheld = self.selected.as_deref().filter(|selected| self.enabled.condstore && selected.view.has_pending());
+        if let Some(modseq) = withheld.map(|selected| selected.view.told_modseq()) {
+            self.queue(&format!("* OK [HIGHESTMODSEQ {modseq}] Removals above it are told later.\r\n"));
+        }
+    }
+
+    /// The names of keywords that others made a moment ago: what the next command reads may have them.
+    pub(super) async fn refresh_keywords(&mut self) -> Result<(), Failure> {
+        let store = self.store();
+        let Some(selected) = self.selected.as_deref_mut().filter(|selected| selected.dirty) else { return Ok(()) };
+        if let Some(folder) = store.folder(selected.folder.id).await? {
+            selected.folder.keywords = folder.keywords;
+        }
+        if selected.keywords_told != selected.folder.keywords {
+            self.queue_flags();
+        }
+        Ok(())
+    }
+
     /// Remembers what was published; ends the session of a user who may no longer be here.
-    async fn notice_changes(&mut self) -> Result<(), Failure> {
+    pub(super) async fn notice_changes(&mut self) -> Result<(), Failure> {
+        if self.mapping.has_changed().unwrap_or(false) {
+            self.mapping.mark_unchanged();
+            self.note_mapping();
+        }
         while let Some(changes) = &mut self.changes {
             match changes.try_recv() {
                 Ok(change) => self.note(Some(change)),
@@ -95,9 +122,12 @@ impl Session {
         if std::mem::take(&mut self.noticed.users)
             && let Some(account) = &self.account
             && let Ok(now) = self.context.store.account_by_id(account.id).await
-            && now.is_none_or(|now| now.disabled)
         {
-            return Err(Failure::Bye("This user is disabled.".into()));
+            if now.as_ref().is_none_or(|now| now.disabled) {
+                return Err(Failure::Bye("This user is disabled.".into()));
+            }
+            // Under another name, perhaps: what is shared with him goes by that.
+            self.account = now;
         }
         Ok(())
     }

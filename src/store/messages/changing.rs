@@ -37,6 +37,8 @@ pub struct Flagged {
     pub folder: Folder,
     /// Every message that the set named and that was let through, as it is now. Those that were so already keep their modseq.
     pub rows: Vec<ViewRow>,
+    /// The modseq that each of the rows had before.
+    pub before: Vec<u64>,
     /// Those that `unchanged_since` kept from it: MODIFIED.
     pub modified: Vec<u32>,
 }
@@ -114,30 +116,42 @@ impl Store {
         .await
     }
 
-    /// Adds a client's messages; all or none. UIDs in order. [`StoreError::OverQuota`] if the folder's owner has no room.
+    /// Adds a client's messages; all or none: what was spooled for them is given back then. UIDs in order. [`StoreError::OverQuota`] if
+    /// the folder's owner has no room.
     pub async fn append(&self, folder: FolderId, messages: Vec<Append>) -> Result<Vec<u32>, StoreError> {
-        self.write(weight(&messages), move |work| {
-            let rows = file(work, folder, &messages)?;
-            add(work, folder, &rows, 0)
-        })
-        .await
+        let given = spooled(&messages);
+        let appended = self
+            .write(weight(&messages), move |work| {
+                let rows = file(work, folder, &messages)?;
+                add(work, folder, &rows, 0)
+            })
+            .await;
+        appended.inspect_err(|_| self.discard(given))
     }
 
     /// Adds messages to one folder and deletes one of another, or of the same, in its place; all or none (RFC 8508). What goes makes
     /// room for what comes. [`StoreError::NotFound`] if it is gone already.
     pub async fn replace(&self, source: FolderId, uid: u32, folder: FolderId, messages: Vec<Append>) -> Result<Vec<u32>, StoreError> {
-        self.write(weight(&messages), move |work| {
-            let old: Option<u64> =
-                work.prepare_cached("SELECT size FROM message WHERE id = ?1")?.query_row([id(source, uid)], |row| row.get(0)).optional()?;
-            let old = old.ok_or_else(|| StoreError::NotFound("this message".into()))?;
-            let same_owner = folders::require(work, source)?.account == folders::require(work, folder)?.account;
-            let rows = file(work, folder, &messages)?;
-            let uids = add(work, folder, &rows, if same_owner { old } else { 0 })?;
-            remove(work, source, &[uid])?;
-            Ok(uids)
-        })
-        .await
+        let given = spooled(&messages);
+        let replaced = self
+            .write(weight(&messages), move |work| {
+                let mut select = work.connection.prepare_cached("SELECT size FROM message WHERE id = ?1")?;
+                let old: Option<u64> = select.query_row([id(source, uid)], |row| row.get(0)).optional()?;
+                let old = old.ok_or_else(|| StoreError::NotFound("this message".into()))?;
+                let same_owner = folders::require(work, source)?.account == folders::require(work, folder)?.account;
+                let rows = file(work, folder, &messages)?;
+                let uids = add(work, folder, &rows, if same_owner { old } else { 0 })?;
+                remove(work, source, &[uid])?;
+                Ok(uids)
+            })
+            .await;
+        replaced.inspect_err(|_| self.discard(given))
     }
+}
+
+/// The originals of messages that are in the store already, in pieces.
+pub fn spooled(messages: &[Append]) -> Vec<ContentId> {
+    messages.iter().filter_map(|message| if let NewContent::Spooled(id, _) = message.content { Some(id) } else { None }).collect()
 }
 
 /// What a job with these messages weighs in a batch.
@@ -276,7 +290,7 @@ pub fn insert_prefix(connection: &Connection, prefix: &[u8]) -> Result<Option<i6
 }
 
 fn flag(work: &mut Work<'_>, folder: FolderId, uids: &Uids, change: &FlagChange) -> Result<Flagged, StoreError> {
-    let before = folders::require(work, folder)?;
+    let modseq = folders::require(work, folder)?.highest_modseq + 1;
     let mut keywords = 0;
     for name in &change.keywords {
         keywords |= match change.action {
@@ -285,8 +299,7 @@ fn flag(work: &mut Work<'_>, folder: FolderId, uids: &Uids, change: &FlagChange)
                 .ok_or_else(|| StoreError::Conflict(format!("this folder has {MAX_KEYWORDS} keywords already, all in use")))?,
         };
     }
-    let modseq = before.highest_modseq + 1;
-    let (mut rows, mut modified, mut changed) = (Vec::new(), Vec::new(), false);
+    let (mut rows, mut before, mut modified, mut changed) = (Vec::new(), Vec::new(), Vec::new(), false);
     let mut update = work.connection.prepare_cached("UPDATE message SET flags = ?2, keywords = ?3, modseq = ?4 WHERE id = ?1")?;
     for mut row in view_rows(work, folder, uids)? {
         if change.unchanged_since.is_some_and(|since| row.modseq > since) {
@@ -298,6 +311,7 @@ fn flag(work: &mut Work<'_>, folder: FolderId, uids: &Uids, change: &FlagChange)
             FlagAction::Remove => (row.flags & !change.flags, row.keywords & !keywords),
             FlagAction::Replace => (change.flags, keywords),
         };
+        before.push(row.modseq);
         if (new_flags, new_keywords) != (row.flags, row.keywords) {
             row = ViewRow { uid: row.uid, flags: new_flags, keywords: new_keywords, modseq };
             update.execute(params![id(folder, row.uid), row.flags, row.keywords, row.modseq])?;
@@ -309,7 +323,7 @@ fn flag(work: &mut Work<'_>, folder: FolderId, uids: &Uids, change: &FlagChange)
         set_modseq(work, folder, modseq)?;
         work.changed(Change::Folder(folder));
     }
-    Ok(Flagged { folder: folders::require(work, folder)?, rows, modified })
+    Ok(Flagged { folder: folders::require(work, folder)?, rows, before, modified })
 }
 
 fn set_modseq(connection: &Connection, folder: FolderId, modseq: u64) -> Result<(), StoreError> {
