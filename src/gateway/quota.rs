@@ -49,7 +49,7 @@ fn words(language: Language, account: &Account, level: u64) -> (String, String) 
             format!(
                 "Your mailbox holds {used} MB; {quota} MB are allowed.\n\n\
                  Nothing is lost: mail to you keeps arriving. But when it is full, your mail program can no longer save copies of what you send, \
-                 nor move mail into folders. Please delete what you no longer need, and empty the Trash.\n"
+                 nor copy mail into folders. Please delete what you no longer need, and empty the Trash.\n"
             ),
         ),
         (Language::English, true) => (

@@ -137,7 +137,10 @@ impl Session {
             _ => (),
         }
         match &mut self.state {
-            State::Transaction(maildrop) => maildrop.command(command),
+            State::Transaction(maildrop) => {
+                self.faults = 0;
+                maildrop.command(command)
+            }
             _ => self.authorization(command),
         }
     }
@@ -316,6 +319,20 @@ mod tests {
         check(&mut session, "PASS x", "-ERR say USER first");
         check(&mut session, "USER alice", "+OK and the password?");
         check(&mut session, "PASS a b", "log in alice/a b");
+    }
+
+    /// A session that ends without QUIT has deleted nothing: commands that we don't know, one now and then, are no reason.
+    #[test]
+    fn faults_in_a_row_end_a_session_and_others_do_not() {
+        let mut session = in_transaction(&[1]);
+        for _ in 0..2 * MAX_FAULTS {
+            assert!(show(session.line(b"XYZZY")).starts_with("-ERR"));
+            check(&mut session, "NOOP", "+OK");
+        }
+        for _ in 1..MAX_FAULTS {
+            assert!(show(session.line(b"XYZZY")).starts_with("-ERR"));
+        }
+        assert!(show(session.line(b"XYZZY")).starts_with("close -ERR"));
     }
 
     #[test]

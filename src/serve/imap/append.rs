@@ -117,16 +117,15 @@ impl Session {
         finish(&mut assembly, messages, &mut room).await?;
         // What came may have taken half an hour: the mapping may have another member by now, and the mailbox another name.
         let target = self.target(&mailbox).await?;
-        if let Some(selected) = &mut self.selected {
-            selected.dirty |= selected.folder.id == target.id;
-        }
         let store = self.store();
         let Some((source, uid)) = replaced else {
             let uids = store.append(target.id, std::mem::take(messages)).await?;
+            self.put_into(target.id, uids.iter().copied());
             return Ok(Done::with_code(appenduid(&target, &uids), "Stored."));
         };
         self.require_membership()?;
         let uids = store.replace(source, uid, target.id, std::mem::take(messages)).await?;
+        self.put_into(target.id, uids.iter().copied());
         let selected = self.selected()?;
         (selected.dirty, selected.removed) = (true, true);
         // Ahead of EXISTS and EXPUNGE (RFC 8508 §3.3).

@@ -30,6 +30,8 @@ pub struct Selected {
     pub removed: bool,
     /// (UID, MODSEQ) of changes that this client made itself and was told of.
     pub told: HashSet<(u32, u64)>,
+    /// UIDs of new messages that this client put there itself.
+    pub own: Vec<u32>,
     /// Keywords in the last FLAGS response.
     pub keywords_told: Vec<String>,
     /// `$` (RFC 5182), as UIDs.
@@ -92,6 +94,7 @@ impl Session {
             dirty: false,
             removed: false,
             told: HashSet::new(),
+            own: Vec::new(),
             keywords_told: Vec::new(),
             saved: Ranges::default(),
         };

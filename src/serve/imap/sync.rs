@@ -8,7 +8,7 @@ use super::Session;
 use super::outcome::Failure;
 use super::select::Selected;
 use crate::imap::command::FetchModifiers;
-use crate::imap::sequence::{End, SequenceSet};
+use crate::imap::sequence::{End, Ranges, SequenceSet};
 use crate::imap::view::{Changed, Delta, Notice};
 use crate::imap::{flags, response};
 use crate::store::StoreError;
@@ -39,6 +39,7 @@ impl Session {
         // Who wants to hear nothing hears of what he removed himself.
         if wanted.is_none() && !std::mem::take(&mut selected.removed) {
             selected.told.clear();
+            selected.own.clear();
             return Ok(());
         }
         let wanted = wanted.unwrap_or_default();
@@ -62,7 +63,7 @@ impl Session {
         selected.dirty = false;
         let last = selected.view.last_uid();
         let notices = selected.view.update(delta, may_expunge);
-        let told = std::mem::take(&mut selected.told);
+        let (told, own) = (std::mem::take(&mut selected.told), std::mem::take(&mut selected.own));
         let keywords_grew = selected.keywords_told != selected.folder.keywords;
         if keywords_grew && notices.iter().any(|notice| matches!(notice, Notice::Fetch(..) | Notice::Exists(_))) {
             self.queue_flags();
@@ -73,7 +74,12 @@ impl Session {
                 self.tell(notice, &told).await?;
             }
             if is_new && !wanted.items.is_empty() {
-                let new = SequenceSet::Ranges(vec![(End::Number(last.saturating_add(1)), End::Star)]);
+                // Of what it put there itself, a client needs no news (RFC 5465 §5.2).
+                let selected = self.selected()?;
+                let new = selected.view.within(&Ranges::from_pairs([(last.saturating_add(1), u32::MAX)]));
+                let new = Ranges::from_sorted(new.into_iter().filter(|uid| !own.contains(uid)));
+                let pairs = new.as_slice().iter().map(|(low, high)| (End::Number(*low), End::Number(*high)));
+                let new = SequenceSet::Ranges(pairs.collect());
                 if let Err(failure @ (Failure::Wire(_) | Failure::Bye(_) | Failure::Ended)) =
                     Box::pin(self.fetch(&new, &wanted.items, FetchModifiers::default(), true)).await
                 {

@@ -5,16 +5,15 @@ use super::fetch::uids;
 use super::outcome::{Done, Failure, Performed};
 use crate::imap::response;
 use crate::imap::sequence::SequenceSet;
-use crate::store::Folder;
+use crate::store::{Folder, FolderId};
 
 impl Session {
     pub(super) async fn copy(&mut self, set: &SequenceSet, mailbox: &str, by_uid: bool) -> Performed {
         let spans = self.spans(set, by_uid)?;
         let target = self.target(mailbox).await?.id;
         let store = self.store();
-        let selected = self.selected()?;
-        selected.dirty |= selected.folder.id == target;
-        let copied = store.copy(selected.folder.id, uids(&spans), target).await?;
+        let copied = store.copy(self.selected()?.folder.id, uids(&spans), target).await?;
+        self.put_into(target, copied.uids.iter().map(|(_, uid)| *uid));
         if copied.uids.is_empty() {
             return Ok(Done::ok("There was nothing to copy."));
         }
@@ -34,6 +33,7 @@ impl Session {
             false => store.move_messages(selected.folder.id, uids(&spans), target).await?,
         };
         (selected.dirty, selected.removed) = (true, true);
+        self.put_into(target, moved.uids.iter().map(|(_, uid)| *uid));
         if moved.uids.is_empty() {
             return Ok(Done::ok("There was nothing to move."));
         }
@@ -52,6 +52,14 @@ impl Session {
         let expunged = store.expunge(selected.folder.id, spans).await?;
         (selected.dirty, selected.removed) = (true, true);
         if expunged.is_empty() { Ok(Done::ok("There was nothing to expunge.")) } else { self.removed("Expunged.").await }
+    }
+
+    /// This client put messages into a mailbox: the open one, perhaps.
+    pub(super) fn put_into(&mut self, target: FolderId, uids: impl Iterator<Item = u32>) {
+        if let Some(selected) = self.selected.as_deref_mut().filter(|selected| selected.folder.id == target) {
+            selected.dirty = true;
+            selected.own.extend(uids);
+        }
     }
 
     /// After messages of the open mailbox went: who asked for mod-sequences learns where it stands now (RFC 7162 §3.2.7, RFC 6851 §4.4,
