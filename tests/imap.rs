@@ -463,7 +463,7 @@ async fn the_tray_is_a_folder_for_the_postmaster() {
     assert_eq!(subjects, ["Subject: first", "Subject: header alone"]);
     for (command, expected) in [
         ("STORE 1 +FLAGS (\\Deleted)", "NO [NOPERM]"),
-        ("STORE 1 +FLAGS (\\Seen \\Flagged)", "OK"),
+        ("STORE 1 +FLAGS (\\Seen \\Deleted \\Flagged)", "OK"),
         ("UID REPLACE 1 INBOX {5+}\r\nA: b\n", "NO [NOPERM]"),
         ("APPEND Shared/Tray {5+}\r\nA: b\n", "NO [NOPERM]"),
         ("COPY 1 Shared/Tray", "NO [NOPERM]"),
