@@ -34,6 +34,11 @@ impl Session {
             plan.modseq |= modifiers.changed_since.is_some();
         }
         let mut spans = self.spans(set, by_uid)?;
+        // RFC 9394 §3.4: the messages of a page, and of those the ones that changed; not a page of all that changed.
+        if let Some(partial) = modifiers.partial {
+            let within = self.selected()?.view.within(&spans);
+            spans = Ranges::from_sorted(partial.of(&within).iter().copied());
+        }
         if let Some(modseq) = modifiers.changed_since {
             if modifiers.vanished {
                 let asked = set.resolve(u32::MAX - 1);
@@ -44,10 +49,6 @@ impl Session {
             }
             let filter = Filter { uids: Some(uids(&spans)), modseq: Some(modseq.saturating_add(1)), ..Filter::default() };
             spans = Ranges::from_sorted(self.filtered(filter).await?);
-        }
-        if let Some(partial) = modifiers.partial {
-            let within = self.selected()?.view.within(&spans);
-            spans = Ranges::from_sorted(partial.of(&within).iter().copied());
         }
         let mut expected = self.selected()?.view.count(&spans);
         let mut gone = false;
