@@ -80,16 +80,13 @@ fn when(command: &Command) -> When {
 }
 
 /// Whether EXPUNGE responses may be sent while this command is answered. Not while the client may be sending message numbers
-/// that it counted before (RFC 9051 §7.5.1): FETCH, STORE and SEARCH without UID.
+/// that it counted before (RFC 9051 §7.5.1, RFC 7162 §3.2.10.2): FETCH, STORE and SEARCH without UID, or a UID SEARCH among numbers.
 pub fn may_expunge(command: &Command) -> bool {
-    !matches!(
+    let counting = matches!(
         command,
-        Command::Fetch { by_uid: false, .. }
-            | Command::Store { by_uid: false, .. }
-            | Command::Search { by_uid: false, .. }
-            | Command::Sort { by_uid: false, .. }
-            | Command::Thread { by_uid: false, .. }
-    )
+        Command::Fetch { .. } | Command::Store { .. } | Command::Search { .. } | Command::Sort { .. } | Command::Thread { .. }
+    );
+    !(counting && names_numbers(command))
 }
 
 /// Whether it names or asks for message numbers: what UIDONLY rules out (RFC 9586 §3).
@@ -140,6 +137,22 @@ mod tests {
         check("a LIST \"\" *", &[Authenticated, Selected]);
         check("a FETCH 1 UID", &[Selected]);
         check("a CLOSE", &[Selected]);
+    }
+
+    #[test]
+    fn numbers_stay_while_they_are_in_use() {
+        let check = |line: &str, expected| {
+            assert_eq!(may_expunge(&parse(line.as_bytes(), Dialect::default()).unwrap()), expected, "{line}");
+        };
+        check("a FETCH 1 UID", false);
+        check("a UID FETCH 1 UID", true);
+        check("a SEARCH ALL", false);
+        check("a UID SEARCH UID 1", true);
+        check("a UID SEARCH 1:3", false);
+        check("a UID SORT (DATE) UTF-8 NOT 3", false);
+        check("a UID THREAD REFERENCES UTF-8 (OR 3 SEEN)", false);
+        check("a COPY 1 x", true);
+        check("a NOOP", true);
     }
 
     #[test]
