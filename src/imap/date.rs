@@ -49,14 +49,25 @@ pub fn parse_date(text: &[u8]) -> Option<jiff::civil::Date> {
     jiff::civil::Date::new(year.parse().ok()?, i8::try_from(month + 1).ok()?, day.parse().ok()?).ok()
 }
 
-/// The first instant of a day in UTC, in which [`render`] writes INTERNALDATE.
+/// The first instant of a day in UTC, in which [`render`] writes INTERNALDATE. Counted, since a [`jiff::Timestamp`] ends before the year does
+/// that clients name when they mean "ever".
 pub fn start_of_day(date: jiff::civil::Date) -> i64 {
-    jiff::tz::Offset::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight())).map_or(0, |timestamp| timestamp.as_millisecond())
+    date.duration_since(jiff::civil::date(1970, 1, 1)).as_secs() * 1000
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days() {
+        let check = |text: &str, expected| assert_eq!(parse_date(text.as_bytes()).map(start_of_day), Some(expected), "{text}");
+        check("1-Jan-1970", 0);
+        check("2-Jan-1970", 86_400_000);
+        check("31-Dec-1969", -86_400_000);
+        check("1-Mar-2024", 1_709_251_200_000);
+        check("31-Dec-9999", 253_402_214_400_000);
+    }
 
     #[test]
     fn date_times() {

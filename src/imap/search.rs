@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use super::command::{DateField, Key};
 use super::date;
 use super::sequence::{Ranges, SequenceSet};
+use crate::message::date::without_comments;
 use crate::message::fields;
 use crate::message::fold::fold;
 use crate::message::header::Header;
@@ -262,9 +263,9 @@ fn holds(test: &Test, candidate: &Candidate) -> Option<bool> {
     })
 }
 
-/// The day that a Date field names, in whatever zone: `[day-name ","] day month year` (RFC 5322 §3.3).
+/// The day that a Date field names, in whatever zone: `[day-name ","] day month year`, comments between them (RFC 5322 §3.3, §4.3).
 fn written_day(value: &[u8]) -> Option<Date> {
-    let text = String::from_utf8_lossy(value);
+    let text = without_comments(&String::from_utf8_lossy(value));
     let text = text.split_once(',').map_or(&*text, |(_, behind)| behind);
     let mut words = text.split_ascii_whitespace();
     let (day, month, year) = (words.next()?, words.next()?, words.next()?);
@@ -328,6 +329,20 @@ mod tests {
         check("LARGER 99 SMALLER 101", Some(true));
         check("EMAILID m1 MODSEQ 5", Some(true));
         check("MODSEQ 6", Some(false));
+    }
+
+    #[test]
+    fn days_as_written() {
+        let check = |value: &str, expected: Option<&str>| {
+            assert_eq!(written_day(value.as_bytes()).map(|day| day.to_string()).as_deref(), expected, "{value}");
+        };
+        check("Tue, 31 Dec 2019 25:61:00 +0000", Some("2019-12-31"));
+        check("31 Dec 19 10:00 +0000", Some("2019-12-31"));
+        check("Sun, 31 Dec 0019 10:00 +0000", Some("2019-12-31"));
+        check("Tue (x), 31 Dec (foo) 2019 10:00 +0000", Some("2019-12-31"));
+        check("Tue (a, \\) (b)), 31(of)Dec 2019", Some("2019-12-31"));
+        check("Tue, 31 (Dec 2019", None);
+        check("soon", None);
     }
 
     #[test]

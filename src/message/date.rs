@@ -166,13 +166,23 @@ fn month(word: &str) -> Option<i8> {
     })
 }
 
-fn without_comments(text: &str) -> String {
+/// With a space for each comment (RFC 5322 §3.2.2): they stand where white space may.
+pub fn without_comments(text: &str) -> String {
     let mut depth = 0usize;
     let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
         match c {
             '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
+            ')' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    plain.push(' ');
+                }
+            }
+            '\\' if depth > 0 => {
+                characters.next();
+            }
             c if depth == 0 => plain.push(c),
             _ => {}
         }

@@ -19,7 +19,7 @@ pub struct Filter {
     pub unkeyword: Vec<String>,
     /// INTERNALDATE, from inclusive, to exclusive.
     pub received: (Option<i64>, Option<i64>),
-    /// Date header (INTERNALDATE without one), from inclusive, to exclusive.
+    /// Date header, from inclusive, to exclusive. One that could not be read passes.
     pub sent: (Option<i64>, Option<i64>),
     /// Save date, from inclusive, to exclusive.
     pub saved: (Option<i64>, Option<i64>),
@@ -107,15 +107,14 @@ impl Conditions {
     }
 
     fn texts(&mut self, filter: &Filter) {
-        for (column, (from, to)) in
-            [("internal_date", filter.received), ("saved", filter.saved), ("ifnull(date, internal_date)", filter.sent)]
-        {
-            self.content |= column.contains("ifnull") && (from.is_some() || to.is_some());
+        // A Date that could not be read as an instant may still name a day: whoever asked looks at it.
+        for (column, (from, to)) in [("internal_date", filter.received), ("saved", filter.saved), ("date IS NULL OR date", filter.sent)] {
+            self.content |= column.starts_with("date") && (from.is_some() || to.is_some());
             if let Some(from) = from {
-                self.add(&format!("{column} >= ?"), from);
+                self.add(&format!("({column} >= ?)"), from);
             }
             if let Some(to) = to {
-                self.add(&format!("{column} < ?"), to);
+                self.add(&format!("({column} < ?)"), to);
             }
         }
         if let Some(message_id) = &filter.message_id {
