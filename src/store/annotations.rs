@@ -4,7 +4,8 @@
 //! changed" finds out what.
 
 use super::{AccountId, Change, FolderId, Store, StoreError, Work, folders, settings};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
 
 /// Bytes of one value: a note or a picture's address, not a file store.
 pub const MAX_VALUE: usize = 64 * 1024;
@@ -77,10 +78,13 @@ const LAST: &str = "annotations";
 fn annotate(work: &mut Work<'_>, notes: &[(Hook, String, Option<Vec<u8>>)]) -> Result<i64, StoreError> {
     let change = last(work)? + 1;
     settings::set(work, LAST, Some(&change.to_string()))?;
-    let mut hooks = Vec::new();
+    let (mut hooks, mut annotated) = (Vec::new(), BTreeSet::new());
     for (hook, entry, value) in notes {
         if let Some(folder) = hook.folder {
             folders::require(work, folder)?;
+            if note(work, *hook, entry)? != *value {
+                annotated.insert(folder);
+            }
         }
         let mut write = work.connection.prepare_cached(
             "INSERT INTO annotation (folder, account, entry, value, change) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -102,8 +106,21 @@ fn annotate(work: &mut Work<'_>, notes: &[(Hook, String, Option<Vec<u8>>)]) -> R
                       WHERE ifnull(folder, 0) = ?1 AND ifnull(account, 0) = ?2 AND value IS NULL ORDER BY change DESC LIMIT -1 OFFSET ?3)";
         work.prepare_cached(forget)?.execute(params![folder, account, MAX_GONE])?;
     }
+    // RFC 7162 §3.2: who compares mod-sequences sees that there is something to fetch.
+    for folder in annotated {
+        work.prepare_cached("UPDATE folder SET modseq = modseq + 1 WHERE id = ?1")?.execute([folder.0])?;
+        work.changed(Change::Folder(folder));
+    }
     work.changed(Change::Annotations);
     Ok(change)
+}
+
+/// What a note says now.
+fn note(connection: &Connection, hook: Hook, entry: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let (folder, account) = key(hook).into();
+    let select = "SELECT value FROM annotation WHERE ifnull(folder, 0) = ?1 AND ifnull(account, 0) = ?2 AND entry = ?3";
+    let value = connection.prepare_cached(select)?.query_row(params![folder, account, entry], |row| row.get(0)).optional()?;
+    Ok(value.flatten())
 }
 
 fn last(connection: &Connection) -> Result<i64, StoreError> {
