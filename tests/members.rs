@@ -161,3 +161,20 @@ async fn what_is_refused_leaves_nothing_in_the_store() {
     }
     assert_eq!(stored(), 1);
 }
+
+/// RFC 8508 §3.4: mail is taken in above the quota, and what frees room is not what fills it.
+#[tokio::test]
+async fn above_the_quota_a_draft_may_still_become_shorter() {
+    let lan = Lan::new("").await;
+    let alice = lan.store.account(&Mailbox::User("alice".into())).await.unwrap().unwrap();
+    lan.store.account_describe(alice.id, None, Some(2048)).await.unwrap();
+    lan.deliver("alice", [vec![b'x'; 4000]]).await;
+    let mut client = logged_in(&lan).await;
+    client.send(b"a SELECT INBOX\r\nb REPLACE 1 INBOX {3000+}\r\n").await;
+    client.send(&[b'y'; 3000]).await;
+    client.send(b"\r\nc UID COPY 99 Archive\r\nd UID COPY 1:* Archive\r\n").await;
+    answer(&mut client, "a").await;
+    assert_eq!(answer(&mut client, "b").await.last().unwrap(), "b OK Replaced.");
+    assert!(answer(&mut client, "c").await.last().unwrap().starts_with("c OK"));
+    assert!(answer(&mut client, "d").await.last().unwrap().starts_with("d NO [OVERQUOTA]"));
+}

@@ -327,8 +327,12 @@ fn describe(work: &mut Work<'_>, id: AccountId, full_name: Option<&str>, quota: 
     Ok(())
 }
 
-/// Whether that many bytes more fit into the quota. Only for what clients put there themselves.
+/// Whether that many bytes more fit into the quota. Only for what clients put there themselves. Who is above it already, since mail is taken
+/// in any case, still does what needs no room: a draft that becomes shorter (RFC 8508 §3.4).
 pub fn require_room(connection: &Connection, id: AccountId, more: u64) -> Result<(), StoreError> {
+    if more == 0 {
+        return Ok(());
+    }
     let account = require(connection, id)?;
     match account.quota {
         Some(quota) if account.bytes.saturating_add(more) > quota => Err(StoreError::OverQuota),
