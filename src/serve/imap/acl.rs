@@ -36,9 +36,19 @@ impl Session {
 
     /// Nobody can be given anything here: the owner has his rights, everybody else none.
     pub(super) async fn list_rights(&mut self, mailbox: &str, identifier: &str) -> Performed {
+        // It is repeated, and came in a literal perhaps: a line break in it would end the line of the answer.
+        if identifier.chars().any(char::is_control) {
+            return Err(Failure::Bad("An identifier holds no control characters.".into()));
+        }
         let place = self.administered(mailbox).await?;
         let required = if self.account()?.name() == identifier { rights(&place) } else { "\"\"".into() };
-        self.queue(&format!("* LISTRIGHTS {} {} {required}\r\n", self.name(mailbox), response::mailbox(identifier, true)));
+        let mut line = format!("* LISTRIGHTS {} ", self.name(mailbox)).into_bytes();
+        match identifier.is_ascii() {
+            true => line.extend_from_slice(response::mailbox(identifier, true).as_bytes()),
+            false => response::string(&mut line, identifier.as_bytes()),
+        }
+        line.extend_from_slice(format!(" {required}\r\n").as_bytes());
+        self.send(&line).await?;
         Ok(Done::ok("These are the rights that can be given."))
     }
 
