@@ -156,12 +156,9 @@ impl Store {
             if made >= MAX_FOLDERS {
                 return Err(StoreError::Conflict(format!("more than {MAX_FOLDERS} folders are too many")));
             }
+            let subscribed = take_lost(work, account, &name)?;
             let id = make(work, account, &name, special_use)?;
-            let mut update = work.connection.prepare_cached(
-                "UPDATE folder SET subscribed = EXISTS (SELECT 1 FROM subscription WHERE account = ?2 AND name = ?3) WHERE id = ?1",
-            )?;
-            update.execute(params![id.0, account.0, name])?;
-            work.prepare_cached("DELETE FROM subscription WHERE account = ?1 AND name = ?2")?.execute(params![account.0, name])?;
+            work.prepare_cached("UPDATE folder SET subscribed = ?2 WHERE id = ?1")?.execute(params![id.0, subscribed])?;
             require(work, id)
         })
         .await
@@ -179,6 +176,9 @@ impl Store {
     }
 
     /// Renames a folder and its children. Renaming INBOX moves its messages to a new folder and leaves INBOX empty (RFC 9051 §6.3.6).
+    ///
+    /// Deviation from the same section, which leaves subscriptions with the old names: they go along. Who shows nothing but subscribed
+    /// folders would lose sight of one that he renamed, and find a name there that leads nowhere.
     pub async fn folder_rename(&self, id: FolderId, name: &str) -> Result<(), StoreError> {
         let name = canonical_name(name).map_err(StoreError::Conflict)?;
         self.write(SMALL, move |work| {
@@ -198,15 +198,15 @@ impl Store {
             let children: Vec<(i64, String)> = select
                 .query_map(params![old.account.0, above, above.chars().count()], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
-            let mut update = work.connection.prepare_cached("UPDATE folder SET name = ?2, placed = ?3 WHERE id = ?1")?;
-            update.execute(params![id.0, name, now()])?;
+            let mut update = work.connection.prepare_cached("UPDATE folder SET name = ?2, subscribed = subscribed OR ?3, placed = ?4 WHERE id = ?1")?;
+            update.execute(params![id.0, name, take_lost(work, old.account, &name)?, now()])?;
             for (child, child_name) in children {
                 let renamed = format!("{name}/{}", &child_name[above.len()..]);
                 require_free(work, old.account, &renamed)?;
                 if renamed.len() > MAX_FOLDER_NAME {
                     return Err(StoreError::Conflict(format!("a folder name has at most {MAX_FOLDER_NAME} bytes")));
                 }
-                update.execute(params![child, renamed, now()])?;
+                update.execute(params![child, renamed, take_lost(work, old.account, &renamed)?, now()])?;
                 work.changed(Change::Folder(FolderId(child)));
             }
             work.changed(Change::Folder(id));
@@ -216,20 +216,18 @@ impl Store {
         .await
     }
 
-    /// Subscribes or unsubscribes. A name without folder can only be unsubscribed; [`StoreError::NotFound`] otherwise.
+    /// Subscribes or unsubscribes. A name without folder can only be unsubscribed, also if it is not subscribed: a client that renamed a
+    /// folder lets go of the old name (RFC 9051 §6.3.6). [`StoreError::NotFound`] otherwise.
     pub async fn folder_subscribe(&self, account: AccountId, name: &str, subscribed: bool) -> Result<(), StoreError> {
         let name = canonical_name(name).map_err(StoreError::NotFound)?;
         self.write(SMALL, move |work| {
-            let found = match id_by_name(work, account, &name)? {
-                Some(id) => work.prepare_cached("UPDATE folder SET subscribed = ?2 WHERE id = ?1")?.execute(params![id.0, subscribed])?,
-                None if subscribed => 0,
-                None => {
-                    let mut delete = work.connection.prepare_cached("DELETE FROM subscription WHERE account = ?1 AND name = ?2")?;
-                    delete.execute(params![account.0, name])?
-                }
-            };
-            if found == 0 {
+            let folder = id_by_name(work, account, &name)?;
+            if folder.is_none() && subscribed {
                 return Err(missing());
+            }
+            take_lost(work, account, &name)?;
+            if let Some(id) = folder {
+                work.prepare_cached("UPDATE folder SET subscribed = ?2 WHERE id = ?1")?.execute(params![id.0, subscribed])?;
             }
             work.changed(Change::Folders(account));
             Ok(())
@@ -408,7 +406,15 @@ pub fn mend_defaults(work: &mut Work<'_>, account: AccountId) -> Result<(), Stor
     Ok(())
 }
 
+/// Whether a name without folder was subscribed. From here on its folder says so, if it gets one: of the two never both.
+fn take_lost(connection: &Connection, account: AccountId, name: &str) -> Result<bool, StoreError> {
+    let mut delete = connection.prepare_cached("DELETE FROM subscription WHERE account = ?1 AND name = ?2")?;
+    Ok(delete.execute(params![account.0, name])? > 0)
+}
+
+/// Makes a subscribed folder.
 fn make(work: &mut Work<'_>, account: AccountId, name: &str, special_use: Option<SpecialUse>) -> Result<FolderId, StoreError> {
+    take_lost(work, account, name)?;
     let uidvalidity = next_uidvalidity(work)?;
     let id = work
         .prepare_cached(

@@ -94,10 +94,11 @@ impl Session {
         let place = self.place(name).await?;
         let outcome = match place.shared {
             None => self.store().folder_subscribe(member, name, subscribed).await,
-            Some(_) => {
-                let folder = self.find_at(&place).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
-                self.store().folder_subscribe_member(folder.id, member, subscribed).await
-            }
+            Some(_) => match self.find_at(&place).await? {
+                Some(folder) => self.store().folder_subscribe_member(folder.id, member, subscribed).await,
+                None if subscribed => return Err(Failure::nonexistent("NONEXISTENT")),
+                None => Ok(()),
+            },
         };
         match outcome {
             Err(StoreError::NotFound(_)) => return Err(Failure::nonexistent("NONEXISTENT")),

@@ -108,7 +108,7 @@ fn hierarchy<'a>(folders: &'a [Folder], lost: &'a [String]) -> BTreeMap<&'a str,
     for folder in folders {
         let level = levels.entry(&folder.name).or_default();
         level.folder = Some(folder);
-        level.subscribed = folder.subscribed;
+        level.subscribed |= folder.subscribed;
         for name in superiors(&folder.name) {
             let above = levels.entry(name).or_default();
             above.has_children = true;
