@@ -40,19 +40,21 @@ impl Session {
             tell_of_hidden(&mut levels, &named);
         }
         for (name, level) in levels.iter().filter(|(name, _)| named(name)) {
-            let Some((attributes, child_info)) = shown(level, options) else { continue };
-            let mut line = format!("* LIST ({}) \"/\" {}", attributes.join(" "), self.name(name));
-            if !child_info.is_empty() {
-                line.push_str(&format!(" (CHILDINFO ({}))", child_info.join(" ")));
+            let Some(shown) = shown(level, options) else { continue };
+            let mut line = format!("* LIST ({}) \"/\" {}", shown.attributes.join(" "), self.name(name));
+            if !shown.child_info.is_empty() {
+                line.push_str(&format!(" (CHILDINFO ({}))", shown.child_info.join(" ")));
             }
             line.push_str("\r\n");
             self.send(line.as_bytes()).await?;
-            if options.returns.my_rights && level.folder.is_some() {
+            // RFC 5819 §3, and RFC 8440 likewise: nothing more of what only stands above something selected.
+            let Some(folder) = level.folder.filter(|_| shown.selected) else { continue };
+            if options.returns.my_rights {
                 let place = self.place(name).await?;
                 let line = self.my_rights_line(name, &place);
                 self.send(line.as_bytes()).await?;
             }
-            if let Some(folder) = level.folder.filter(|_| !options.returns.status.is_empty()) {
+            if !options.returns.status.is_empty() {
                 let line = self.status_line(folder, &options.returns.status).await?;
                 self.send(line.as_bytes()).await?;
             }
@@ -131,8 +133,16 @@ fn tell_of_hidden(levels: &mut BTreeMap<&str, Level<'_>>, named: &dyn Fn(&str) -
     }
 }
 
-/// Attributes and CHILDINFO of a level, or `None` if the options leave it out.
-fn shown(level: &Level, options: &ListOptions) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
+/// A level in the answer to LIST.
+struct Shown {
+    attributes: Vec<&'static str>,
+    child_info: Vec<&'static str>,
+    /// It passes the selection options itself; else it is there for its CHILDINFO.
+    selected: bool,
+}
+
+/// `None` if the options leave the level out.
+fn shown(level: &Level, options: &ListOptions) -> Option<Shown> {
     let special_use = level.folder.and_then(|folder| folder.special_use);
     let mut child_info = Vec::new();
     if options.recursive_match && options.subscribed && level.hides_subscribed {
@@ -157,5 +167,5 @@ fn shown(level: &Level, options: &ListOptions) -> Option<(Vec<&'static str>, Vec
     // CHILDREN (RFC 3348) without being asked: it costs nothing.
     attributes.push(if level.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
     attributes.extend(special_use.map(attribute));
-    Some((attributes, child_info))
+    Some(Shown { attributes, child_info, selected })
 }
