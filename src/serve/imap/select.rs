@@ -72,8 +72,8 @@ impl Session {
         if select.qresync.is_some() && !self.enabled.qresync {
             return Err(Failure::Bad("ENABLE QRESYNC first.".into()));
         }
-        let had_one = self.selected.take().is_some();
-        if had_one && (self.enabled.qresync || self.enabled.rev2) {
+        // RFC 7162 §3.2.11: whether QRESYNC was enabled or not.
+        if self.selected.take().is_some() {
             self.queue("* OK [CLOSED] The previous mailbox is closed.\r\n");
         }
         self.enabled.condstore |= select.condstore || select.qresync.is_some();
