@@ -33,6 +33,10 @@ impl Session {
             _ => return Err(Failure::no("USEATTR", "A mailbox has one use here.")),
         };
         let place = self.new_place(name).await?;
+        // RFC 6154 §3: rather none than one without its use. A user's own Trash and the like are not a shared mailbox's.
+        if place.shared.is_some() && special_use.is_some() {
+            return Err(Failure::no("USEATTR", "Folders of a shared mailbox have no special use."));
+        }
         match self.store().folder_create(place.account, &place.name, special_use).await {
             Ok(folder) => {
                 self.did(name);
