@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{Dialect, Invalid};
+use unicode_normalization::UnicodeNormalization;
+
+use super::{Dialect, Invalid, MailboxName};
 use crate::imap::sequence::{End, MAX_RANGES, SequenceSet};
 use crate::imap::utf7;
 
@@ -237,8 +239,16 @@ impl<'a> Lexer<'a> {
 
     /// `mailbox = "INBOX" / astring`, in Unicode.
     pub fn mailbox(&mut self) -> Parsed<String> {
+        Ok(self.mailbox_as_written()?.name)
+    }
+
+    /// The same, and how it was written.
+    pub fn mailbox_as_written(&mut self) -> Parsed<MailboxName> {
         let bytes = self.astring()?;
-        self.mailbox_name(&bytes)
+        let written = self.written_name(&bytes)?;
+        let name = normal(&written);
+        let differs = name != written;
+        Ok(MailboxName { name, written: differs.then_some(written) })
     }
 
     /// The same, where an empty string names the server.
@@ -262,8 +272,12 @@ impl<'a> Lexer<'a> {
         self.mailbox_name(&bytes)
     }
 
-    /// A mailbox name as it came in a string.
+    /// A mailbox name or pattern that came in a string, in the form in which names are stored: INBOX in capitals, NFC (RFC 9051 §5.1).
     pub fn mailbox_name(&self, bytes: &[u8]) -> Parsed<String> {
+        Ok(normal(&self.written_name(bytes)?))
+    }
+
+    fn written_name(&self, bytes: &[u8]) -> Parsed<String> {
         let unicode = std::str::from_utf8(bytes).ok();
         // Deviation: eight-bit names are taken as UTF-8 even if it was not enabled; nothing else could be meant.
         let decoded = if self.dialect.utf8 || !bytes.is_ascii() { unicode.map(str::to_owned) } else { utf7::decode(bytes) };
@@ -280,6 +294,10 @@ impl<'a> Lexer<'a> {
             _ => Ok(name),
         }
     }
+}
+
+fn normal(name: &str) -> String {
+    name.nfc().collect()
 }
 
 /// Non-empty ASCII text.

@@ -4,11 +4,20 @@ use super::lexer::Lexer;
 use super::{Command, Invalid, list as list_of, parenthesised};
 use crate::imap::sequence::SequenceSet;
 
+/// A mailbox's name where IMAP4rev2 wants to be told of the difference between what was written and what is meant (RFC 9051 §5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailboxName {
+    /// In the form in which names are stored.
+    pub name: String,
+    /// As it came, if that was not NFC.
+    pub written: Option<String>,
+}
+
 /// SELECT or EXAMINE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Select {
     /// Which.
-    pub mailbox: String,
+    pub mailbox: MailboxName,
     /// It was EXAMINE.
     pub read_only: bool,
     /// `(CONDSTORE)`
@@ -118,7 +127,7 @@ pub struct ListReturn {
 
 /// `select = "SELECT" SP mailbox [SP "(" select-param *(SP select-param) ")"]` (RFC 4466)
 pub fn select(lexer: &mut Lexer, read_only: bool) -> Result<Select, Invalid> {
-    let mut select = Select { mailbox: lexer.mailbox()?, read_only, condstore: false, qresync: None };
+    let mut select = Select { mailbox: lexer.mailbox_as_written()?, read_only, condstore: false, qresync: None };
     if !lexer.at_end() {
         lexer.space()?;
         parenthesised(lexer, |lexer| {
@@ -161,7 +170,7 @@ fn qresync(lexer: &mut Lexer) -> Result<Qresync, Invalid> {
 
 /// `create = "CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]` (RFC 6154 §3)
 pub fn create(lexer: &mut Lexer) -> Result<Command, Invalid> {
-    let mailbox = lexer.mailbox()?;
+    let mailbox = lexer.mailbox_as_written()?;
     let mut special_use = Vec::new();
     if !lexer.at_end() {
         lexer.space()?;

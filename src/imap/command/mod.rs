@@ -16,7 +16,7 @@ use secrecy::SecretString;
 pub(in crate::imap) use fetch::section;
 pub use fetch::{FetchItem, FetchModifiers, HeaderFields, Section, SectionText};
 pub use lexer::is_atom_char;
-pub use mailbox::{ListOptions, ListReturn, Qresync, Select, SpecialUse, StatusItem};
+pub use mailbox::{ListOptions, ListReturn, MailboxName, Qresync, Select, SpecialUse, StatusItem};
 pub use metadata::{Depth, GetMetadata};
 pub use notify::{Events, Group, Mailboxes, Notify, SelectedEvents};
 pub use search::{DateField, Key, ResultOption, Search, SortCriterion, SortKey, ThreadAlgorithm};
@@ -84,9 +84,9 @@ pub enum Command {
     Login { user: String, password: SecretString },
     Enable(Vec<String>),
     Select(Select),
-    Create { mailbox: String, special_use: Vec<SpecialUse> },
+    Create { mailbox: MailboxName, special_use: Vec<SpecialUse> },
     Delete(String),
-    Rename { from: String, to: String },
+    Rename { from: String, to: MailboxName },
     Subscribe(String),
     Unsubscribe(String),
     List(ListOptions),
@@ -227,7 +227,7 @@ fn with_arguments(name: &str, lexer: &mut Lexer) -> Result<Command, Invalid> {
         "RENAME" => {
             let from = lexer.mailbox()?;
             lexer.space()?;
-            Command::Rename { from, to: lexer.mailbox()? }
+            Command::Rename { from, to: lexer.mailbox_as_written()? }
         }
         "SUBSCRIBE" => Command::Subscribe(lexer.mailbox()?),
         "UNSUBSCRIBE" => Command::Unsubscribe(lexer.mailbox()?),

@@ -43,16 +43,26 @@ fn log_ins() {
 
 #[test]
 fn mailboxes() {
-    check("a SELECT inbox", "Select(Select { mailbox: \"INBOX\", read_only: false, condstore: false, qresync: None })");
-    check("a EXAMINE \"Inbox/Sub\" (CONDSTORE)", "Select(Select { mailbox: \"INBOX/Sub\", read_only: true, condstore: true");
+    check(
+        "a SELECT inbox",
+        "Select(Select { mailbox: MailboxName { name: \"INBOX\", written: None }, read_only: false, condstore: false, qresync: None })",
+    );
+    check(
+        "a EXAMINE \"Inbox/Sub\" (CONDSTORE)",
+        "Select(Select { mailbox: MailboxName { name: \"INBOX/Sub\", written: None }, read_only: true, condstore: true",
+    );
     check(
         "a SELECT x (QRESYNC (67890007 90060115194045000 41:211,214))",
-        "Select(Select { mailbox: \"x\", read_only: false, condstore: false, qresync: Some(",
+        "Select(Select { mailbox: MailboxName { name: \"x\", written: None }, read_only: false, condstore: false, qresync: Some(",
     );
     check("a SELECT x (QRESYNC (1 2 (1:5 7:11)))", "Select");
-    check("a CREATE Entw&APw-rfe", "Create { mailbox: \"Entwürfe\", special_use: [] }");
-    check("a CREATE x (USE (\\Drafts))", "Create { mailbox: \"x\", special_use: [Drafts] }");
-    check("a RENAME a b", "Rename { from: \"a\", to: \"b\" }");
+    check("a CREATE Entw&APw-rfe", "Create { mailbox: MailboxName { name: \"Entwürfe\", written: None }, special_use: [] }");
+    check("a CREATE x (USE (\\Drafts))", "Create { mailbox: MailboxName { name: \"x\", written: None }, special_use: [Drafts] }");
+    check(
+        "a CREATE Entwu&Awg-rfe",
+        "Create { mailbox: MailboxName { name: \"Entwürfe\", written: Some(\"Entwu\\u{308}rfe\") }, special_use: [] }",
+    );
+    check("a RENAME a b", "Rename { from: \"a\", to: MailboxName { name: \"b\", written: None } }");
     check("a STATUS x (MESSAGES uidnext SIZE)", "Status { mailbox: \"x\", items: [Messages, UidNext, Size] }");
     check("a LIST \"\" *", "List(ListOptions { reference: \"\", patterns: [\"*\"], extended: false");
     check(

@@ -1,9 +1,10 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, STATUS (RFC 9051 §6.3.4–§6.3.11).
 
 use super::Session;
+use super::list::level_line;
 use super::outcome::{Done, Failure, Performed};
 use super::shared::Place;
-use crate::imap::command::{self, StatusItem};
+use crate::imap::command::{self, MailboxName, StatusItem};
 use crate::imap::pattern::SEPARATOR;
 use crate::store::folders::SpecialUse;
 use crate::store::{Folder, StoreError};
@@ -24,8 +25,8 @@ impl Session {
     }
 
     /// A final separator says that mailboxes below it will come; they may anyway.
-    pub(super) async fn create(&mut self, mailbox: &str, special_use: &[command::SpecialUse]) -> Performed {
-        let name = mailbox.strip_suffix(SEPARATOR).unwrap_or(mailbox);
+    pub(super) async fn create(&mut self, mailbox: &MailboxName, special_use: &[command::SpecialUse]) -> Performed {
+        let name = mailbox.name.strip_suffix(SEPARATOR).unwrap_or(&mailbox.name);
         acceptable(name)?;
         let special_use = match special_use {
             [] => None,
@@ -40,8 +41,9 @@ impl Session {
         match self.store().folder_create(place.account, &place.name, special_use).await {
             Ok(folder) => {
                 self.did(name);
-                if self.enabled.rev2 && name != mailbox {
-                    self.queue(&format!("* LIST () \"/\" {}\r\n", self.name(name)));
+                if name != mailbox.name || mailbox.written.is_some() {
+                    let line = self.name_line(name, mailbox.written.as_deref()).await?;
+                    self.queue(&line);
                 }
                 Ok(Done::with_code(format!("MAILBOXID ({})", folder.object_id), "Created."))
             }
@@ -50,6 +52,16 @@ impl Session {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// With IMAP4rev2: what a mailbox is really called, and, if that is not how the client wrote it, how it did (RFC 9051 §6.3.9.7).
+    pub(super) async fn name_line(&mut self, name: &str, written: Option<&str>) -> Result<String, Failure> {
+        // Only who asked for it pays for it: whether there is something below, a look at all folders tells.
+        if !self.enabled.rev2 {
+            return Ok(String::new());
+        }
+        let folders = self.all_folders().await?;
+        Ok(level_line(&folders, name, &self.name(name), written.map(|written| self.name(written)).as_deref()))
     }
 
     pub(super) async fn delete(&mut self, mailbox: &str) -> Performed {
@@ -67,8 +79,8 @@ impl Session {
         Ok(Done::ok("Deleted."))
     }
 
-    pub(super) async fn rename(&mut self, from: &str, to: &str) -> Performed {
-        let name = to.strip_suffix(SEPARATOR).unwrap_or(to);
+    pub(super) async fn rename(&mut self, from: &str, to: &MailboxName) -> Performed {
+        let name = to.name.strip_suffix(SEPARATOR).unwrap_or(&to.name);
         acceptable(name)?;
         let old = self.place(from).await?;
         let folder = self.find_at(&old).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
@@ -83,6 +95,10 @@ impl Session {
         match self.store().folder_rename(folder.id, &new.name).await {
             Ok(()) => {
                 self.did(name);
+                if to.written.is_some() {
+                    let line = self.name_line(name, to.written.as_deref()).await?;
+                    self.queue(&line);
+                }
                 Ok(Done::ok("Renamed."))
             }
             Err(StoreError::Conflict(_)) if self.find_at(&new).await?.is_some() => {

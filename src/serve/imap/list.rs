@@ -80,7 +80,8 @@ impl Session {
     }
 }
 
-/// What NOTIFY says of a name that something happened to (RFC 5465 §5.4, §5.5). `written` and `old` are as the client writes them.
+/// What NOTIFY says of a name that something happened to (RFC 5465 §5.4, §5.5), and IMAP4rev2 of one that is opened or made. `written` and
+/// `old` are as the client writes them.
 pub fn level_line(folders: &[Folder], name: &str, written: &str, old: Option<&str>) -> String {
     let levels = hierarchy(folders, &[]);
     let gone = Level::default();

@@ -78,9 +78,9 @@ impl Session {
         }
         self.enabled.condstore |= select.condstore || select.qresync.is_some();
         let store = self.store();
-        let shared = self.place(&select.mailbox).await?.shared;
-        let folder = self.find(&select.mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
-        let name = self.name(&folder.name);
+        let shared = self.place(&select.mailbox.name).await?.shared;
+        let folder = self.find(&select.mailbox.name).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        let name_line = self.name_line(&folder.name, select.mailbox.written.as_deref()).await?;
         let new = if select.read_only { folder.recent_from..folder.uidnext } else { store.folder_take_recent(folder.id).await? };
         let opened = store.open_folder(folder.id).await?;
         let view = View::new(&Ranges::from_pairs(opened.uids), opened.folder.highest_modseq);
@@ -102,10 +102,8 @@ impl Session {
         let (exists, recent, folder) = (selected.view.exists(), selected.recent(), selected.folder.clone());
         self.selected = Some(Box::new(selected));
         self.queue_flags();
-        let mut lines = format!("* {exists} EXISTS\r\n");
-        if self.enabled.rev2 {
-            lines.push_str(&format!("* LIST () \"/\" {name}\r\n"));
-        } else {
+        let mut lines = format!("* {exists} EXISTS\r\n{name_line}");
+        if !self.enabled.rev2 {
             lines.push_str(&format!("* {recent} RECENT\r\n"));
             if let Some(first) = first_unseen.filter(|_| !self.enabled.uid_only) {
                 lines.push_str(&format!("* OK [UNSEEN {}] The first unseen message.\r\n", first));
