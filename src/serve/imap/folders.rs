@@ -16,7 +16,7 @@ impl Session {
         self.find_at(&place).await
     }
 
-    async fn find_at(&mut self, place: &Place) -> Result<Option<Folder>, Failure> {
+    pub(super) async fn find_at(&mut self, place: &Place) -> Result<Option<Folder>, Failure> {
         let mut folder = self.store().folder_by_name(place.account, &place.name).await?;
         if let Some(folder) = &mut folder {
             place.show(folder);
@@ -167,7 +167,7 @@ fn keep_root(place: &Place) -> Result<(), Failure> {
 }
 
 /// A name that a mailbox can have: every level has a name, and nothing in it would upset a client's list.
-fn acceptable(name: &str) -> Result<(), Failure> {
+pub fn acceptable(name: &str) -> Result<(), Failure> {
     let bad_level = |level: &str| level.is_empty() || level == "." || level == "..";
     if name.split(SEPARATOR).any(bad_level) {
         return Err(Failure::no("CANNOT", "Between two slashes there must be a name."));

@@ -1,6 +1,7 @@
 //! GETQUOTA, GETQUOTAROOT (RFC 9208): one root a user and one a shared mailbox, counting bytes.
 
 use super::Session;
+use super::folders::acceptable;
 use super::outcome::{Done, Failure, Performed};
 use crate::imap::response;
 use crate::store::{Account, AccountId};
@@ -15,13 +16,18 @@ impl Session {
     }
 
     pub(super) async fn get_quota_root(&mut self, mailbox: &str) -> Performed {
-        let folder = self.find(mailbox).await?.ok_or_else(|| Failure::nonexistent("NONEXISTENT"))?;
+        let place = self.place(mailbox).await?;
+        // RFC 9208 §4.1.2: a client may ask before it makes the mailbox; such a one as it could make.
+        if self.find_at(&place).await?.is_none() && (acceptable(mailbox).is_err() || self.new_place(mailbox).await.is_err()) {
+            return Err(Failure::nonexistent("NONEXISTENT"));
+        }
+        let name = self.name(mailbox);
         // The tray counts for nobody.
-        let Some(account) = self.store().account_by_id(folder.account).await? else {
-            self.queue(&format!("* QUOTAROOT {}\r\n", self.name(&folder.name)));
+        let Some(account) = self.store().account_by_id(place.account).await? else {
+            self.queue(&format!("* QUOTAROOT {name}\r\n"));
             return Ok(Done::ok("It has no quota."));
         };
-        self.queue(&format!("* QUOTAROOT {} {}\r\n", self.name(&folder.name), root(&account)));
+        self.queue(&format!("* QUOTAROOT {name} {}\r\n", root(&account)));
         self.queue_quota(&account);
         Ok(Done::ok("This is the quota."))
     }
