@@ -198,7 +198,8 @@ impl Store {
             let children: Vec<(i64, String)> = select
                 .query_map(params![old.account.0, above, above.chars().count()], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
-            let mut update = work.connection.prepare_cached("UPDATE folder SET name = ?2, subscribed = subscribed OR ?3, placed = ?4 WHERE id = ?1")?;
+            let mut update =
+                work.connection.prepare_cached("UPDATE folder SET name = ?2, subscribed = subscribed OR ?3, placed = ?4 WHERE id = ?1")?;
             update.execute(params![id.0, name, take_lost(work, old.account, &name)?, now()])?;
             for (child, child_name) in children {
                 let renamed = format!("{name}/{}", &child_name[above.len()..]);
