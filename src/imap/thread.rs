@@ -17,7 +17,7 @@ pub struct ThreadRow {
     pub references: Vec<String>,
     /// Base subject.
     pub subject: String,
-    /// The subject was more than its base: a reply or a forward.
+    /// The subject is that of a reply or a forward.
     pub reply: bool,
     /// Date field; INTERNALDATE where that is missing.
     pub date: i64,

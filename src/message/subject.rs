@@ -2,20 +2,34 @@
 
 /// Takes reply and forward marks off a decoded subject. Case is kept.
 pub fn base(subject: &str) -> String {
+    taken_apart(subject).0
+}
+
+/// Whether a decoded subject is that of a reply or a forward (RFC 5256 §3, step 5 of REFERENCES): a mark of one was taken off it. What
+/// else its base lacks, such as a list's tag or spaces side by side, makes it none.
+pub fn is_reply(subject: &str) -> bool {
+    taken_apart(subject).1
+}
+
+/// The base, and whether a mark was taken off.
+fn taken_apart(subject: &str) -> (String, bool) {
     let spaced: Vec<&str> = subject.split_whitespace().collect();
     let spaced = spaced.join(" ");
     let mut rest = spaced.as_str();
+    let mut marked = false;
     loop {
-        rest = without_trailers(rest);
-        rest = without_leaders(rest);
+        rest = without_trailers(rest, &mut marked);
+        rest = without_leaders(rest, &mut marked);
         // `[fwd: …]` is a wrapper; what is inside is looked at anew.
-        let Some(inside) = strip_prefix(rest, "[fwd:").and_then(|text| text.strip_suffix(']')) else { return rest.to_owned() };
+        let inside = strip_prefix(rest, "[fwd:").and_then(|text| text.strip_suffix(']'));
+        let Some(inside) = inside else { return (rest.to_owned(), marked) };
         rest = inside.trim();
+        marked = true;
     }
 }
 
 /// `subj-trailer = "(fwd)" / WSP`
-fn without_trailers(mut text: &str) -> &str {
+fn without_trailers<'t>(mut text: &'t str, marked: &mut bool) -> &'t str {
     loop {
         text = text.trim_end();
         let Some(cut) = text.len().checked_sub(5).filter(|&cut| text.is_char_boundary(cut)) else { return text };
@@ -23,15 +37,19 @@ fn without_trailers(mut text: &str) -> &str {
             return text;
         }
         text = &text[..cut];
+        *marked = true;
     }
 }
 
 /// `subj-leader = (*subj-blob subj-refwd) / WSP`, and blobs that something follows.
-fn without_leaders(mut text: &str) -> &str {
+fn without_leaders<'t>(mut text: &'t str, marked: &mut bool) -> &'t str {
     loop {
         let before = text;
         text = text.trim_start();
-        text = refwd(text).unwrap_or(text);
+        if let Some(behind) = refwd(text) {
+            text = behind;
+            *marked = true;
+        }
         if let Some(behind) = blob(text).filter(|behind| !behind.trim().is_empty()) {
             text = behind;
         }
@@ -84,6 +102,16 @@ mod tests {
             ("ü(fwd", "ü(fwd"),
         ] {
             assert_eq!(base(subject), expected, "{subject}");
+        }
+    }
+
+    #[test]
+    fn replies_and_forwards() {
+        for subject in ["Re: x", "[list] Re: x", "Re: [list] x", "AW: x", "x (fwd)", "[fwd: x]", "[list] [fwd: x]", "re [2] : x", "Re:"] {
+            assert!(is_reply(subject), "{subject}");
+        }
+        for subject in ["x", "[list] x", "[one] [two] x", "x  y", " x", "x\u{a0}y", "X (fw)", "Regards", "[re: x]", ""] {
+            assert!(!is_reply(subject), "{subject}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::imap::sequence::Ranges;
 use crate::imap::sort::{SortRow, sort};
 use crate::imap::thread::{ThreadRow, thread};
 use crate::message::header::Header;
+use crate::message::subject::is_reply;
 use crate::store::messages::{MessageRow, Wanted};
 
 impl Session {
@@ -92,7 +93,7 @@ fn thread_row(row: &MessageRow) -> ThreadRow {
         number: row.view.uid,
         message_id: row.message_id.clone(),
         references: keys.map_or_else(Vec::new, |keys| keys.references.clone()),
-        reply: written.is_some_and(|written| written.trim().to_lowercase() != subject.to_lowercase()),
+        reply: written.is_some_and(|written| is_reply(&written)),
         subject,
         date: keys.map_or(row.internal_date, |keys| keys.date),
     }
