@@ -53,4 +53,11 @@ impl Envelope {
             message_id: text("message-id"),
         }
     }
+
+    /// How many bytes it keeps.
+    pub(super) fn weight(&self) -> usize {
+        let texts = [&self.date, &self.subject, &self.in_reply_to, &self.message_id].into_iter().flatten();
+        let lists = [&self.from, &self.sender, &self.reply_to, &self.to, &self.cc, &self.bcc].into_iter().flatten();
+        texts.chain(lists).map(|value| size_of::<Vec<u8>>() + value.len()).sum()
+    }
 }

@@ -1,8 +1,8 @@
 //! The tree of a message's parts (RFC 2045, RFC 2046), found while the bytes stream by in pieces of any size.
 //!
 //! What is kept is bounded whatever comes: the header in work, the first bytes of a line, and the parts found so far. Limits degrade
-//! instead of failing: parts nested too deep, multiparts without a usable boundary and encoded messages become leaves, and behind the
-//! last part that is counted everything is opaque. Only whole lines `--boundary` and `--boundary--` (white space may follow) delimit, so
+//! instead of failing: parts nested too deep, multiparts without a usable boundary and encoded messages become leaves, parts that say more
+//! than is kept are described in short, and behind the last part that is counted everything is opaque. Only whole lines `--boundary` and `--boundary--` (white space may follow) delimit, so
 //! that a boundary which begins like another is told apart from it.
 
 use super::envelope::Envelope;
@@ -19,14 +19,27 @@ pub const MAX_PARTS: usize = 2_000;
 pub(super) const MAX_BOUNDARY: usize = 200;
 /// Bytes of a line that are looked at: a delimiter with its dashes and some white space.
 const MAX_LINE: usize = MAX_BOUNDARY + 56;
-/// Bytes of one part's header that are read.
+/// Bytes of one part's header that are read. Only one is held at a time, so their sum needs no limit.
 const MAX_PART_HEADER: usize = 32 * 1024;
-/// Bytes of all parts' headers that are read; parts behind that have no fields.
-const MAX_PART_HEADERS: usize = 1 << 18;
+/// Bytes that are kept of what all parts' fields say, beside the message's own; what does not fit is described in short
+/// ([`Part::shorten`]), and stands where it stands. So a scan holds two headers, this, and [`MAX_PARTS`] short descriptions.
+const MAX_KEPT: usize = 1 << 20;
 
 /// The places of all parts.
 pub fn layout(parts: &[Part]) -> Layout {
     Layout::new(parts.iter().map(|part| part.place).collect())
+}
+
+/// As much of a part's header as is read: whole fields. Whoever reads a header again has to read the same of it.
+pub(super) fn part_header(header: &[u8]) -> &[u8] {
+    let Some(read) = header.get(..MAX_PART_HEADER).filter(|read| read.len() < header.len()) else { return header };
+    without_last_field(read)
+}
+
+/// Without the field that a limit cut in two.
+fn without_last_field(header: &[u8]) -> &[u8] {
+    let last = Header::parse(header).fields().last().map_or(0, |field| field.range.start);
+    &header[..last]
 }
 
 /// Takes a message in pieces and gives its parts.
@@ -45,7 +58,7 @@ pub struct Scanner {
     lines: u64,
     /// Length of the line end right before it: 0, 1 or 2.
     line_end: u64,
-    /// What [`MAX_PART_HEADERS`] leaves.
+    /// What [`MAX_KEPT`] leaves.
     budget: usize,
     /// [`MAX_PARTS`] is reached: nothing delimits any more.
     opaque: bool,
@@ -74,11 +87,11 @@ impl HeaderBytes {
         self.total += bytes.len() as u64;
     }
 
-    /// Without the field that the limit cut in two.
+    /// Whole fields.
     fn finish(mut self) -> Vec<u8> {
         if self.total > self.bytes.len() as u64 {
-            let last = Header::parse(&self.bytes).fields().last().map_or(0, |field| field.range.start);
-            self.bytes.truncate(last);
+            let whole = without_last_field(&self.bytes).len();
+            self.bytes.truncate(whole);
         }
         self.bytes
     }
@@ -129,7 +142,7 @@ impl Default for Scanner {
             offset: 0,
             lines: 0,
             line_end: 0,
-            budget: MAX_PART_HEADERS,
+            budget: MAX_KEPT,
             opaque: false,
         };
         scanner.begin(None, 0, header::MAX_BYTES);
@@ -231,7 +244,7 @@ impl Scanner {
             return;
         }
         let parent = self.open[level].part;
-        self.begin(Some(parent), self.offset, MAX_PART_HEADER.min(self.budget));
+        self.begin(Some(parent), self.offset, MAX_PART_HEADER);
     }
 
     fn begin(&mut self, parent: Option<usize>, start: u64, limit: usize) {
@@ -266,10 +279,14 @@ impl Scanner {
         if parent.is_none() {
             self.root_header = bytes;
         } else {
-            self.budget = self.budget.saturating_sub(bytes.len());
+            let part = &mut self.parts[index];
+            match self.budget.checked_sub(part.weight()) {
+                Some(left) => self.budget = left,
+                None => part.shorten(),
+            }
         }
         if kind == Kind::Message {
-            self.begin(Some(index), at, MAX_PART_HEADER.min(self.budget));
+            self.begin(Some(index), at, MAX_PART_HEADER);
         }
     }
 
@@ -296,6 +313,7 @@ impl Scanner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::layout::Encoding;
     use proptest::prelude::*;
 
     fn scan(message: &[u8], piece: usize) -> Vec<Part> {
@@ -387,6 +405,48 @@ mod tests {
         let envelope = parts[1].envelope.as_deref().cloned().unwrap_or_default();
         assert_eq!((envelope.subject, envelope.to), (Some(b"a".to_vec()), vec![]));
         assert_eq!(parts[1].place.end - parts[1].place.body, 5);
+    }
+
+    #[test]
+    fn a_header_is_read_again_as_far_as_it_was_read() {
+        let long = format!("A: b\nX: {}\n c\nContent-Type: text/html\n\n", "x".repeat(MAX_PART_HEADER));
+        assert_eq!(part_header(long.as_bytes()), b"A: b\n");
+        assert_eq!(part_header(b"A: b\n\n"), b"A: b\n\n");
+    }
+
+    #[test]
+    fn long_headers_cost_nothing_that_comes_later() {
+        let trace = "X-MS-Exchange-Transport: nothing that is kept\n".repeat(200);
+        let forwarded = format!(
+            "--b\nContent-Type: message/rfc822\n\nSubject: x\n{trace}Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\ny\n"
+        );
+        let parts = scan(format!("Content-Type: multipart/mixed; boundary=b\n\n{}", forwarded.repeat(40)).as_bytes(), 4096);
+        assert_eq!(parts.len(), 81);
+        assert!(parts[1..].chunks(2).all(|pair| pair[0].place.kind == Kind::Message && pair[1].place.encoding == Encoding::Base64));
+        assert!(parts.last().unwrap().envelope.as_ref().is_some_and(|envelope| envelope.subject.is_some()));
+    }
+
+    #[test]
+    fn many_small_parts_keep_what_they_say() {
+        let trace = "X-Trace: nothing that is kept\n".repeat(8);
+        let small = format!("--b\nContent-Type: image/png; name=a.png\nContent-Transfer-Encoding: base64\n{trace}Content-ID: <a>\n\ny\n");
+        let parts = scan(format!("Content-Type: multipart/mixed; boundary=b\n\n{}", small.repeat(1500)).as_bytes(), 4096);
+        assert_eq!(parts.len(), 1501);
+        assert!(parts[1..].iter().all(|part| part.place.encoding == Encoding::Base64 && part.media.parameter("name") == Some(b"a.png")));
+    }
+
+    #[test]
+    fn trap_27_what_is_kept_of_all_parts_is_bounded() {
+        let (long, lists) = ("x".repeat(3000), "To: a\n".repeat(500));
+        let greedy = format!(
+            "--b\nContent-Type: message/rfc822; name={long}\nContent-Description: {long}\nContent-Language: {}\n\n{lists}\ny\n",
+            "a,".repeat(1500)
+        );
+        let parts = scan(format!("Content-Type: multipart/mixed; boundary=b\n\n{}", greedy.repeat(MAX_PARTS / 2)).as_bytes(), 4096);
+        assert_eq!(parts.len(), MAX_PARTS);
+        assert!(parts[1..].iter().map(Part::weight).sum::<usize>() <= MAX_KEPT + MAX_PARTS * 600);
+        let last = &parts[MAX_PARTS - 3];
+        assert!(last.place.kind == Kind::Message && last.description.is_none(), "it is found where it stands all the same");
     }
 
     /// Lines from which trees grow, with all line ends.

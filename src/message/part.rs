@@ -9,6 +9,11 @@ use super::mime::MAX_BOUNDARY;
 /// Bytes of one descriptive field that are kept.
 const MAX_TEXT: usize = 8 * 1024;
 
+/// Bytes of a type's name (RFC 6838 §4.2) and of an encoding's in a short description.
+const MAX_NAME: usize = 127;
+/// What one value costs beside its bytes.
+const VALUE: usize = size_of::<Vec<u8>>();
+
 /// One part: its place, and what BODYSTRUCTURE tells about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -88,6 +93,30 @@ impl Part {
         self.language = languages.map(<[u8]>::to_vec).collect();
     }
 
+    /// How many bytes it keeps of what its fields say.
+    pub(super) fn weight(&self) -> usize {
+        let one = |value: &Vec<u8>| VALUE + value.len();
+        let texts = [&self.id, &self.description, &self.md5, &self.location].into_iter().flatten();
+        let disposition = self.disposition.iter().map(|disposition| one(&disposition.value) + pairs(&disposition.parameters));
+        [&self.media.main, &self.media.sub, &self.encoding].into_iter().chain(texts).chain(&self.language).map(one).sum::<usize>()
+            + pairs(&self.media.parameters)
+            + disposition.sum::<usize>()
+            + self.envelope.as_ref().map_or(0, |envelope| envelope.weight())
+    }
+
+    /// Keeps what kind of content it is, and nothing else of what its fields say; what was [settled](Part::settle) stays.
+    pub(super) fn shorten(&mut self) {
+        if self.media.main.len().max(self.media.sub.len()) > MAX_NAME {
+            self.media = MediaType::of("application", "octet-stream");
+        }
+        self.media.parameters = Vec::new();
+        self.encoding.truncate(MAX_NAME);
+        self.encoding.shrink_to_fit();
+        (self.id, self.description, self.md5, self.location, self.disposition) = (None, None, None, None, None);
+        self.language = Vec::new();
+        self.envelope = self.envelope.take().map(|_| Box::default());
+    }
+
     /// Decides what stands inside, and by which line its parts are delimited.
     pub(super) fn settle(&mut self, depth_left: bool, parts_left: bool) -> Option<Vec<u8>> {
         if self.media.is("multipart", "") {
@@ -115,4 +144,8 @@ impl Part {
         }
         None
     }
+}
+
+fn pairs(parameters: &[(Vec<u8>, Vec<u8>)]) -> usize {
+    parameters.iter().map(|(name, value)| 2 * VALUE + name.len() + value.len()).sum()
 }

@@ -9,7 +9,7 @@ use super::content_type::MediaType;
 use super::fold::fold;
 use super::header::{Field, Header};
 use super::layout::{Kind, Layout, Place};
-use super::{text, transfer, words};
+use super::{mime, text, transfer, words};
 use memchr::memmem;
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -197,12 +197,13 @@ fn body_text(
     }
 }
 
-/// What kind of text a part is; `None`: it is none.
+/// What kind of text a part is, as the layout took it; `None`: it is none. A message that is not taken apart (a report on a delivery, a
+/// piece of a message, one that is encoded) is text for lack of a better reading.
 fn text_part(place: &Place, header: &[u8]) -> Option<MediaType> {
     if place.kind != Kind::Leaf {
         return None;
     }
-    let header = Header::parse(header);
+    let header = Header::parse(if place.parent.is_some() { mime::part_header(header) } else { header });
     let media = header.first("content-type").and_then(|field| MediaType::parse(field.value)).unwrap_or_else(MediaType::plain_text);
     media.main.eq_ignore_ascii_case(b"text").then_some(media)
 }
