@@ -6,8 +6,8 @@
 
 use super::address_list;
 use super::content_type::MediaType;
-use super::fold::fold;
-use super::header::{Field, Header};
+use super::fold::{fold, keeps_ascii};
+use super::header::{self, Field, Header};
 use super::layout::{Kind, Layout, Place};
 use super::{mime, text, transfer, words};
 use memchr::memmem;
@@ -69,16 +69,12 @@ impl<'t> Text<'t> {
     }
 
     fn holds(&self, finder: &Finder<'_>) -> bool {
-        let is_plain = || self.read.is_ascii() || !self.read.contains(BECOME_ASCII);
-        if !finder.is_plain || !is_plain() {
+        if !finder.is_plain || !keeps_ascii(self.read) {
             return finder.text.find(self.folded().as_bytes()).is_some();
         }
         finder.text.find(self.lower.get_or_init(|| self.read.as_bytes().to_ascii_lowercase())).is_some()
     }
 }
-
-/// What is no ASCII and holds some in lower case.
-const BECOME_ASCII: [char; 2] = ['\u{212a}', '\u{130}'];
 
 /// Finds a folded text in others.
 pub struct Finder<'s> {
@@ -269,8 +265,8 @@ mod tests {
         /// A text of a part is searched as if it were folded, whether it is or not.
         #[test]
         fn texts_in_parts(
-            body in "(a|B|ab|K|k|\u{212a}|\u{130}|i|\u{307}| |\t|\r\n|ä|Ä|ß|\u{2003}){0,16}",
-            sought in "(a|B|k|K|i|İ| |ä|\u{307}){1,4}",
+            body in "(a|B|ab|K|k|\u{212a}|\u{130}|i|\u{307}| |\t|\r\n|ä|Ä|ß|\u{2003}|\u{308}|\u{37e}|ς){0,16}",
+            sought in "(a|B|k|K|i|İ| |ä|\u{307}|\u{308}|;|σ){1,4}",
         ) {
             let sought = fold(&sought);
             let text = Text::new(Origin::Body, &body);

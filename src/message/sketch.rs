@@ -138,7 +138,7 @@ mod tests {
         fn every_part_of_every_text(
             subject in "(a|B|ab|K|\u{212a}|<|@| |\t|=\\?utf-8\\?q\\?=C3=84b\\?=|ä){0,12}",
             from in "(a|B|<|>|@|,|\\(|\\)|\"| |=\\?utf-8\\?q\\?=C3=84b\\?=){0,12}",
-            body in "(a|B|ab|K|k|\u{212a}|\u{130}|i|\u{307}| |\t|\r\n|ä|Ä|ß|\u{2003}|<b>|<p>|&auml;|=C3){0,24}",
+            body in "(a|B|ab|K|k|\u{212a}|\u{130}|i|\u{307}|\u{308}|\u{338}| |\t|\r\n|ä|Ä|ß|ς|\u{2003}|<b>|<p>|&auml;|=C3){0,24}",
             kind in "text/(plain|html)",
             encoding in "(8bit|quoted-printable)",
             from_byte in 0usize..40,
