@@ -14,9 +14,14 @@ const MAX_WORD: usize = 8 * 1024;
 const MAX_ENCODED: usize = 45;
 
 /// Decodes a header value: line ends taken out, encoded words replaced, raw 8-bit text taken as UTF-8 or else as Windows-1252. The
-/// result holds no control characters: they become spaces. Words that can't be decoded stay as they are.
+/// result holds no control characters: they become spaces. Words that can't be decoded stay as they are. Of a value that is longer than
+/// [`MAX_VALUE`] the beginning.
 pub fn decode(value: &[u8]) -> String {
-    let value = &value[..value.len().min(MAX_VALUE)];
+    decode_all(&value[..value.len().min(MAX_VALUE)])
+}
+
+/// The same, whatever the length: for values that are searched, and are no longer than [`super::header::MAX_BYTES`].
+pub fn decode_all(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     let mut pending: Option<Run> = None;
     let mut rest = value;
@@ -87,7 +92,31 @@ pub fn charset<'b>(name: &[u8], bytes: &'b [u8]) -> Option<Cow<'b, str>> {
         // Nearly always it is what it claims to be, and that is seen faster than what is wrong with it.
         return Some(std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed));
     }
+    let name: &[u8] = match () {
+        _ if is_one_of(name, LOST) => return None,
+        _ if is_one_of(name, SHIFT_JIS) => b"shift_jis",
+        _ if is_one_of(name, EUC_KR) => b"euc-kr",
+        // RFC 2781 §4.3: without a mark of the byte order, the high byte comes first.
+        _ if is_one_of(name, UTF_16) && !bytes.starts_with(b"\xFE\xFF") && !bytes.starts_with(b"\xFF\xFE") => b"utf-16be",
+        _ => name,
+    };
     charset_decoder(name).map(|decode| Cow::Owned(decode(bytes)))
+}
+
+/// Charsets of which the decoder makes a single sign that something was there (as browsers do, for fear of scripts): even the words in ASCII
+/// would be lost.
+const LOST: &[&str] = &["iso-2022-kr", "csiso2022kr", "iso-2022-cn", "iso-2022-cn-ext", "hz-gb-2312", "replacement"];
+/// What Windows calls its Japanese charset, by numbers that the decoder doesn't know.
+const SHIFT_JIS: &[&str] = &["cp932", "ms932", "windows-932"];
+/// The same for Korean.
+const EUC_KR: &[&str] = &["cp949", "ms949", "uhc", "windows-949"];
+/// UTF-16 of either byte order.
+const UTF_16: &[&str] = &["utf-16", "csutf16"];
+
+/// Whether a charset has one of these names, whatever the case; `_` is taken for `-`.
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    let same = |byte: u8, other: u8| byte.eq_ignore_ascii_case(&other) || byte == b'_' && other == b'-';
+    names.iter().any(|other| name.len() == other.len() && name.iter().zip(other.bytes()).all(|(byte, other)| same(*byte, other)))
 }
 
 /// `=?charset?encoding?text?=`, its text decoded to bytes.
@@ -213,6 +242,27 @@ mod tests {
         }
         assert_eq!(decode(b"\xE4h"), "äh");
         assert_eq!(decode("äh".as_bytes()), "äh");
+    }
+
+    #[test]
+    fn charsets_by_their_names() {
+        for (name, bytes, expected) in [
+            ("iso-2022-kr", &b"\x1b$)CHello"[..], None),
+            ("HZ-GB-2312", b"Hello ~{<:Ky~}", None),
+            ("csISO2022KR", b"Hello", None),
+            ("iso_2022_cn", b"Hello", None),
+            ("CP932", b"\x93\xfa\x96{", Some("日本")),
+            ("ms932", b"\x87\x40", Some("①")),
+            ("cp949", b"\xc7\xd1\x81\x41", Some("한갂")),
+            ("UHC", b"\xc7\xd1", Some("한")),
+            ("utf-16", b"\0H\0i", Some("Hi")),
+            ("UTF-16", b"\xff\xfeH\0i\0", Some("Hi")),
+            ("utf-16le", b"H\0i\0", Some("Hi")),
+            ("windows-1252", b"\x80", Some("€")),
+        ] {
+            assert_eq!(charset(name.as_bytes(), bytes).as_deref(), expected, "{name}");
+        }
+        assert_eq!(decode(b"=?iso-2022-kr?B?GyQpQ0hlbGxv?="), "$)CHello");
     }
 
     #[test]
