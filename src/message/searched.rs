@@ -17,8 +17,9 @@ use std::ops::ControlFlow;
 
 /// Of one text part. Deviation: what stands behind it is not found; nobody wrote so much by hand.
 pub const MAX_PART: u64 = 8 * 1024 * 1024;
-/// Of one header.
-pub const MAX_HEADER: u64 = 256 * 1024;
+/// Of one header, and of that no more than [`header::MAX_FIELDS`]. Deviation: what stands behind them is not found; of mail that comes
+/// from the Internet nothing does, since servers take headers of 100 kB or so.
+pub const MAX_HEADER: u64 = header::MAX_BYTES as u64;
 
 /// Fields that a delivery may put above a message: see [`super::trace::Prefix`].
 const ABOVE: [&str; 3] = ["return-path", "delivered-to", "received"];
@@ -109,15 +110,15 @@ fn other_readings(field: &Field) -> impl Iterator<Item = String> {
 /// A field's value as it is written, folded.
 fn reading(field: &Field) -> String {
     match std::str::from_utf8(field.value.trim_ascii()) {
-        Ok(value) if field.value.len() <= words::MAX_VALUE && reads_as_written(field.value) => fold(value),
-        _ => fold(&field.text()),
+        Ok(value) if reads_as_written(field.value) => fold(value),
+        _ => fold(&words::decode_all(field.value)),
     }
 }
 
 /// Whether a folded text is in a field, however that is read.
 pub fn is_in(field: &Field, text: &str) -> bool {
     let has_other_readings = ADDRESSES.iter().any(|name| field.is(name));
-    if has_other_readings || text.contains(' ') || field.value.len() > words::MAX_VALUE || !reads_as_written(field.value) {
+    if has_other_readings || text.contains(' ') || !reads_as_written(field.value) {
         return readings(field).any(|reading| reading.contains(text));
     }
     memmem::find(&field.value.to_ascii_lowercase(), text.as_bytes()).is_some()
@@ -153,8 +154,7 @@ pub fn header_texts(header: &[u8], each: &mut impl FnMut(&Text<'_>) -> ControlFl
 fn as_written<'h>(header: &'h [u8], field: &Field) -> Option<&'h str> {
     let line = std::str::from_utf8(header.get(field.range.clone())?.trim_ascii()).ok()?;
     let value = line.get(field.name.len()..)?.strip_prefix(": ")?;
-    let is_plain = field.value.len() <= words::MAX_VALUE && reads_as_written(field.value);
-    (is_plain && !field.name.is_empty() && !value.starts_with([' ', '\t', '\r', '\n'])).then_some(line)
+    (reads_as_written(field.value) && !field.name.is_empty() && !value.starts_with([' ', '\t', '\r', '\n'])).then_some(line)
 }
 
 /// Every text of a message, until `each` has enough. `read` gives bytes from one offset to another.
@@ -201,7 +201,11 @@ fn text_part(place: &Place, header: &[u8]) -> Option<MediaType> {
     }
     let header = Header::parse(if place.parent.is_some() { mime::part_header(header) } else { header });
     let media = header.first("content-type").and_then(|field| MediaType::parse(field.value)).unwrap_or_else(MediaType::plain_text);
-    media.main.eq_ignore_ascii_case(b"text").then_some(media)
+    if media.is("multipart", "") {
+        // Nothing delimits its parts: it is shown as text, in which they stand as they were written.
+        return Some(MediaType::plain_text());
+    }
+    (media.is("text", "") || media.is("message", "")).then_some(media)
 }
 
 #[cfg(test)]
@@ -235,6 +239,59 @@ mod tests {
             (Origin::Header, "content-transfer-encoding: base64"),
         ];
         assert_eq!(found, expected.map(|(origin, text)| (origin, text.to_owned())));
+    }
+
+    /// What stands in the parts' bodies.
+    fn bodies(message: &str) -> Vec<String> {
+        let read = |from: u64, to: u64| Ok::<_, ()>(&message.as_bytes()[from as usize..to as usize]);
+        let mut found = Vec::new();
+        texts(&Facts::of(message.as_bytes()).layout(), read, &mut |text| {
+            found.extend((text.origin == Origin::Body).then(|| text.folded().trim_end().to_owned()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn texts_that_are_not_called_so() {
+        for (header, body, expected) in [
+            ("Content-Type: message/delivery-status", "Diagnostic-Code: smtp; 550 No", "diagnostic-code: smtp; 550 no"),
+            ("Content-Type: message/disposition-notification\r\nContent-Transfer-Encoding: base64", "RGlzcG9zZWQ=", "disposed"),
+            ("Content-Type: message/global", "Subject: Grüße", "subject: grüße"),
+            ("Content-Type: message/partial; id=a; number=2; total=2", "the rest", "the rest"),
+            ("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable", "Subject: a=3Db", "subject: a=b"),
+            ("Content-Type: multipart/mixed", "--b\r\n\r\ninside", "--b inside"),
+        ] {
+            assert_eq!(bodies(&format!("{header}\r\n\r\n{body}")), [expected], "{header}");
+        }
+        assert!(bodies("Content-Type: application/octet-stream\r\n\r\nx").is_empty());
+    }
+
+    /// Where the layout reads no further, neither does the search: a text would be decoded as what it is not.
+    #[test]
+    fn a_type_behind_what_is_read_of_a_header() {
+        let trace = "X-Trace: x\r\n".repeat(4000);
+        let part = format!("{trace}Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n<b>");
+        assert_eq!(bodies(&format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n{part}")), ["<b>"]);
+    }
+
+    #[test]
+    fn long_fields_are_searched_to_their_end() {
+        let many =
+            |first: &str| format!("To: {first},\r\n{}\tzymurgy@x.example\r\n\r\n", "\tsomebody.else@somewhere.example,\r\n".repeat(10_000));
+        for header in [many("a@x.example"), many("=?utf-8?q?=C3=84?= <a@x.example>")] {
+            let mut found = false;
+            let layout = Facts::of(header.as_bytes()).layout();
+            let read = |from: u64, to: u64| Ok::<_, ()>(&header.as_bytes()[from as usize..to as usize]);
+            texts(&layout, read, &mut |text| {
+                found |= Finder::new("zymurgy").is_in(text);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert!(found && header.len() > 300_000);
+            assert!(is_in(&Header::parse(header.as_bytes()).fields()[0], "zymurgy"));
+        }
     }
 
     #[test]
