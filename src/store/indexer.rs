@@ -196,23 +196,36 @@ mod tests {
     #[tokio::test]
     async fn what_was_indexed_by_an_older_version_is_indexed_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let before = &database::MIGRATIONS[..13];
+        let before = &database::MIGRATIONS[..14];
         let store = Store::open_as(dir.path(), before).unwrap();
         let made = store.write(1, |work| {
             work.execute_batch(
                 "INSERT INTO content (refs, size, header_size, hash, body_hash, subject, sender, recipient, copied, display_from, display_to,
                                       thread, envelope, body, bodystructure, parts)
-                 VALUES (1, 20, 20, x'', x'', '', '', '', '', '', '', '', x'', x'', x'', x'');
+                 VALUES (1, 20, 20, x'', x'', '', '', '', '', '', '', '', x'', x'', x'', x''),
+                        (1, 300000, 20, x'', x'', '', '', '', '', '', '', '', x'', x'', x'', zeroblob(100)),
+                        (1, 20, 20, x'', x'', '', '', '', '', '', '', '', x'', x'', x'', zeroblob(100));
                  INSERT INTO chunk (id, data) VALUES (1 << 20, CAST('Subject: steam\n\nboat' AS BLOB));
-                 INSERT INTO fulltext (rowid, grams) VALUES (1, 'aaaaa');",
+                 INSERT INTO fulltext (rowid, grams) VALUES (1, 'aaaaa'), (3, 'aaaaa');
+                 INSERT INTO unindexed (content, sketch) VALUES (2, zeroblob(64));",
             )?;
             Ok(())
         });
         made.await.unwrap();
         drop(store);
         let store = Store::open(dir.path()).unwrap();
-        let counts = store.write(1, |work| Ok((count(work, "fulltext_docsize")?, count(work, "unindexed")?)));
-        assert_eq!(counts.await.unwrap(), (0, 1));
+        let counts = store.write(1, |work| {
+            let sketched = count(work, "unindexed WHERE sketch IS NOT NULL")?;
+            Ok((count(work, "fulltext_docsize")?, count(work, "unindexed")?, sketched))
+        });
+        assert_eq!(counts.await.unwrap(), (0, 3, 0));
+        // Of what may have lost parts, they are found anew.
+        let kept = store.write(1, |work| {
+            // Nothing but their facts is there.
+            work.execute("DELETE FROM unindexed WHERE content > 1", [])?;
+            count(work, "content WHERE length(parts) > 0")
+        });
+        assert_eq!(kept.await.unwrap(), 1);
         assert_eq!(Indexer::new(store.clone()).index_some().await.unwrap(), 1);
         let question = query("steam").unwrap();
         let found = store.write(1, move |work| {
