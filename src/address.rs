@@ -59,6 +59,10 @@ impl Domain {
         let fits = |label: &str| {
             !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
+        // Encoded, it may have become longer: what goes on the wire counts.
+        if ascii.len() > MAX_DOMAIN {
+            return refuse("the domain is longer than 255 bytes when it is encoded");
+        }
         if !ascii.split('.').all(fits) {
             return refuse(format!("“{text}” is no domain"));
         }
@@ -240,6 +244,7 @@ mod tests {
         check("@example.com", None);
         check("alice@", None);
         check("alice@exa mple.com", None);
+        check(&format!("alice@{}example", "é.".repeat(40)), None);
         check("alice@example.com\r\nRCPT TO:<x@y>", None);
         check("\"a\r\nb\"@example.com", None);
         check("a\0b@example.com", None);

@@ -352,8 +352,13 @@ async fn slow_readers_that_never_drain_are_left_behind() {
     others_are_served(&lan).await;
     // Each has its pipe of a megabyte, and up to that much again on this side.
     assert!(resident() < before + 120_000, "{before} KB before, {} KB after", resident());
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_secs(400)).await;
+    // On a busy machine some still wait for the store when the time passes for the first time.
+    for _ in 0..3 {
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     // What was on the way is there; nothing comes behind it.
     for mut client in lazy {
         let mut sink = vec![0; 1 << 16];
