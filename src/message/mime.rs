@@ -2,8 +2,8 @@
 //!
 //! What is kept is bounded whatever comes: the header in work, the first bytes of a line, and the parts found so far. Limits degrade
 //! instead of failing: parts nested too deep, multiparts without a usable boundary and encoded messages become leaves, parts that say more
-//! than is kept are described in short, and behind the last part that is counted everything is opaque. Only whole lines `--boundary` and `--boundary--` (white space may follow) delimit, so
-//! that a boundary which begins like another is told apart from it.
+//! than is kept are described in short, and behind the last part that is counted everything is opaque. Only whole lines `--boundary` and
+//! `--boundary--` (white space may follow) delimit, so that a boundary which begins like another is told apart from it.
 
 use super::envelope::Envelope;
 use super::header::{self, Header};
