@@ -164,7 +164,7 @@ pub fn stub_of(connection: &Connection, source: i64, row: &Row) -> Result<Option
     Ok(content.flatten().map(ContentId))
 }
 
-/// Whether this message was sent on already, before doubt arose whose bytes had come under its id ([`Store::ledger_doubt`]); inside a
+/// Whether this message was sent on already, before doubt arose whose bytes had come under its id ([`super::Store::ledger_doubt`]); inside a
 /// transaction.
 pub fn sent_on_before(connection: &Connection, source: i64, row: &Row) -> Result<bool, StoreError> {
     let mut select = connection.prepare_cached(
